@@ -1,0 +1,76 @@
+"""showtell: classify images by showing a few examples or telling what to look for.
+
+Rooms load on first use, so ``import showtell`` is quick and loads no model runtime.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from showtell._version import __version__
+
+if TYPE_CHECKING:
+    from showtell.classify import (
+        FewShotClassifier,
+        ImageEmbedder,
+        Predictions,
+        ZeroShotClassifier,
+        load_classifier,
+    )
+    from showtell.datasets import Dataset, Sample, load_dataset
+    from showtell.encoders import Encoder, load_encoder
+    from showtell.evaluate import Record, compare, evaluate, shot_curve
+    from showtell.media import Crop, load_image
+
+__all__ = [
+    "Crop",
+    "Dataset",
+    "Encoder",
+    "FewShotClassifier",
+    "ImageEmbedder",
+    "Predictions",
+    "Record",
+    "Sample",
+    "ZeroShotClassifier",
+    "__version__",
+    "compare",
+    "evaluate",
+    "load_classifier",
+    "load_dataset",
+    "load_encoder",
+    "load_image",
+    "shot_curve",
+]
+
+_ROOM_OF = {
+    "Crop": "media",
+    "Dataset": "datasets",
+    "Encoder": "encoders",
+    "FewShotClassifier": "classify",
+    "ImageEmbedder": "classify",
+    "Predictions": "classify",
+    "Record": "evaluate",
+    "Sample": "datasets",
+    "ZeroShotClassifier": "classify",
+    "compare": "evaluate",
+    "evaluate": "evaluate",
+    "load_classifier": "classify",
+    "load_dataset": "datasets",
+    "load_encoder": "encoders",
+    "load_image": "media",
+    "shot_curve": "evaluate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the room that holds `name`."""
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module 'showtell' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"showtell.{_ROOM_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

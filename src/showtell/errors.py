@@ -1,0 +1,149 @@
+"""Everything showtell raises on purpose.
+
+::
+
+    ShowtellError
+    ├── InputError (ValueError)            what was given cannot be used; nothing was computed
+    │   ├── MediaError                     one image cannot be used; becomes an error row
+    │   │   ├── MediaNotFoundError (FileNotFoundError)
+    │   │   ├── MediaFormatError           not an image, damaged, or a format nobody here reads
+    │   │   ├── MediaLimitError            too many bytes or pixels, or too slow
+    │   │   └── MediaUrlError              a URL was refused or could not be fetched
+    │   ├── DataError                      a table, folder or box file is not as it should be
+    │   ├── UnknownNameError (LookupError) no encoder, method, template set or split of that name
+    │   └── SavedFolderError               a saved classifier or run is damaged or from elsewhere
+    ├── MissingExtraError (ImportError)    an optional dependency is not installed
+    └── RunError (RuntimeError)            the run itself failed, although the input was fine
+
+Each message says what came, what is allowed and what to do next. All of them pickle.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "DataError",
+    "InputError",
+    "MediaError",
+    "MediaFormatError",
+    "MediaLimitError",
+    "MediaNotFoundError",
+    "MediaUrlError",
+    "MissingExtraError",
+    "RunError",
+    "SavedFolderError",
+    "ShowtellError",
+    "UnknownNameError",
+]
+
+
+class ShowtellError(Exception):
+    """Root of all errors that showtell raises on purpose."""
+
+
+class InputError(ShowtellError, ValueError):
+    """What was given cannot be used; nothing was computed."""
+
+
+class MediaError(InputError):
+    """One image cannot be used.
+
+    Parameters
+    ----------
+    source : str
+        The image as a person would name it: path, URL, or a few words on what it was.
+    reason : str
+        Why it cannot be used, without the name; one line.
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        self.source = source
+        self.reason = " ".join(reason.split())
+        super().__init__(f"cannot read {source}: {self.reason}")
+
+    def __reduce__(self) -> tuple[type[MediaError], tuple[str, str]]:
+        return type(self), (self.source, self.reason)
+
+
+class MediaNotFoundError(MediaError, FileNotFoundError):
+    """There is no such file."""
+
+
+class MediaFormatError(MediaError):
+    """Not an image, a damaged one, or a format that nothing installed here reads."""
+
+
+class MediaLimitError(MediaError):
+    """More bytes, pixels or seconds than allowed."""
+
+
+class MediaUrlError(MediaError):
+    """A URL was refused by the rules or could not be fetched."""
+
+
+class DataError(InputError):
+    """A table, a folder or a box file is not as it should be."""
+
+
+class UnknownNameError(InputError, LookupError):
+    """A name that is not in the list of valid ones.
+
+    Parameters
+    ----------
+    kind : str
+        What was named: ``"encoder"``, ``"template set"`` ...
+    name : str
+        The name that came.
+    allowed : iterable of str
+        All valid names; they go into the message.
+    hint : str, default=""
+        A further sentence: what to do next.
+    """
+
+    def __init__(self, kind: str, name: str, allowed: Iterable[str], hint: str = "") -> None:
+        self.kind, self.name, self.allowed, self.hint = kind, name, tuple(allowed), hint
+        close = difflib.get_close_matches(str(name), self.allowed, n=3)
+        parts = [f"Unknown {kind} {name!r}."]
+        if close:
+            parts.append(f"Close: {', '.join(map(repr, close))}.")
+        parts.append(f"Allowed: {', '.join(self.allowed)}.")
+        if hint:
+            parts.append(hint)
+        super().__init__(" ".join(parts))
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, tuple[str, ...], str]]:
+        return type(self), (self.kind, self.name, self.allowed, self.hint)
+
+
+class SavedFolderError(InputError):
+    """A saved classifier or run folder is damaged, incomplete or not ours."""
+
+
+class MissingExtraError(ShowtellError, ImportError):
+    """An optional dependency is not installed.
+
+    Parameters
+    ----------
+    what : str
+        What needs it, at the start of a sentence: ``"HEIC pictures"``.
+    package : str
+        The import name that was not found.
+    extra : str
+        The extra of showtell that brings it.
+    """
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        self.what, self.package, self.extra = what, package, extra
+        super().__init__(
+            f"{what} needs the optional package '{package}'. "
+            f'Install it with: pip install "showtell[{extra}]"'
+        )
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
+        return type(self), (self.what, self.package, self.extra)
+
+
+class RunError(ShowtellError, RuntimeError):
+    """The run itself failed, although the input was fine."""

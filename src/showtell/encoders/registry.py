@@ -1,0 +1,278 @@
+"""Names to encoders: ``"mini"``, ``"hf-hub:org/name"``, ``"local-dir:path"``, plugins, objects."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from showtell.encoders.base import Encoder
+from showtell.errors import InputError, UnknownNameError
+
+__all__ = ["EncoderInfo", "Precision", "list_encoders", "load_encoder"]
+
+Precision: TypeAlias = Literal["auto", "fp32", "int8"]
+"""Numbers of the network: 32-bit floats, or 8-bit integers where the family has them."""
+
+ENTRY_POINT_GROUP = "showtell.encoders"
+"""Plugins register ``name = "module:factory"`` here; ``factory()`` returns an `Encoder`."""
+
+_PRECISIONS = ("auto", "fp32", "int8")
+_PATTERNS = ("hf-hub:ORG/NAME", "local-dir:PATH")
+_MEMBERS = {
+    "name": "str, as written in records",
+    "fingerprint": "str that names weights, precision and preprocessing",
+    "n_dims": "int, width of an embedding",
+    "logit_scale": "float that multiplies cosines",
+    "logit_bias": "float, 0 for CLIP",
+    "probability": "'softmax' or 'sigmoid'",
+    "zero_shot_note": "str, '' for nothing",
+    "encode_images": "method: sequence of images to rows of length 1",
+    "encode_texts": "method: sequence of str to rows of length 1",
+}
+_loaded: dict[tuple[str, str, int | None], Encoder] = {}
+_lock = threading.RLock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderInfo:
+    """One line of ``showtell encoders``."""
+
+    name: str
+    n_dims: int | None
+    """None where it depends on the model."""
+    size_mb: int | None
+    """About how much is loaded (fp32) or lies in the package; None where it depends."""
+    modality: str
+    note: str
+    installed: bool
+    """Whether everything it needs is installed, the weights of a hub model excepted."""
+
+
+def load_encoder(
+    encoder: str | Encoder, *, precision: Precision = "auto", threads: int | None = None
+) -> Encoder:
+    """Load an encoder by name, or check one that is given as an object.
+
+    Parameters
+    ----------
+    encoder : str or Encoder
+        - ``"mini"``: embedded, works offline;
+        - ``"hf-hub:org/name"`` or ``"hf-hub:org/name@revision"``: a CLIP, OpenCLIP, SigLIP or
+          SigLIP 2 model of the Hugging Face hub;
+        - ``"local-dir:path"``: the same from a folder;
+        - the name of a plugin (entry points ``showtell.encoders``);
+        - an object with the attributes and methods of `Encoder`.
+    precision : {"auto", "fp32", "int8"}, default="auto"
+        ``"auto"`` is what the model is published in: fp32, unless only int8 files are there.
+        int8 takes about a third of the time on a CPU.
+    threads : int, optional
+        CPU threads of the network; all cores by default.
+
+    Returns
+    -------
+    encoder : Encoder
+        Equal arguments give the same instance, so weights are in memory once.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no encoder of that name.
+    InputError
+        If an object lacks an attribute, or the encoder has no such precision.
+    MissingExtraError
+        If an optional package is needed; the message has the install line.
+
+    Examples
+    --------
+    >>> from showtell.testing import WordEncoder
+    >>> load_encoder(WordEncoder(["cat", "dog"]))
+    WordEncoder(['cat', 'dog'])
+    """
+    if precision not in _PRECISIONS:
+        raise UnknownNameError("precision", str(precision), _PRECISIONS)
+    if threads is not None and threads < 1:
+        raise InputError(f"`threads` must be at least 1 or None for all cores, got {threads}.")
+    if not isinstance(encoder, str):
+        _check(encoder)
+        if precision != "auto" or threads is not None:
+            raise InputError(
+                f"The encoder {encoder.name!r} is given as an object, so its precision and "
+                "threads are already chosen; leave `precision` and `threads` alone."
+            )
+        return encoder
+    name = _canonical(encoder.strip())
+    with _lock:
+        key = (name, precision, threads)
+        if key not in _loaded:
+            _loaded[key] = _load(name, precision, threads)
+        return _loaded[key]
+
+
+def list_encoders() -> list[EncoderInfo]:
+    """List what `load_encoder` takes: the embedded one, plugins, and well-known hub models.
+
+    Returns
+    -------
+    encoders : list of EncoderInfo
+
+    Examples
+    --------
+    >>> list_encoders()[0].name
+    'mini'
+    """
+    has_hub = _is_installed("huggingface_hub", "safetensors")
+    has_export = has_hub and _is_installed("torch", "transformers", "onnx")
+    both = "images and texts"
+    rows = [
+        EncoderInfo(
+            name="mini",
+            n_dims=512,
+            size_mb=40,
+            modality=both,
+            note="in the package, offline; good with a few examples, weak without",
+            installed=True,
+        )
+    ]
+    rows += [
+        EncoderInfo(
+            name=name, n_dims=None, size_mb=None, modality=both, note="plugin", installed=True
+        )
+        for name in sorted(_plugins())
+    ]
+    for name, n_dims, size_mb, has_onnx, note in _WELL_KNOWN:
+        needs = "ONNX, needs the extra `hub`" if has_onnx else "needs the extra `export` once"
+        rows.append(
+            EncoderInfo(
+                name=f"hf-hub:{name}",
+                n_dims=n_dims,
+                size_mb=size_mb,
+                modality=both,
+                note=f"{note}; {needs}",
+                installed=has_hub if has_onnx else has_export,
+            )
+        )
+    rows.append(
+        EncoderInfo(
+            name=_PATTERNS[0],
+            n_dims=None,
+            size_mb=None,
+            modality=both,
+            note="any other CLIP, OpenCLIP, SigLIP or SigLIP 2 repository",
+            installed=has_hub,
+        )
+    )
+    rows.append(
+        EncoderInfo(
+            name=_PATTERNS[1],
+            n_dims=None,
+            size_mb=None,
+            modality=both,
+            note="the same from a folder; with ONNX files nothing more is needed",
+            installed=True,
+        )
+    )
+    return rows
+
+
+_WELL_KNOWN: tuple[tuple[str, int, int, bool, str], ...] = (
+    ("Xenova/clip-vit-base-patch32", 512, 606, True, "CLIP ViT-B/32 of OpenAI"),
+    ("Xenova/clip-vit-base-patch16", 512, 599, True, "CLIP ViT-B/16 of OpenAI"),
+    ("Xenova/siglip-base-patch16-224", 768, 813, True, "SigLIP base"),
+    ("openai/clip-vit-large-patch14", 768, 1711, False, "CLIP ViT-L/14 of OpenAI"),
+    ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", 512, 605, False, "OpenCLIP ViT-B/32, LAION-2B"),
+    ("google/siglip2-base-patch16-224", 768, 1500, False, "SigLIP 2 base, many languages"),
+)
+
+
+def _canonical(name: str) -> str:
+    if name.startswith("local-dir:"):
+        return f"local-dir:{Path(name.removeprefix('local-dir:')).expanduser().resolve()}"
+    return name
+
+
+def _load(name: str, precision: Precision, threads: int | None) -> Encoder:
+    if name == "mini":
+        from showtell.encoders.mini import MiniEncoder
+
+        if precision != "auto":
+            raise InputError(
+                f"The 'mini' encoder has no choice of precision, got {precision!r}; its weights "
+                "lie in the package as they are. Use precision='auto'."
+            )
+        return MiniEncoder(threads=threads)
+    if name.startswith(("hf-hub:", "local-dir:")):
+        from showtell.encoders.hub import HubEncoder
+
+        return HubEncoder(name, precision=precision, threads=threads)
+    plugins = _plugins()
+    if name not in plugins:
+        raise UnknownNameError("encoder", name, ("mini", *sorted(plugins), *_PATTERNS), _hint(name))
+    factory = plugins[name].load()
+    made = _call_factory(factory, name, precision, threads)
+    _check(made)
+    return made
+
+
+def _call_factory(
+    factory: Callable[..., Encoder], name: str, precision: Precision, threads: int | None
+) -> Encoder:
+    """Pass `precision` and `threads` on where they were chosen; the factory must then take them."""
+    chosen = {"precision": precision} if precision != "auto" else {}
+    options = {**chosen, **({"threads": threads} if threads is not None else {})}
+    try:
+        inspect.signature(factory).bind(**options)
+    except TypeError:
+        names = " and ".join(f"`{option}`" for option in options)
+        raise InputError(f"The encoder {name!r} does not take {names}.") from None
+    except ValueError:  # a factory without a signature
+        pass
+    return factory(**options)
+
+
+def _hint(name: str) -> str:
+    if "/" in name and Path(name).expanduser().is_dir():
+        return f"For the folder write 'local-dir:{name}'."
+    if name.count("/") == 1:
+        return f"For a model of the Hugging Face hub write 'hf-hub:{name}'."
+    return "`showtell encoders` lists examples."
+
+
+def _plugins() -> dict[str, metadata.EntryPoint]:
+    return {point.name: point for point in metadata.entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _check(encoder: object) -> None:
+    """Name what an object lacks to be an encoder."""
+    missing = [name for name in _MEMBERS if not hasattr(encoder, name)]
+    if isinstance(encoder, type):
+        raise InputError(
+            f"The encoder is the class {encoder.__name__}, not an object of it; "
+            f"write {encoder.__name__}(...)."
+        )
+    if missing:
+        wanted = "; ".join(f"`{name}` ({_MEMBERS[name]})" for name in missing)
+        raise InputError(
+            f"{type(encoder).__name__} cannot be used as an encoder, it lacks {wanted}. "
+            "An encoder is a name such as 'mini' or an object like showtell.encoders.Encoder."
+        )
+    probability = getattr(encoder, "probability", None)
+    if probability not in {"softmax", "sigmoid"}:
+        raise InputError(
+            f"{type(encoder).__name__}.probability must be 'softmax' or 'sigmoid', "
+            f"got {probability!r}."
+        )
+    n_dims = getattr(encoder, "n_dims", None)
+    if not isinstance(n_dims, int) or n_dims < 1:
+        raise InputError(
+            f"{type(encoder).__name__}.n_dims must be an int of at least 1, got {n_dims!r}."
+        )
+
+
+def _is_installed(*packages: str) -> bool:
+    return all(importlib.util.find_spec(package) is not None for package in packages)

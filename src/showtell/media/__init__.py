@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
-from showtell.media.source import Crop, Media, media_name
+from showtell.media.image import (
+    RawMedia,
+    content_hash,
+    dhash,
+    load_image,
+    open_image,
+    read_media,
+)
+from showtell.media.limits import DEFAULT_LIMITS, Limits
+from showtell.media.source import Crop, Media, is_url, media_name
 
-__all__ = ["Crop", "Media", "media_name"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Crop",
+    "Limits",
+    "Media",
+    "RawMedia",
+    "content_hash",
+    "dhash",
+    "is_url",
+    "load_image",
+    "media_name",
+    "open_image",
+    "read_media",
+]

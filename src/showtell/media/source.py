@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Crop", "Media", "media_name"]
+__all__ = ["Crop", "Media", "is_url", "media_name"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,35 @@ Media: TypeAlias = (
 )
 """A path, an http(s) URL, the bytes of an image file, a PIL image, a uint8 array, or a `Crop`."""
 
+_URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]+://|data:[\w.+/-]*[;,])")
+_USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+://)[^/?#]*@")
+_SECRET = re.compile(
+    r"([?&;](?:[\w.-]*[-_.])?(?:(?:aws)?(?:api|access|auth|secret|private|subscription))?"
+    r"(?:key|keyid|token|sig|signature|secret|password|passwd|pwd|auth|credentials?)=)[^&;#]+",
+    re.IGNORECASE,
+)
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_LONGEST_NAME = 10_000  # characters; longer than any path or URL in use
+
+
+def is_url(source: object) -> bool:
+    """Say whether a source is text with a scheme, such as ``https://`` (a drive, ``C:``, is none).
+
+    Parameters
+    ----------
+    source : object
+
+    Returns
+    -------
+    is_url : bool
+
+    Examples
+    --------
+    >>> is_url("https://example.org/cat.jpg"), is_url("photos/cat.jpg")
+    (True, False)
+    """
+    return isinstance(source, str) and _URL.match(source) is not None
+
 
 def media_name(source: Media) -> str:
     r"""Name an image the way rows and messages show it.
@@ -51,7 +81,8 @@ def media_name(source: Media) -> str:
     -------
     name : str
         Paths and URLs as given (bytes of a name that are no UTF-8 become ``\xNN``), everything
-        else in a few words. Always one line of valid Unicode.
+        else in a few words. Always one line of valid Unicode without control characters. A URL
+        is shown without its user and password, and with ``***`` for keys and tokens.
 
     Examples
     --------
@@ -59,18 +90,42 @@ def media_name(source: Media) -> str:
     'photos/cat.jpg'
     >>> media_name(np.zeros((4, 6, 3), np.uint8))
     '<array 4x6x3>'
+    >>> media_name("https://me:pass@example.org/cat.jpg?size=2&api_key=s3cret")
+    'https://example.org/cat.jpg?size=2&api_key=***'
     """
     if isinstance(source, Crop):
-        return f"{media_name(source.image)}#{','.join(map(str, source.box))}"
+        box = source.box
+        corners = ",".join(map(str, box)) if isinstance(box, tuple | list) else str(box)
+        return f"{media_name(source.image)}#{corners}"
     if isinstance(source, bytes):
         return f"<{len(source)} bytes>"
     if isinstance(source, np.ndarray):
-        return f"<array {'x'.join(map(str, source.shape))}>"
+        return f"<array {'x'.join(map(str, source.shape)) or 'without axes'}>"
     if isinstance(source, Image.Image):
         filename = getattr(source, "filename", "")
-        return os.fsdecode(filename) if filename else f"<picture {source.width}x{source.height}>"
+        if isinstance(filename, str | bytes | os.PathLike) and filename:
+            return _printable(os.fsdecode(filename))
+        return f"<picture {source.width}x{source.height}>"
     if not isinstance(source, str | os.PathLike):
         return f"<{type(source).__name__}>"
     text = os.fsdecode(source)
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return text.replace("\n", "\\n").replace("\r", "\\r")
+    if is_url(source):
+        if text.startswith("data:"):
+            return f"{_printable(text.partition(',')[0][:80])},<{len(text)} characters>"
+        text = _SECRET.sub(r"\1***", _USERINFO.sub(r"\1", text))
+    return _printable(text)
+
+
+def _printable(text: str) -> str:
+    """Escape what would break a line, a terminal or an encoder; shorten what cannot be a name."""
+    if len(text) > _LONGEST_NAME:
+        text = f"{text[:100]}...<{len(text)} characters>"
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is no UTF-8
+        code -= 0xDC00
+    named = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)
+    return named or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")

@@ -1,0 +1,152 @@
+"""The numbers of a record, from predictions and true labels alone."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from showtell import metrics as m
+from showtell.classify.predictions import Predictions
+
+__all__ = ["calibration_rows", "measure", "reliability", "risk_coverage"]
+
+_TOP_K = (3, 5)
+
+
+def calibration_rows(
+    predictions: Predictions, y_true: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.intp]]:
+    """Rows that have a best label and a confidence, abstained ones included.
+
+    Abstaining hides a label; it does not change how honest its probability was, so calibration
+    is measured before it.
+
+    Returns
+    -------
+    confidence : ndarray of shape (n,), float64
+    correct : ndarray of shape (n,), bool
+    rows : ndarray of shape (n,)
+    """
+    rows = np.flatnonzero((predictions.codes >= 0) & np.isfinite(predictions.confidence_all))
+    confidence = predictions.confidence_all[rows].astype(np.float64)
+    return confidence, predictions.codes[rows] == y_true[rows], rows
+
+
+def measure(
+    predictions: Predictions, y_true: NDArray[np.int32], *, cost_usd: Decimal | None
+) -> dict[str, Any]:
+    """Compute the metrics of a record; keys as `Record.metrics` lists them."""
+    classes = predictions.classes
+    y_pred = np.where(predictions.ok, predictions.codes, m.NO_ANSWER)
+    s = m.scores(y_true, y_pred, len(classes))
+    counts = predictions.counts
+    answered = m.accuracy_interval(s.n_correct, s.n_answered) if s.n_answered else None
+    table = s.per_class
+    values: dict[str, Any] = {
+        "n_samples": s.n_samples,
+        "accuracy": s.accuracy,
+        "accuracy_low": s.low,
+        "accuracy_high": s.high,
+        "balanced_accuracy": s.balanced_accuracy,
+        "macro_precision": s.macro_precision,
+        "macro_recall": s.macro_recall,
+        "macro_f1": s.macro_f1,
+        "weighted_precision": s.weighted_precision,
+        "weighted_recall": s.weighted_recall,
+        "weighted_f1": s.weighted_f1,
+        "n_correct": s.n_correct,
+        "n_answered": s.n_answered,
+        "n_abstained": counts["abstained"],
+        "n_errors": counts["error"],
+        "coverage": s.coverage,
+        "accuracy_answered": s.accuracy_answered if s.n_answered else None,
+        "accuracy_answered_low": answered.low if answered else None,
+        "accuracy_answered_high": answered.high if answered else None,
+        **_probabilities(predictions, y_true),
+        "cost_usd": None if cost_usd is None else _json_number(cost_usd),
+        "per_class": {
+            label: {
+                "precision": float(table.precision[i]),
+                "recall": float(table.recall[i]),
+                "f1": float(table.f1[i]),
+                "support": int(table.support[i]),
+                "n_predicted": int(table.n_predicted[i]),
+                "recall_low": float(table.recall_low[i]),
+                "recall_high": float(table.recall_high[i]),
+            }
+            for i, label in enumerate(classes)
+        },
+    }
+    return values
+
+
+def _probabilities(predictions: Predictions, y_true: NDArray[np.int32]) -> dict[str, Any]:
+    """What needs confidences or probabilities; None where there are none."""
+    values: dict[str, Any] = {f"top_{k}_accuracy": None for k in _TOP_K}
+    values |= dict.fromkeys(("ece", "ece_noise_floor", "ece_n", "auroc", "brier", "nll"))
+    confidence, correct, _ = calibration_rows(predictions, y_true)
+    if len(confidence):
+        confidence = np.clip(confidence, 0.0, 1.0)
+        auroc = m.auroc_of_correctness(confidence, correct)
+        values |= {
+            "ece": m.ece(confidence, correct),
+            "ece_noise_floor": m.ece_noise_floor(confidence),
+            "ece_n": len(confidence),
+            "auroc": None if math.isnan(auroc) else auroc,
+        }
+    proba = predictions.proba
+    if proba is None:
+        return values
+    for k in _TOP_K:
+        if k < len(predictions.classes):
+            values[f"top_{k}_accuracy"] = m.top_k_accuracy(proba, y_true, k=k)
+    known = np.isfinite(proba).all(axis=1)
+    if known.any():
+        values |= {
+            "brier": m.brier(proba[known], y_true[known]),
+            "nll": m.nll(proba[known], y_true[known]),
+        }
+    return values
+
+
+def _json_number(cost: Decimal) -> int | float:
+    """Give money as a JSON number: 0 stays 0."""
+    return int(cost) if cost == cost.to_integral_value() else float(cost)
+
+
+def reliability(predictions: Predictions, y_true: NDArray[np.int32]) -> list[dict[str, Any]]:
+    """Tabulate accuracy by confidence, as JSON values; empty where there is no confidence."""
+    confidence, correct, _ = calibration_rows(predictions, y_true)
+    if not len(confidence):
+        return []
+    table = m.reliability_table(np.clip(confidence, 0.0, 1.0), correct)
+
+    def known(value: float) -> float | None:
+        return None if math.isnan(value) else float(value)
+
+    return [
+        {
+            "low": float(table.lower[i]),
+            "high": float(table.upper[i]),
+            "n": int(table.n[i]),
+            "confidence": known(table.mean_confidence[i]),
+            "accuracy": known(table.accuracy[i]),
+            "accuracy_low": known(table.low[i]),
+            "accuracy_high": known(table.high[i]),
+        }
+        for i in range(len(table.n))
+    ]
+
+
+def risk_coverage(predictions: Predictions, y_true: NDArray[np.int32]) -> m.CoverageRisk:
+    """Trace the error rate among the surest rows; coverage counts all rows."""
+    confidence, correct, rows = calibration_rows(predictions, y_true)
+    everyone = np.full(len(predictions), np.nan)
+    everyone[rows] = confidence
+    right = np.zeros(len(predictions), bool)
+    right[rows] = correct
+    return m.coverage_risk(everyone, right)

@@ -1,0 +1,178 @@
+"""Small pictures for a page: the most informative first, within a size limit."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from showtell.errors import MediaError
+from showtell.media import Crop, Media, open_image
+
+__all__ = ["Thumbnails", "make_thumbnails", "row_order"]
+
+SIDE = 144
+"""Longest side of a thumbnail in pixels: cards are up to 144 CSS pixels wide."""
+_WAVE = 64
+
+
+@dataclass
+class Thumbnails:
+    """Pictures that made it into a page.
+
+    Attributes
+    ----------
+    of_row : ndarray of shape (n_rows,), int32
+        Index into `pictures`; -1 where the size limit left it out, -2 where it cannot be read.
+    pictures : list of str
+        WebP files in base64.
+    reasons : dict of int to str
+        Row to why its picture cannot be read.
+    n_bytes : int
+        Length of all `pictures`.
+    """
+
+    of_row: NDArray[np.int32]
+    pictures: list[str] = field(default_factory=list)
+    reasons: dict[int, str] = field(default_factory=dict)
+    n_bytes: int = 0
+
+    @property
+    def n_left_out(self) -> int:
+        """Rows whose picture could be read but is not in the page."""
+        return int((self.of_row == -1).sum())
+
+
+def thumbnail(source: Media) -> str:
+    """Make a small WebP of a picture, in base64; raises `MediaError`.
+
+    Re-encoding drops EXIF, so no place or camera enters the page.
+    """
+    image = open_image(source, min_side=SIDE)
+    image.thumbnail((SIDE, SIDE))
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", quality=60, method=3)
+    return base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _identity(source: Media) -> object:
+    """Name a source so that the same picture is made once."""
+    if isinstance(source, Crop):
+        return (_identity(source.image), source.box)
+    return source if isinstance(source, str | bytes) else id(source)
+
+
+def make_thumbnails(
+    sources: Sequence[Media],
+    order: Iterable[int],
+    *,
+    limit_mb: float,
+    refuse: Callable[[Media], str | None] = lambda source: None,
+    n_threads: int = 4,
+) -> Thumbnails:
+    """Make thumbnails of rows in `order` until the size limit is reached.
+
+    Parameters
+    ----------
+    sources : sequence of Media, length n_rows
+    order : iterable of int
+        Row numbers, most informative first; rows not named get no picture.
+    limit_mb : float
+        Megabytes (10^6) of base64 text that all pictures may take.
+    refuse : callable
+        Gives a reason for sources that must not be opened, else None.
+    n_threads : int, default=4
+
+    Returns
+    -------
+    thumbnails : Thumbnails
+    """
+    made = Thumbnails(of_row=np.full(len(sources), -1, np.int32))
+    limit = int(limit_mb * 1_000_000)
+    known: dict[object, int | str] = {}
+
+    def attempt(row: int) -> tuple[str, str | None]:
+        reason = refuse(sources[row])
+        if reason is not None:
+            return "", reason
+        try:
+            return thumbnail(sources[row]), None
+        except MediaError as error:
+            return "", error.reason
+        except (OSError, ValueError) as error:
+            return "", f"{type(error).__name__}: {error}"
+
+    rows = list(dict.fromkeys(order))
+    first_of: dict[object, int] = {}
+    for row in rows:
+        first_of.setdefault(_identity(sources[row]), row)
+    with ThreadPoolExecutor(n_threads) as pool:
+        todo = list(first_of.items())
+        for start in range(0, len(todo), _WAVE):
+            wave = todo[start : start + _WAVE]
+            results = pool.map(attempt, [row for _, row in wave])
+            for (identity, _), (picture, reason) in zip(wave, results, strict=True):
+                if reason is not None:
+                    known[identity] = reason
+                elif made.n_bytes + len(picture) <= limit:
+                    known[identity] = len(made.pictures)
+                    made.pictures.append(picture)
+                    made.n_bytes += len(picture)
+            if made.n_bytes >= limit - 3000:  # about one picture short of it
+                break
+    for row in rows:
+        found = known.get(_identity(sources[row]), -1)
+        if isinstance(found, str):
+            made.of_row[row] = -2
+            made.reasons[row] = found
+        else:
+            made.of_row[row] = found
+    return made
+
+
+def row_order(
+    *,
+    y_true: NDArray[np.int32] | None,
+    y_pred: NDArray[np.int32],
+    confidence: NDArray[np.float32],
+    per_cell: int = 4,
+) -> list[int]:
+    """Order rows by how much their picture tells: mistakes, least sure, some of each cell, rest.
+
+    Parameters
+    ----------
+    y_true : ndarray of shape (n_rows,), or None
+    y_pred : ndarray of shape (n_rows,)
+        -1 without an answer.
+    confidence : ndarray of shape (n_rows,)
+        NaN where unknown.
+
+    Examples
+    --------
+    >>> row_order(y_true=np.array([0, 0, 1], np.int32), y_pred=np.array([0, 1, 1], np.int32),
+    ...           confidence=np.array([0.9, 0.8, 0.6], np.float32))
+    [1, 2, 0]
+    """
+    n = len(y_pred)
+    known = np.nan_to_num(confidence, nan=-1.0)
+    least = np.argsort(np.where(np.isnan(confidence), 2.0, confidence), kind="stable")
+    order: list[int] = []
+    wrong: NDArray[np.intp] = np.zeros(0, np.intp)
+    if y_true is not None:
+        rows = np.flatnonzero((y_pred >= 0) & (y_pred != y_true))
+        wrong = rows[np.argsort(-known[rows], kind="stable")]
+        order += wrong[:240].tolist()
+    order += least[:120].tolist()
+    cells: dict[tuple[int, int], int] = {}
+    truth = np.zeros(n, np.int32) if y_true is None else y_true
+    for row in least.tolist():
+        cell = (int(truth[row]), int(y_pred[row]))
+        if cells.get(cell, 0) < per_cell:
+            cells[cell] = cells.get(cell, 0) + 1
+            order.append(row)
+    return list(dict.fromkeys([*order, *wrong.tolist(), *least.tolist()]))

@@ -1,0 +1,107 @@
+"""Numbers as a person reads them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+__all__ = ["count", "dig", "duration", "money", "number", "percent", "plural"]
+
+
+def percent(share: float | None, *, digits: int = 1) -> str:
+    """Write a share as a percentage; never rounds up to 100 or down to 0.
+
+    Examples
+    --------
+    >>> percent(0.8416), percent(1.0), percent(0.9999), percent(None)
+    ('84.2%', '100%', '99.9%', '–')
+    """
+    if share is None or math.isnan(share):
+        return "–"
+    if share in (0.0, 1.0):
+        return f"{share * 100:.0f}%"
+    step = 10.0**-digits
+    shown = min(max(round(share * 100, digits), step), 100 - step)
+    return f"{shown:.{digits}f}%"
+
+
+def count(n: int) -> str:
+    """Write a whole number with separators.
+
+    Examples
+    --------
+    >>> count(10000)
+    '10,000'
+    """
+    return f"{n:,}"
+
+
+def plural(n: int, one: str, many: str | None = None) -> str:
+    """Write a number with its noun.
+
+    Examples
+    --------
+    >>> plural(1, "picture"), plural(1200, "picture"), plural(0, "class", "classes")
+    ('1 picture', '1,200 pictures', '0 classes')
+    """
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def number(value: float | None, *, digits: int = 3) -> str:
+    """Write a number without a unit.
+
+    Examples
+    --------
+    >>> number(0.77551), number(None)
+    ('0.776', '–')
+    """
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def money(cost: Decimal | float | None) -> str:
+    """Write a cost in USD; unknown is not nothing.
+
+    Examples
+    --------
+    >>> money(None), money(Decimal(0)), money(Decimal("0.00042")), money(Decimal("12.3"))
+    ('unknown', 'nothing', '$0.00042', '$12.30')
+    """
+    if cost is None:
+        return "unknown"
+    value = Decimal(str(cost))
+    if value == 0:
+        return "nothing"
+    if value >= Decimal("0.01"):
+        return f"${value:,.2f}"
+    return f"${value.normalize():f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time span.
+
+    Examples
+    --------
+    >>> duration(0.25), duration(42.04), duration(150), duration(7322)
+    ('0.25 s', '42 s', '2 min 30 s', '2 h 2 min')
+    """
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+def dig(values: Mapping[str, Any], *path: str) -> Any:
+    """Look up a nested value; None where the way ends early."""
+    here: Any = values
+    for step in path:
+        if not isinstance(here, Mapping):
+            return None
+        here = here.get(step)
+    return here

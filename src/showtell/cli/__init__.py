@@ -1,1 +1,1 @@
-"""cli."""
+"""The `showtell` command: parse, call one library function, print."""

@@ -1,0 +1,96 @@
+# Everything one does with a checkout. `make` alone lists the targets.
+#
+# Nothing has to be prepared but Python 3.11 or newer and make: each target first makes what it
+# needs in $(VENV), once, and remembers it by a stamp file.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+STAMPS := $(VENV)/stamps
+
+# Further arguments of pytest, for example: make test PYTEST_ARGS="-k media -x"
+PYTEST_ARGS ?=
+# TORCH=no leaves torch out: the tests of hub encoders are then skipped and say so.
+TORCH ?= yes
+TORCH_VERSION ?= 2.13.0
+
+.DEFAULT_GOAL := help
+.PHONY: help try test check fix docs docs-help examples bench clean
+
+help:  ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+try: $(STAMPS)/run  ## install, classify the sample photos, and write a page to look at
+	@mkdir -p try
+	$(BIN)/showtell evaluate examples/photos --report try/report.html -o try/predictions.csv
+	@echo "Open try/report.html in a browser; the answers are in try/predictions.csv."
+
+test: $(STAMPS)/test  ## install what the tests need and run them
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(STAMPS)/check  ## format, lint, types, layers, spelling, generated docs
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/python scripts/cli_reference.py --check
+
+fix: $(STAMPS)/check  ## format and repair what can be repaired by itself
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+	$(BIN)/python scripts/cli_reference.py
+
+docs: $(STAMPS)/docs  ## build the documentation into site/
+	$(BIN)/python scripts/cli_reference.py
+	$(BIN)/sphinx-build --fail-on-warning --quiet docs site
+	@echo "Open site/index.html in a browser."
+
+examples: $(STAMPS)/test  ## run every script in examples/
+	@for script in examples/[0-9]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+bench: $(STAMPS)/run  ## run the benchmarks; see benchmarks/README.md
+	$(MAKE) -C benchmarks PYTHON="$(PYTHON)"
+
+clean:  ## remove the environment and everything that was built
+	rm -rf $(VENV) site try build dist .coverage .coverage.* htmlcov
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "showtell needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/run: $(STAMPS)/venv pyproject.toml
+	$(PIP) install --editable .
+	@touch $@
+
+# Plain `pip install torch` takes several gigabytes of CUDA libraries on Linux. The version with
+# the local name +cpu never does, so it is asked for by that name: first where pip looks anyway,
+# then at the CPU index of PyTorch. macOS has only one, small build.
+$(STAMPS)/torch: $(STAMPS)/venv
+ifeq ($(TORCH),yes)
+	@$(BIN)/python -c 'import torch' 2>/dev/null \
+		|| { test "$$(uname)" = Darwin && $(PIP) install torch==$(TORCH_VERSION); } \
+		|| $(PIP) install torch==$(TORCH_VERSION)+cpu 2>/dev/null \
+		|| $(PIP) install --retries 1 --timeout 30 torch==$(TORCH_VERSION)+cpu \
+			--extra-index-url https://download.pytorch.org/whl/cpu \
+		|| echo "No CPU build of torch $(TORCH_VERSION) found: the tests of hub encoders will be skipped."
+endif
+	@touch $@
+
+$(STAMPS)/test: $(STAMPS)/run $(STAMPS)/torch
+	@if $(BIN)/python -c 'import torch' 2>/dev/null; then extras=torch,export; else extras=hub; fi; \
+		set -x; $(PIP) install --editable ".[$$extras,parquet,pandas,heif,plot]" --group test
+	@touch $@
+
+$(STAMPS)/check: $(STAMPS)/run
+	$(PIP) install --group check
+	@touch $@
+
+$(STAMPS)/docs: $(STAMPS)/run
+	$(PIP) install --group docs
+	@touch $@

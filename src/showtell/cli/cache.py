@@ -1,0 +1,116 @@
+"""`showtell cache`: the embeddings kept on disk."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from showtell.cli import options as o
+from showtell.cli.output import counted, print_csv, print_json, print_table
+from showtell.cli.session import Session, begin, is_terminal
+from showtell.errors import InputError
+
+__all__ = ["add_to", "cache"]
+
+_EPILOG = """[bold]Examples[/bold]
+
+showtell cache
+
+showtell cache prune --max-mb 500
+
+showtell cache clear
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("cache", help=o.paragraphs(cache.__doc__), epilog=_EPILOG)(cache)
+
+
+def cache(
+    ctx: typer.Context,
+    action: Annotated[
+        Literal["info", "prune", "clear"],
+        typer.Argument(
+            help="info: say what is kept. prune: remove what was not used for longest. "
+            "clear: remove all."
+        ),
+    ] = "info",
+    max_mb: Annotated[
+        float | None,
+        o.option(
+            "--max-mb",
+            panel="How much to keep",
+            min=0.0,
+            metavar="MB",
+            help="prune: size of what may stay.",
+        ),
+    ] = None,
+    older_than: Annotated[
+        float | None,
+        o.option(
+            "--older-than",
+            panel="How much to keep",
+            min=0.0,
+            metavar="DAYS",
+            help="prune: remove what was not used for so many days.",
+        ),
+    ] = None,
+    json: o.Json = False,
+    config: o.Config = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    debug: o.Debug = False,
+) -> None:
+    """Show or shrink the store of embeddings: what makes the second run quick.
+
+    It lies in the cache folder of the system, or in the folder SHOWTELL_CACHE_DIR.
+    Removing it loses nothing but time.
+    """
+    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    from showtell.encoders.store import default_store
+
+    store = default_store()
+    if store is None:
+        raise InputError("There is no folder to keep embeddings in. Set SHOWTELL_CACHE_DIR.")
+    if action == "prune" and max_mb is None and older_than is None:
+        raise InputError("How much should stay? Give --max-mb or --older-than.")
+    removed = 0
+    if action == "clear":
+        removed = store.clear()
+    elif action == "prune":
+        if older_than is not None:
+            removed += store.clear(older_than=older_than)
+        if max_mb is not None:
+            removed += store.prune(int(max_mb * 1e6))
+    stats = store.stats()
+    facts = {
+        "path": str(stats.path),
+        "n_embeddings": stats.n_rows,
+        "n_bytes": stats.n_bytes,
+        "encoders": [
+            {"name": e.name, "n_embeddings": e.n_rows, "n_bytes": e.n_bytes} for e in stats.encoders
+        ],
+    }
+    if json:
+        print_json({**facts, "n_removed": removed})
+    elif action == "info":
+        _show(session, facts)
+    else:
+        session.summary(f"removed {counted(removed, 'embedding')}, kept {stats.n_rows:,}")
+
+
+def _show(session: Session, facts: dict[str, object]) -> None:
+    """Print what is kept, per encoder."""
+    rows = [
+        [str(e["name"]), f"{e['n_embeddings']}", f"{e['n_bytes'] / 1e6:.1f}"]
+        for e in facts["encoders"]  # type: ignore[attr-defined]
+    ]
+    header = ["encoder", "embeddings", "MB"]
+    if is_terminal(sys.stdout):
+        print_table(session, header, rows, title=str(facts["path"]), right=[1, 2])
+    else:
+        print_csv(header, rows)
+        session.summary(str(facts["path"]))

@@ -1,0 +1,179 @@
+"""From the options of "what to look for" and "how to decide" to a fitted classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from showtell.errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from showtell.classify import MediaClassifier
+    from showtell.datasets import Dataset, LabelSet
+
+__all__ = ["METHODS", "Choices", "check_method", "given_labels", "make_classifier"]
+
+METHODS = ("auto", "zero-shot", "few-shot", "prototype", "tip-adapter", "linear")
+"""Names of ``--method``; "few-shot" lets the classifier choose among the three after it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What the options say about how to decide."""
+
+    encoder: str
+    precision: str
+    method: str
+    templates: str
+    batch: str | None
+    shots: int | None
+    abstain_below: float | None
+    seed: int
+    threads: int | None
+    store: bool
+
+    def __post_init__(self) -> None:
+        check_method(self.method)
+
+    def wants_examples(self, *, available: bool) -> bool:
+        """Say whether the method learns from examples; "auto" does where it can."""
+        if self.method == "auto":
+            return available and self.shots != 0
+        return self.method != "zero-shot" and self.shots != 0
+
+    def as_request(self) -> dict[str, Any]:
+        """List what decides about answers, for the request of a run folder."""
+        return {
+            "encoder": self.encoder,
+            "precision": self.precision,
+            "method": self.method,
+            "templates": self.templates,
+            "batch": self.batch,
+            "shots": self.shots,
+            "abstain_below": self.abstain_below,
+            "seed": self.seed,
+        }
+
+
+def check_method(name: str) -> str:
+    """Return `name` if it is a method.
+
+    Raises
+    ------
+    UnknownNameError
+        If it is none; the message lists all.
+    """
+    if name not in METHODS:
+        raise UnknownNameError("method", name, METHODS)
+    return name
+
+
+def given_labels(labels: str | None, labels_file: str | None) -> LabelSet | None:
+    """Read the label set of ``--labels`` or ``--labels-file``; None where neither is given."""
+    if labels is not None and labels_file is not None:
+        raise InputError("Give the labels once: either with --labels or with --labels-file.")
+    if labels is None and labels_file is None:
+        return None
+    from showtell.datasets import parse_labels
+
+    return parse_labels(labels, labels_file=labels_file)
+
+
+def make_classifier(
+    choices: Choices, label_set: LabelSet | None, support: Dataset | None
+) -> MediaClassifier:
+    """Build and fit the classifier that the options ask for.
+
+    Parameters
+    ----------
+    choices : Choices
+    label_set : LabelSet or None
+        Labels with their descriptions; None: those of `support`.
+    support : Dataset or None
+        Labelled images to learn from; needed unless the method is zero-shot.
+
+    Raises
+    ------
+    InputError
+        If there are neither labels nor examples, or an option does not fit the method.
+    """
+    from showtell.encoders import load_encoder
+
+    encoder = load_encoder(choices.encoder, precision=choices.precision, threads=choices.threads)  # type: ignore[arg-type]
+    store = "default" if choices.store else None
+    if choices.wants_examples(available=support is not None):
+        return _few_shot(choices, encoder, store, label_set, support)
+    return _zero_shot(choices, encoder, store, label_set, support)
+
+
+def _zero_shot(
+    choices: Choices,
+    encoder: Any,
+    store: str | None,
+    label_set: LabelSet | None,
+    support: Dataset | None,
+) -> MediaClassifier:
+    from showtell.classify import ZeroShotClassifier
+
+    descriptions: Mapping[str, Sequence[str]] = {}
+    if label_set is not None:
+        labels, descriptions = label_set.labels, label_set.descriptions
+    elif support is not None and support.labels:
+        labels = support.labels
+    else:
+        raise InputError(
+            'Which labels? Name them with --labels "cat,dog" or --labels-file FILE, or show some '
+            "pictures of each with --examples DIR (a folder per label)."
+        )
+    return ZeroShotClassifier(
+        encoder,
+        labels=list(labels),
+        templates=_templates(choices.templates),
+        descriptions=dict(descriptions) or None,
+        batch=choices.batch,  # type: ignore[arg-type]
+        abstain_below=choices.abstain_below,
+        store=store,
+        random_state=choices.seed,
+    ).fit()
+
+
+def _few_shot(
+    choices: Choices,
+    encoder: Any,
+    store: str | None,
+    label_set: LabelSet | None,
+    support: Dataset | None,
+) -> MediaClassifier:
+    from showtell.classify import FewShotClassifier
+
+    if support is None or not len(support):
+        raise InputError(
+            f"Method {choices.method!r} learns from examples. Show some with --examples DIR, a "
+            "folder per label with a few pictures each, or use --method zero-shot."
+        )
+    if choices.batch is not None:
+        raise InputError("--batch belongs to --method zero-shot; leave it out for examples.")
+    method = {"auto": "auto", "few-shot": "auto"}.get(choices.method, choices.method)
+    return FewShotClassifier(
+        encoder,
+        shots=choices.shots,
+        method=method,  # type: ignore[arg-type]
+        labels=None if label_set is None else list(label_set.labels),
+        templates=_templates(choices.templates),
+        abstain_below=choices.abstain_below,
+        store=store,
+        random_state=choices.seed,
+    ).fit(support.images, support.y)
+
+
+def _templates(value: str) -> str | tuple[str, ...]:
+    """Read ``--templates``: a template, a file of templates, or the name of a set."""
+    if "{" in value:
+        return (value,)
+    path = Path(value)
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return tuple(line.strip() for line in lines if line.strip())
+    return value

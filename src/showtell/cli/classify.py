@@ -1,0 +1,205 @@
+"""`showtell classify`: a label for each image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from showtell.cli import options as o
+from showtell.cli.choices import Choices, given_labels, make_classifier
+from showtell.cli.data import examples_of
+from showtell.cli.output import (
+    check_output,
+    check_page,
+    counted,
+    print_json,
+    print_predictions,
+    summary_of,
+)
+from showtell.cli.session import Session, begin
+
+if TYPE_CHECKING:
+    from showtell.classify import MediaClassifier, Predictions
+    from showtell.datasets import Dataset
+
+__all__ = ["add_to", "classify"]
+
+_EPILOG = """[bold]Examples[/bold]
+
+showtell classify photos/ --labels "cat,dog,garden"
+
+showtell classify photos/ --labels-file labels.txt -o labels.csv --report page.html
+
+showtell classify photos/ --examples sorted/ --abstain-below 0.6
+
+find . -name "*.jpg" | showtell classify - --labels "cat,dog" --json
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("classify", help=o.paragraphs(classify.__doc__), epilog=_EPILOG)(classify)
+
+
+def classify(
+    ctx: typer.Context,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Files, folders, globs, URLs, tables with a column of images, or - for a list "
+            "on standard input.",
+        ),
+    ],
+    labels: o.Labels = None,
+    labels_file: o.LabelsFile = None,
+    examples: o.Examples = None,
+    method: o.Method = "auto",
+    encoder: o.EncoderName = "mini",
+    precision: o.Precision = "auto",
+    templates: o.Templates = "default",
+    batch: o.Batch = None,
+    shots: o.Shots = None,
+    abstain_below: o.AbstainBelow = None,
+    seed: o.Seed = 0,
+    limit: o.Limit = None,
+    output: o.Output = None,
+    proba: o.Proba = False,
+    report: o.Report = None,
+    run: o.RunFolder = None,
+    json: o.Json = False,
+    threads: o.Threads = None,
+    store: o.Store = True,
+    config: o.Config = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    debug: o.Debug = False,
+) -> None:
+    """Give each image one of the labels you name, or one of those you show examples of.
+
+    One row per image, in order: image, label, confidence, status, error. An image that cannot
+    be read gets a row that says why; the others are not affected.
+    """
+    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    check_output(output)
+    check_page(report)
+    choices = Choices(
+        encoder=encoder,
+        precision=precision,
+        method=method,
+        templates=templates,
+        batch=batch,
+        shots=shots,
+        abstain_below=abstain_below,
+        seed=seed,
+        threads=threads,
+        store=store,
+    )
+    label_set = given_labels(labels, labels_file)
+    request: dict[str, Any] = {
+        "verb": "classify",
+        "images": list(images),
+        "labels": None if label_set is None else list(label_set.labels),
+        "examples": examples,
+        "limit": limit,
+        **choices.as_request(),
+    }
+    if run is not None:
+        from showtell.cli.runs import claim
+
+        if claim(run, request):
+            session.detail(f"Going on in {run}.")
+    data = _images(images, limit, seed)
+    support = examples_of(examples)
+    classifier = make_classifier(choices, label_set, support)
+    session.detail(
+        f"{type(classifier).__name__} with {encoder}, {counted(len(classifier.classes_), 'label')}"
+    )
+    with session.progress() as progress:
+        predictions = classifier.classify(data.images, progress=progress)
+    _write(session, classifier, data, predictions, output=output, proba=proba, report=report)
+    if run is not None:
+        _keep(session, run, request, classifier, data, predictions)
+    if json:
+        print_json(
+            {
+                "n_images": len(predictions),
+                "counts": predictions.counts,
+                "labels": list(predictions.classes),
+                "predictions": list(predictions.rows(proba=proba)),
+            }
+        )
+    elif output is None:
+        print_predictions(session, predictions, proba=proba)
+    session.summary(summary_of(predictions, session.seconds))
+
+
+def _images(arguments: list[str], limit: int | None, seed: int) -> Dataset:
+    """Find the images; a sample of them where --limit asks for one."""
+    from showtell.datasets import expand_images, limit_dataset
+
+    data = expand_images(arguments)
+    return data if limit is None else limit_dataset(data, limit, seed=seed)
+
+
+def _write(
+    session: Session,
+    classifier: MediaClassifier,
+    data: Dataset,
+    predictions: Predictions,
+    *,
+    output: Path | None,
+    proba: bool,
+    report: Path | None,
+) -> None:
+    """Write the table and the page that were asked for."""
+    if output is not None:
+        predictions.write(output, proba=proba)
+        session.summary(f"wrote {output}")
+    if report is not None:
+        _page(classifier, data, predictions, report)
+        session.summary(f"wrote {report}")
+
+
+def _page(classifier: MediaClassifier, data: Dataset, predictions: Predictions, path: Path) -> None:
+    from showtell.reports import write_report
+
+    write_report(predictions, path)
+
+
+def _keep(
+    session: Session,
+    folder: Path,
+    request: dict[str, Any],
+    classifier: MediaClassifier,
+    data: Dataset,
+    predictions: Predictions,
+) -> None:
+    """Fill the run folder."""
+    from importlib.util import find_spec
+
+    from showtell.cli.runs import finish
+    from showtell.evaluate.about import about_estimator, about_machine, now
+
+    suffix = "parquet" if find_spec("pyarrow") is not None else "csv"
+    predictions.write(folder / f"predictions.{suffix}", proba=True)
+    _page(classifier, data, predictions, folder / "report.html")
+    finish(
+        folder,
+        request,
+        {
+            "finished": now(),
+            "predictions": f"predictions.{suffix}",
+            "labels": list(predictions.classes),
+            "totals": {
+                "n_images": len(predictions),
+                **predictions.counts,
+                "seconds": round(session.seconds, 3),
+            },
+            "estimator": about_estimator(classifier),
+            **about_machine(),
+        },
+    )
+    session.summary(f"kept in {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")

@@ -1,0 +1,175 @@
+"""`showtell compare`: is one way really better than another."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from showtell.cli import options as o
+from showtell.cli.choices import Choices, check_method, given_labels, make_classifier
+from showtell.cli.data import examples_of, parts_to_measure
+from showtell.cli.output import check_page, number, print_csv, print_json, print_table
+from showtell.cli.session import Session, begin, is_terminal
+from showtell.errors import InputError
+
+if TYPE_CHECKING:
+    from showtell.evaluate import Comparison, Record
+
+__all__ = ["add_to", "compare"]
+
+_EPILOG = """[bold]Examples[/bold]
+
+showtell compare butterflies/ --methods zero-shot,prototype,linear
+
+showtell compare butterflies/ --methods prototype,linear --shots 5 --report compare.html
+
+showtell compare run-monday/ run-friday/
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("compare", help=o.paragraphs(compare.__doc__), epilog=_EPILOG)(compare)
+
+
+def compare(
+    ctx: typer.Context,
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA | RUN RUN...",
+            help="A labelled data set to try --methods on, or run folders of `evaluate --run`.",
+        ),
+    ],
+    methods: Annotated[
+        str | None,
+        o.option(
+            "--methods",
+            panel=o.METHOD,
+            metavar="NAMES",
+            help="Methods to compare on the same images: zero-shot,prototype,linear.",
+        ),
+    ] = None,
+    labels: o.Labels = None,
+    labels_file: o.LabelsFile = None,
+    examples: o.Examples = None,
+    shots: o.Shots = None,
+    encoder: o.EncoderName = "mini",
+    precision: o.Precision = "auto",
+    templates: o.Templates = "default",
+    abstain_below: o.AbstainBelow = None,
+    seed: o.Seed = 0,
+    test_size: o.TestSize = None,
+    limit: o.Limit = None,
+    image_column: o.ImageColumn = None,
+    label_column: o.LabelColumn = None,
+    split_column: o.SplitColumn = None,
+    group_column: o.GroupColumn = None,
+    report: o.Report = None,
+    json: o.Json = False,
+    threads: o.Threads = None,
+    store: o.Store = True,
+    config: o.Config = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    debug: o.Debug = False,
+) -> None:
+    """Compare methods on the same images, or runs that are kept, with paired tests.
+
+    Says for each pair how much better one is, how sure that is, and whether the difference
+    could be luck, corrected for how many pairs were looked at.
+    """
+    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    check_page(report)
+    if methods is None:
+        records = _runs(targets)
+    else:
+        names = [check_method(name.strip()) for name in methods.split(",") if name.strip()]
+        if len(targets) != 1:
+            raise InputError(f"--methods takes one DATA; got {len(targets)}: {', '.join(targets)}.")
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise InputError(f"Comparing needs two or more different methods; got {methods!r}.")
+        choices = Choices(
+            encoder=encoder,
+            precision=precision,
+            method="auto",
+            templates=templates,
+            batch=None,
+            shots=shots,
+            abstain_below=abstain_below,
+            seed=seed,
+            threads=threads,
+            store=store,
+        )
+        parts = parts_to_measure(
+            session,
+            targets[0],
+            {
+                "image_column": image_column,
+                "label_column": label_column,
+                "split_column": split_column,
+                "group_column": group_column,
+            },
+            examples=examples_of(examples),
+            needs_examples=any(name != "zero-shot" for name in names),
+            test_size=test_size,
+            limit=limit,
+            seed=seed,
+        )
+        label_set = given_labels(labels, labels_file) or parts.label_set
+        from showtell.evaluate import evaluate as measure
+
+        records = []
+        for name in names:
+            classifier = make_classifier(replace(choices, method=name), label_set, parts.support)
+            with session.progress() as progress:
+                records.append(measure(classifier, parts.test, name=name, progress=progress))
+    from showtell.evaluate import compare as compare_records
+
+    comparison = compare_records(records)
+    if report is not None:
+        _page(records, comparison, report)
+        session.summary(f"wrote {report}")
+    if json:
+        print_json(comparison.to_dict())
+    elif is_terminal(sys.stdout):
+        _show(session, comparison)
+    else:
+        _print(comparison)
+    session.summary(comparison.sentence)
+
+
+def _runs(folders: list[str]) -> list[Record]:
+    """Load run folders."""
+    from showtell.evaluate import Record
+
+    if len(folders) < 2:
+        raise InputError(
+            "Comparing needs --methods zero-shot,prototype,... with one DATA, or two or more run "
+            "folders made by `showtell evaluate --run DIR`."
+        )
+    return [Record.load(folder) for folder in folders]
+
+
+def _page(records: list[Record], comparison: Comparison, path: Path) -> None:
+    best = max(records, key=lambda record: record.metrics["accuracy"])
+    best.report(path, comparison=comparison)
+
+
+def _rows(comparison: Comparison) -> list[list[Any]]:
+    return [[]]
+
+
+def _print(comparison: Comparison) -> None:
+    print_csv((), _rows(comparison))
+
+
+def _show(session: Session, comparison: Comparison) -> None:
+    print_table(session, (), _rows(comparison))
+
+
+_ = number

@@ -1,0 +1,115 @@
+"""From DATA, a folder or a table, to what is learned from and what is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from showtell.cli.session import Session
+from showtell.errors import InputError
+
+if TYPE_CHECKING:
+    from showtell.datasets import Dataset, LabelSet
+
+__all__ = ["Parts", "examples_of", "parts_to_measure"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """A data set as a measurement needs it."""
+
+    test: Dataset
+    """What is scored."""
+    support: Dataset | None
+    """What may be learned from; None where nothing may."""
+    whole: Dataset
+    """Both, with the splits "train" and "test"; what a shot curve needs."""
+    label_set: LabelSet
+    """All labels of the data set, in its order."""
+
+
+def examples_of(folder: str | None) -> Dataset | None:
+    """Load the folder of ``--examples``."""
+    if folder is None:
+        return None
+    from showtell.datasets import load_dataset
+
+    data = load_dataset(folder)
+    return (data.train if "train" in data.split_names else data).labelled()
+
+
+def parts_to_measure(
+    session: Session,
+    source: str,
+    columns: Mapping[str, str | None],
+    *,
+    examples: Dataset | None,
+    needs_examples: bool,
+    test_size: float | None,
+    limit: int | None,
+    seed: int,
+) -> Parts:
+    """Load DATA and decide what is scored and what may be learned from.
+
+    Parameters
+    ----------
+    session : Session
+        Told what was decided where the data set itself does not say it.
+    source : str
+        A folder or a table.
+    columns : mapping
+        Columns of a table, by the names that `load_dataset` takes.
+    examples : Dataset or None
+        Learned from instead of a part of DATA.
+    needs_examples : bool
+        Whether the method learns; then a data set without splits is split.
+    test_size : float or None
+        Part to score where DATA has no splits.
+    limit : int or None
+        Score only so many samples.
+    seed : int
+
+    Raises
+    ------
+    InputError
+        If nothing is labelled, or ``test_size`` is given for data that has splits.
+    """
+    from showtell.datasets import LabelSet, limit_dataset, load_dataset, split_dataset
+
+    data = load_dataset(source, **columns)
+    if not data.labels:
+        raise InputError(
+            f"Nothing in {source!r} has a label, so nothing can be measured. Put the images into "
+            "a folder per label, or name the column with --label-column. `showtell classify` "
+            "needs no labels."
+        )
+    for note in data.notes:
+        session.note(note)
+    data = data.labelled()
+    names = data.split_names
+    if "test" in names:
+        if test_size is not None:
+            raise InputError(f"{source!r} has its own test split; leave out --test-size.")
+        train = data.train if "train" in names else None
+        whole, test = data, data.test
+    elif test_size is not None or (needs_examples and examples is None):
+        if test_size is None:
+            test_size = 0.25
+            session.note(
+                f"{source} has no train/ and test/: a quarter is scored, the rest may be "
+                "learned from. --test-size sets the part."
+            )
+        whole = split_dataset(data, test_size=test_size, seed=seed)
+        train, test = whole.train, whole.test
+    else:
+        whole, train, test = data, None, data
+    if limit is not None and limit < len(test):
+        test = limit_dataset(test, limit, seed=seed)
+    test = replace(test, name=test.name or source)
+    return Parts(
+        test=test,
+        support=examples if examples is not None else train,
+        whole=whole,
+        label_set=LabelSet(labels=data.labels, descriptions={}, aliases={}),
+    )

@@ -1,0 +1,47 @@
+"""`showtell encoders`: which encoders there are."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from showtell.cli import options as o
+from showtell.cli.output import print_csv, print_json, print_table
+from showtell.cli.session import begin, is_terminal
+
+__all__ = ["add_to", "encoders"]
+
+_EPILOG = """[bold]Examples[/bold]
+
+showtell encoders
+
+showtell encoders --json
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("encoders", help=o.paragraphs(encoders.__doc__), epilog=_EPILOG)(encoders)
+
+
+def encoders(
+    ctx: typer.Context,
+    json: o.Json = False,
+    config: o.Config = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    debug: o.Debug = False,
+) -> None:
+    """List the encoders: the embedded one, those of plugins, and how to name one from a hub."""
+    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    from showtell.encoders import list_encoders
+
+    rows = [dict(row) for row in list_encoders()]
+    header = list(rows[0]) if rows else []
+    if json:
+        print_json({"encoders": rows})
+    elif is_terminal(sys.stdout):
+        print_table(session, header, ([str(row[name]) for name in header] for row in rows))
+    else:
+        print_csv(header, ([row[name] for name in header] for row in rows))

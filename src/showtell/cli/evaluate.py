@@ -1,0 +1,343 @@
+"""`showtell evaluate`: how often is it right."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from showtell.cli import options as o
+from showtell.cli.choices import Choices, given_labels, make_classifier
+from showtell.cli.data import examples_of, parts_to_measure
+from showtell.cli.output import (
+    check_output,
+    check_page,
+    counted,
+    number,
+    print_csv,
+    print_json,
+    print_table,
+)
+from showtell.cli.session import Session, begin, is_terminal
+from showtell.errors import InputError
+
+if TYPE_CHECKING:
+    from showtell.evaluate import Record, ShotCurve
+
+__all__ = ["add_to", "evaluate"]
+
+_EPILOG = """[bold]Examples[/bold]
+
+showtell evaluate butterflies/ --report report.html
+
+showtell evaluate butterflies/ --shots 5 --json
+
+showtell evaluate photos.csv --label-column species --method linear --test-size 0.3
+
+showtell evaluate butterflies/ --curve --curve-shots 0,1,5,20 --seeds 5
+
+showtell evaluate --predictions answers.csv --actual truth --predicted answer
+"""
+
+_ANSWERS = "Score answers that exist already"
+_CURVE = "Shot curve"
+
+_HEADLINE = (
+    ("accuracy", "accuracy"),
+    ("balanced_accuracy", "balanced accuracy"),
+    ("macro_precision", "macro precision"),
+    ("macro_recall", "macro recall"),
+    ("macro_f1", "macro F1"),
+    ("weighted_f1", "weighted F1"),
+    ("ece", "calibration error (ECE)"),
+    ("n_abstained", "abstained"),
+    ("n_errors", "errors"),
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("evaluate", help=o.paragraphs(evaluate.__doc__), epilog=_EPILOG)(evaluate)
+
+
+def evaluate(
+    ctx: typer.Context,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder with a folder per label (train/ and test/ above them are used), or a "
+            "table with a column of images and one of labels.",
+        ),
+    ] = None,
+    labels: o.Labels = None,
+    labels_file: o.LabelsFile = None,
+    examples: o.Examples = None,
+    method: o.Method = "auto",
+    shots: o.Shots = None,
+    encoder: o.EncoderName = "mini",
+    precision: o.Precision = "auto",
+    templates: o.Templates = "default",
+    batch: o.Batch = None,
+    abstain_below: o.AbstainBelow = None,
+    seed: o.Seed = 0,
+    test_size: o.TestSize = None,
+    limit: o.Limit = None,
+    image_column: o.ImageColumn = None,
+    label_column: o.LabelColumn = None,
+    split_column: o.SplitColumn = None,
+    group_column: o.GroupColumn = None,
+    curve: Annotated[
+        bool,
+        o.option("--curve", panel=_CURVE, help="Measure several numbers of examples per label."),
+    ] = False,
+    curve_shots: Annotated[
+        str,
+        o.option("--curve-shots", panel=_CURVE, metavar="K,K,...", help="Which numbers."),
+    ] = "0,1,2,5,10,20",
+    seeds: Annotated[
+        int, o.option("--seeds", panel=_CURVE, min=1, metavar="N", help="Draws per number.")
+    ] = 5,
+    predictions: Annotated[
+        str | None,
+        o.option(
+            "--predictions",
+            panel=_ANSWERS,
+            metavar="TABLE",
+            help="A table with the truth and somebody's answers, as words.",
+        ),
+    ] = None,
+    actual: Annotated[
+        str | None,
+        o.option("--actual", panel=_ANSWERS, metavar="COL", help="Its column with the truth."),
+    ] = None,
+    predicted: Annotated[
+        str | None,
+        o.option("--predicted", panel=_ANSWERS, metavar="COL", help="Its column with the answers."),
+    ] = None,
+    output: o.Output = None,
+    proba: o.Proba = False,
+    report: o.Report = None,
+    run: o.RunFolder = None,
+    json: o.Json = False,
+    threads: o.Threads = None,
+    store: o.Store = True,
+    config: o.Config = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    debug: o.Debug = False,
+) -> None:
+    """Classify labelled images and measure how often the answer is right, and how sure it was.
+
+    Images of test/ are scored; examples to learn from come from train/. Without such folders
+    zero-shot scores everything, and other methods set a part aside (--test-size).
+    With --predictions no image is looked at: answers that exist already are scored.
+    """
+    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    check_output(output)
+    check_page(report)
+    label_set = given_labels(labels, labels_file)
+    choices = Choices(
+        encoder=encoder,
+        precision=precision,
+        method=method,
+        templates=templates,
+        batch=batch,
+        shots=shots,
+        abstain_below=abstain_below,
+        seed=seed,
+        threads=threads,
+        store=store,
+    )
+    request: dict[str, Any] = {
+        "verb": "evaluate",
+        "data": data,
+        "labels": None if label_set is None else list(label_set.labels),
+        "examples": examples,
+        "test_size": test_size,
+        "limit": limit,
+        "curve": [curve_shots, seeds] if curve else None,
+        "predictions": [predictions, actual, predicted] if predictions else None,
+        **choices.as_request(),
+    }
+    if run is not None:
+        from showtell.cli.runs import claim
+
+        claim(run, request)
+    the_curve: ShotCurve | None = None
+    if predictions is not None:
+        record = _score(data, predictions, actual, predicted, label_set)
+    else:
+        if data is None:
+            raise InputError(
+                "What should be measured? Give DATA, a folder with a folder per label or a table, "
+                "or answers to score with --predictions TABLE --actual COL --predicted COL."
+            )
+        columns = {
+            "image_column": image_column,
+            "label_column": label_column,
+            "split_column": split_column,
+            "group_column": group_column,
+        }
+        parts = parts_to_measure(
+            session,
+            data,
+            columns,
+            examples=examples_of(examples),
+            needs_examples=curve or choices.wants_examples(available=shots is not None),
+            test_size=test_size,
+            limit=limit,
+            seed=seed,
+        )
+        support = parts.support if shots is not None or examples or method != "auto" else None
+        from showtell.evaluate import evaluate as measure
+        from showtell.evaluate import shot_curve
+
+        classifier = make_classifier(choices, label_set or parts.label_set, support)
+        with session.progress() as progress:
+            record = measure(classifier, parts.test, progress=progress)
+        if curve:
+            with session.progress() as progress:
+                the_curve = shot_curve(
+                    classifier,
+                    parts.whole,
+                    shots=_numbers(curve_shots),
+                    seeds=seeds,
+                    progress=progress,
+                )
+    _write(session, record, the_curve, output=output, proba=proba, report=report, run=run)
+    if run is not None:
+        from showtell.cli.runs import finish
+
+        finish(run, request, None)
+    if json:
+        extra = {} if the_curve is None else {"curve": the_curve.to_dict()}
+        print_json({**record.to_dict(), **extra})
+    elif is_terminal(sys.stdout):
+        _show(session, record, the_curve)
+    else:
+        _print_metrics(record)
+    m = record.metrics
+    session.summary(
+        f"{counted(m['n_samples'], 'sample')}: accuracy {m['accuracy']:.3f} "
+        f"[{m['accuracy_low']:.3f}, {m['accuracy_high']:.3f}], {m['n_abstained']:,} abstained, "
+        f"{counted(m['n_errors'], 'error')}; {session.seconds:.1f} s"
+    )
+
+
+def _score(
+    data: str | None,
+    table: str,
+    actual: str | None,
+    predicted: str | None,
+    label_set: Any,
+) -> Record:
+    """Score the answers of a table."""
+    from showtell.evaluate import score_predictions
+
+    if data is not None:
+        raise InputError(f"--predictions scores a table; leave out DATA ({data!r}).")
+    return score_predictions(
+        table,
+        actual,
+        predicted,
+        labels=None if label_set is None else list(label_set.labels),
+        aliases=None if label_set is None else label_set.aliases,
+    )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Read "0,1,5"."""
+    try:
+        shots = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        shots = ()
+    if not shots or min(shots) < 0:
+        raise InputError(f"--curve-shots needs numbers like 0,1,5,20; got {text!r}.")
+    return shots
+
+
+def _write(
+    session: Session,
+    record: Record,
+    curve: ShotCurve | None,
+    *,
+    output: Path | None,
+    proba: bool,
+    report: Path | None,
+    run: Path | None,
+) -> None:
+    """Write the table, the page and the run folder that were asked for."""
+    if output is not None:
+        record.predictions.write(output, proba=proba)
+        session.summary(f"wrote {output}")
+    if report is not None:
+        record.report(report, curve=curve)
+        session.summary(f"wrote {report}")
+    if run is not None:
+        record.save(run, report=False)
+        record.report(run / "report.html", curve=curve)
+        session.summary(f"kept in {run}: {', '.join(sorted(p.name for p in run.iterdir()))}")
+
+
+def _print_metrics(record: Record) -> None:
+    """Print the numbers as CSV: metric, label, value."""
+    rows: list[Sequence[Any]] = []
+    for name, value in record.metrics.items():
+        if name == "per_class":
+            for label, scores in value.items():
+                rows += [(metric, label, score) for metric, score in scores.items()]
+        elif not isinstance(value, Mapping | list):
+            rows.append((name, "", value))
+    print_csv(("metric", "label", "value"), rows)
+
+
+def _show(session: Session, record: Record, curve: ShotCurve | None) -> None:
+    """Print the numbers for a person."""
+    m = record.metrics
+    rows = [(words, number(m.get(key))) for key, words in _HEADLINE if m.get(key) is not None]
+    rows[0] = (
+        rows[0][0],
+        f"{m['accuracy']:.3f}  [{m['accuracy_low']:.3f}, {m['accuracy_high']:.3f}]",
+    )
+    print_table(session, ("measure", "value"), rows, title=record.name)
+    scores = [
+        [label, *(number(row[k]) for k in ("precision", "recall", "f1", "support"))]
+        for label, row in record.per_class.items()
+    ]
+    header = ("label", "precision", "recall", "F1", "support")
+    print_table(session, header, scores, right=[1, 2, 3, 4])
+    confused = _most_confused(record)
+    if confused:
+        print_table(session, ("actual", "answered", "times"), confused, right=[2])
+    unparsed = [
+        [row.rule, str(row.n_answers), row.meaning] for row in record.parsing if row.rule != "exact"
+    ]
+    if unparsed:
+        print_table(session, ("rule", "answers", "meaning"), unparsed, right=[1])
+    if curve is not None:
+        _show_curve(session, curve)
+
+
+def _most_confused(record: Record, n: int = 5) -> list[list[str]]:
+    """List the most frequent mistakes: actual label, answered label, how often."""
+    confusion = record.confusion[:, :-1].copy()
+    k = len(record.classes)
+    confusion[range(k), range(k)] = 0
+    order = confusion.ravel().argsort(kind="stable")[::-1][:n]
+    return [
+        [record.classes[i // k], record.classes[i % k], str(confusion[i // k, i % k])]
+        for i in order.tolist()
+        if confusion[i // k, i % k] > 1
+    ]
+
+
+def _show_curve(session: Session, curve: ShotCurve) -> None:
+    rows = [
+        [str(p.shots), number(p.accuracy), f"[{number(p.low)}, {number(p.high)}]"]
+        for p in curve.points
+    ]
+    print_table(session, ("shots", "accuracy", "interval"), rows, right=[0, 1])

@@ -1,0 +1,190 @@
+"""The application: its verbs, and the one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from showtell.cli import cache, classify, compare, encoders, evaluate, version
+from showtell.cli.options import paragraphs
+from showtell.cli.session import Session
+from showtell.errors import InputError, ShowtellError
+
+__all__ = ["EXIT_FAILED", "EXIT_INPUT", "EXIT_OK", "EXIT_STOPPED", "app", "run"]
+
+EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED = 0, 1, 2, 3
+"""All inputs got a row; the run failed; bad usage or input; stopped, and can be resumed."""
+
+_HELP = """Classify images by showing a few examples or telling what to look for.
+
+Works at once and offline with an embedded encoder, says how sure it is, and measures how often
+it is right.
+"""
+
+_EPILOG = """[bold]Examples[/bold]
+
+showtell classify photos/ --labels "cat,dog,garden"
+
+showtell evaluate butterflies/ --shots 5 --report report.html
+
+showtell compare butterflies/ --methods zero-shot,prototype,linear
+
+[bold]Settings[/bold]
+
+Every option can also be set by an environment variable (SHOWTELL_ENCODER for --encoder) or by
+a key in showtell.toml (encoder = "mini"). The command line wins, then the environment.
+
+[bold]Exit codes[/bold]
+
+0 all inputs got a row   1 the run failed   2 bad usage or input   3 stopped, run again to resume
+"""
+
+
+class _Group(TyperGroup):
+    """Ends every invocation with a documented exit code and never with a traceback."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = False,  # the library expands globs, the same everywhere
+        **extra: Any,
+    ) -> Any:
+        session = Session()
+        _let_any_name_be_printed()
+
+        def invoke() -> object:
+            return super(_Group, self).main(
+                args,
+                prog_name or "showtell",
+                complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                obj=session,
+                **extra,
+            )
+
+        code = _exit_code_of(invoke, session)
+        if not standalone_mode:
+            return code
+        sys.exit(code)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, BrokenPipeError) as error:
+            raise _Ended from error  # typer itself would end with 130 and with 1
+
+
+class _Ended(BaseException):
+    """Ctrl-C, or a reader that had enough, on its way past typer."""
+
+
+app = typer.Typer(
+    cls=_Group,
+    name="showtell",
+    help=paragraphs(_HELP),
+    epilog=paragraphs(_EPILOG),
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for _verb in (classify, evaluate, compare, encoders, cache, version):
+    _verb.add_to(app)
+
+
+def run() -> None:
+    """Run the command line: the entry point of the `showtell` script."""
+    app()
+
+
+def _exit_code_of(invoke: Callable[[], object], session: Session) -> Any:
+    """Call `invoke` and turn whatever happens into an exit code and at most one line."""
+    with warnings.catch_warnings():
+        session.show_warnings_as_notes()
+        try:
+            result = invoke()
+            sys.stdout.flush()
+        except _Ended as end:
+            if isinstance(end.__cause__, KeyboardInterrupt):
+                session.error(f"Stopped. {session.resume_hint}")
+                return EXIT_STOPPED
+            _forget_stdout()
+            return EXIT_OK  # every input has got its row; the reader did not want them all
+        except typer.TyperException as error:  # wrong usage
+            return _usage_error(error, session)
+        except InputError as error:
+            return _failed(error, str(error), EXIT_INPUT, session)
+        except ShowtellError as error:
+            return _failed(error, str(error), EXIT_FAILED, session)
+        except BrokenPipeError:
+            _forget_stdout()
+            return EXIT_OK
+        except MemoryError as error:
+            hint = "Out of memory. Try fewer inputs at once, or a smaller encoder."
+            return _failed(error, hint, EXIT_FAILED, session)
+        except OSError as error:  # a full disk, a folder that may not be written
+            return _failed(error, _os_error(error), EXIT_FAILED, session)
+        except SystemExit as error:  # typer ends like this when nobody reads --help to its end
+            return EXIT_OK if isinstance(error.__context__, BrokenPipeError) else error.code
+        except Exception as error:  # noqa: BLE001  whatever else it is, it is ours to mend
+            return _failed(error, _bug(error, session), EXIT_FAILED, session)
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _usage_error(error: typer.TyperException, session: Session) -> int:
+    """Print what is wrong with the command line, and where its help is."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "showtell"
+    message = " ".join(error.format_message().split())
+    if message:
+        session.error(f"{message} See: {command} --help")
+    return EXIT_INPUT
+
+
+def _failed(error: BaseException, message: str, code: int, session: Session) -> int:
+    """Print one line, and under --debug where it came from."""
+    session.error(message)
+    if session.debug:
+        print("".join(traceback.format_exception(error)), file=sys.stderr, end="")  # noqa: T201
+    return code
+
+
+def _bug(error: Exception, session: Session) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    hint = "" if session.debug else " Run again with --debug to see where."
+    return f"This is a bug in showtell, not in your input: {text}.{hint}"
+
+
+def _os_error(error: OSError) -> str:
+    name = f" {error.filename}:" if error.filename else ""
+    return f"The system refused:{name} {error.strerror or error}."
+
+
+def _let_any_name_be_printed() -> None:
+    """Print names that the terminal's encoding cannot show as escapes instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _forget_stdout() -> None:
+    """Keep the interpreter from complaining at exit about a pipe that nobody reads."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError, AttributeError):  # stdout is not a real file
+        return

@@ -1,0 +1,153 @@
+"""Rows, numbers and pages on their way out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from showtell.cli.session import Session, is_terminal, printable
+from showtell.errors import InputError
+
+if TYPE_CHECKING:
+    from showtell.classify import Predictions
+
+__all__ = [
+    "check_output",
+    "check_page",
+    "counted",
+    "number",
+    "print_csv",
+    "print_json",
+    "print_predictions",
+    "print_table",
+    "summary_of",
+]
+
+_SUFFIXES = (".csv", ".parquet", ".jsonl")
+_ROWS_FOR_A_PERSON = 200
+_ROWS_OF_A_LONG_TABLE = 50
+
+
+def check_output(path: Path | None) -> None:
+    """Refuse a table that could not be written, before anything is computed."""
+    if path is None:
+        return
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(
+            f"Cannot tell the format of {str(path)!r}: the name must end in {', '.join(_SUFFIXES)}."
+        )
+    _make_room(path)
+
+
+def check_page(path: Path | None) -> None:
+    """Refuse a page that could not be written, before anything is computed."""
+    if path is None:
+        return
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"A report is an HTML page: {str(path)!r} should end in .html.")
+    _make_room(path)
+
+
+def _make_room(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"{str(path)!r} is a folder; give the name of a file.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def counted(n: int, singular: str, plural: str = "") -> str:
+    """Write a count with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "image"), counted(1200, "image")
+    ('1 image', '1,200 images')
+    """
+    return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Write a number for a person; nothing where it is unknown.
+
+    Examples
+    --------
+    >>> number(0.91666), number(12), number(None)
+    ('0.917', '12', '')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.{digits}f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object to stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def print_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print CSV to stdout; None is an empty cell."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+
+
+def print_table(
+    session: Session,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    title: str = "",
+    right: Sequence[int] = (),
+) -> None:
+    """Print a table for a person; `right` lists the columns that are numbers."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left")
+    for i, name in enumerate(header):
+        table.add_column(
+            Text(printable(name)), justify="right" if i in right else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    session.console(sys.stdout).print(table)
+
+
+def print_predictions(session: Session, predictions: Predictions, *, proba: bool) -> None:
+    """Print one row per image: a table on a terminal, CSV into a pipe."""
+    header = predictions.header(proba=proba)
+    if not is_terminal(sys.stdout):
+        print_csv(header, ([row[name] for name in header] for row in predictions.rows(proba=proba)))
+        return
+    n = len(predictions)
+    shown = n if n <= _ROWS_FOR_A_PERSON else _ROWS_OF_A_LONG_TABLE
+    rows = []
+    for _, row in zip(range(shown), predictions.rows(proba=proba), strict=False):
+        rows.append([number(row[name], 2) for name in header])
+    numbers = [i for i, name in enumerate(header) if name == "confidence" or name.startswith("p_")]
+    keep = [i for i, name in enumerate(header) if name != "error" or predictions.errors]
+    print_table(
+        session,
+        [header[i] for i in keep],
+        ([row[i] for i in keep] for row in rows),
+        right=[keep.index(i) for i in numbers],
+    )
+    if shown < n:
+        session.note(f"{n - shown:,} further rows are not shown; -o out.csv writes all of them.")
+
+
+def summary_of(predictions: Predictions, seconds: float) -> str:
+    """Count the rows by status, and say how long it took."""
+    n, counts = len(predictions), predictions.counts
+    parts = [f"{counts['ok']:,} ok"]
+    if counts["abstained"]:
+        parts.append(f"{counts['abstained']:,} abstained")
+    parts.append(counted(counts["error"], "error"))
+    return f"{counted(n, 'image')}: {', '.join(parts)}; {seconds:.1f} s"

@@ -1,0 +1,82 @@
+"""A run folder: what was asked is written first, so that the same command can go on later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from showtell.errors import InputError
+
+__all__ = ["claim", "finish"]
+
+_FILE = "run.json"
+_FORMAT = "showtell-run"
+
+
+def claim(folder: Path, request: Mapping[str, Any]) -> bool:
+    """Take a folder for a request, or refuse it.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if missing.
+    request : mapping
+        What decides about the answers, as JSON values. Not where they are written.
+
+    Returns
+    -------
+    again : bool
+        Whether the same request was run here before.
+
+    Raises
+    ------
+    InputError
+        If the folder holds the run of another request, or files that are no run.
+    """
+    from showtell.evaluate.folder import read_json, write_json
+
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{str(folder)!r} is a file; --run needs a folder.")
+    file = folder / _FILE
+    if file.is_file():
+        before = read_json(file).get("request")
+        if not isinstance(before, dict):
+            raise InputError(f"{str(folder)!r} holds a run that this command did not make.")
+        changed = _changes(before, dict(request))
+        if changed:
+            raise InputError(
+                f"{str(folder)!r} holds the run of another request: {changed}. Give the same "
+                "options to go on with it, or another folder."
+            )
+        return True
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"{str(folder)!r} holds files but no run. Give a new or an empty folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(file, {"format": _FORMAT, "state": "started", "request": dict(request)})
+    return False
+
+
+def finish(folder: Path, request: Mapping[str, Any], facts: Mapping[str, Any] | None) -> None:
+    """Write the final run.json.
+
+    Parameters
+    ----------
+    folder : Path
+    request : mapping
+        As given to `claim`.
+    facts : mapping or None
+        Versions, seeds, totals. None: a record has written its own run.json; keep it and add
+        the request.
+    """
+    from showtell.evaluate.folder import read_json, write_json
+
+    file = folder / _FILE
+    content = read_json(file) if facts is None else {"format": _FORMAT, **facts}
+    write_json(file, {**content, "state": "finished", "request": dict(request)})
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Name what differs, old value and new."""
+    keys = [k for k in {**before, **now} if before.get(k) != now.get(k)]
+    return ", ".join(f"{k} was {before.get(k)!r} and is {now.get(k)!r}" for k in keys)

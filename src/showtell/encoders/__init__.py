@@ -3,5 +3,32 @@
 from __future__ import annotations
 
 from showtell.encoders.base import Embeddings, Encoder, PixelEncoder, unit
+from showtell.encoders.embed import ImageEmbeddings, embed_images, embed_texts
+from showtell.encoders.registry import EncoderInfo, list_encoders, load_encoder
+from showtell.encoders.store import (
+    EmbeddingStore,
+    StoredEncoder,
+    StoreStats,
+    StoreWarning,
+    cache_folder,
+    default_store,
+)
 
-__all__ = ["Embeddings", "Encoder", "PixelEncoder", "unit"]
+__all__ = [
+    "EmbeddingStore",
+    "Embeddings",
+    "Encoder",
+    "EncoderInfo",
+    "ImageEmbeddings",
+    "PixelEncoder",
+    "StoreStats",
+    "StoreWarning",
+    "StoredEncoder",
+    "cache_folder",
+    "default_store",
+    "embed_images",
+    "embed_texts",
+    "list_encoders",
+    "load_encoder",
+    "unit",
+]

@@ -15,7 +15,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,15 @@ from showtell._progress import Progress, no_progress
 from showtell.encoders.base import Embeddings, Encoder, PixelEncoder
 from showtell.encoders.store import EmbeddingStore, StoreWarning, default_store
 from showtell.errors import InputError, MediaError, RunError
-from showtell.media import DEFAULT_LIMITS, Crop, Limits, Media, media_name, read_media
+from showtell.media import (
+    DEFAULT_LIMITS,
+    Crop,
+    Limits,
+    Media,
+    RawMedia,
+    media_name,
+    read_media,
+)
 
 __all__ = ["ImageEmbeddings", "Store", "embed_images", "embed_texts"]
 
@@ -309,7 +317,7 @@ class _Reader:
 
     def look(self, sources: list[Media]) -> list[_Finding]:
         findings: list[_Finding] = []
-        held: list[tuple[int, Any]] = []  # findings that wait for the store, with their bytes
+        held: list[tuple[int, RawMedia]] = []  # findings that wait for the store, with their bytes
         n_bytes = 0
         for source in sources:
             if self.stop.is_set():
@@ -332,7 +340,7 @@ class _Reader:
         self._finish(held, findings)
         return findings
 
-    def _finish(self, held: list[tuple[int, Any]], findings: list[_Finding]) -> None:
+    def _finish(self, held: list[tuple[int, RawMedia]], findings: list[_Finding]) -> None:
         known = self._shelf.get([raw.digest for _, raw in held])
         while held:
             place, raw = held.pop()
@@ -341,7 +349,7 @@ class _Reader:
             elif not self.stop.is_set():
                 findings[place] = self._decode(raw)
 
-    def _decode(self, raw: Any) -> _Finding:
+    def _decode(self, raw: RawMedia) -> _Finding:
         encoder = self._encoder
         try:
             picture = raw.decode(
@@ -565,10 +573,9 @@ def _key(image: Media) -> Hashable | None:
     return None
 
 
-def _size(raw: Any) -> int:
-    """About how many bytes of a file a `RawMedia` holds."""
-    data = getattr(raw, "data", b"")
-    return len(data) if isinstance(data, bytes) else 0
+def _size(raw: RawMedia) -> int:
+    """Bytes of a file that are held; pictures and arrays belong to the caller."""
+    return len(raw.content) if isinstance(raw.content, bytes) else 0
 
 
 def _source_digest(source_id: int, source: Media) -> str:

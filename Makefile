@@ -16,7 +16,7 @@ TORCH ?= yes
 TORCH_VERSION ?= 2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help try test check fix docs docs-help examples bench clean
+.PHONY: help try test check fix docs examples bench clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -160,16 +160,38 @@ def _page(records: list[Record], comparison: Comparison, path: Path) -> None:
     best.report(path, comparison=comparison)
 
 
-def _rows(comparison: Comparison) -> list[list[Any]]:
-    return [[]]
-
-
 def _print(comparison: Comparison) -> None:
-    print_csv((), _rows(comparison))
+    """Print one line per method as CSV; --json has the pairs too."""
+    rows = comparison.rows()
+    print_csv(list(rows[0]), (list(row.values()) for row in rows))
 
 
 def _show(session: Session, comparison: Comparison) -> None:
-    print_table(session, (), _rows(comparison))
-
-
-_ = number
+    """Print methods and pairs for a person."""
+    header = ("method", "accuracy", "95 % interval", "macro F1", "ECE", "abstained", "errors")
+    methods = [
+        [
+            r.name,
+            number(r.accuracy),
+            f"[{number(r.accuracy_low)}, {number(r.accuracy_high)}]",
+            number(r.macro_f1),
+            number(r.ece),
+            number(r.n_abstained),
+            number(r.n_errors),
+        ]
+        for r in comparison.records
+    ]
+    title = f"{comparison.n_samples:,} samples"
+    print_table(session, header, methods, title=title, right=[1, 3, 4, 5, 6])
+    header = ("pair", "points ahead", "95 % interval", "p (Holm)", "verdict")
+    pairs = [
+        [
+            f"{p.a} over {p.b}",
+            f"{-100 * p.difference:.1f}",
+            f"[{-100 * p.high:.1f}, {-100 * p.low:.1f}]",
+            number(p.p_holm),
+            "better" if p.differs else "may be chance",
+        ]
+        for p in comparison.pairs
+    ]
+    print_table(session, header, pairs, right=[1, 3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 
 import typer
 
@@ -37,11 +38,18 @@ def encoders(
     session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
     from showtell.encoders import list_encoders
 
-    rows = [dict(row) for row in list_encoders()]
+    rows = [asdict(encoder) for encoder in list_encoders()]
     header = list(rows[0]) if rows else []
     if json:
         print_json({"encoders": rows})
     elif is_terminal(sys.stdout):
-        print_table(session, header, ([str(row[name]) for name in header] for row in rows))
+        print_table(session, header, ([_cell(row[name]) for name in header] for row in rows))
     else:
         print_csv(header, ([row[name] for name in header] for row in rows))
+
+
+def _cell(value: object) -> str:
+    """Write a value for a person."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)

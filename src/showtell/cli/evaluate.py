@@ -25,6 +25,7 @@ from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError
 
 if TYPE_CHECKING:
+    from showtell.datasets import LabelSet
     from showtell.evaluate import Record, ShotCurve
 
 __all__ = ["add_to", "evaluate"]
@@ -118,6 +119,15 @@ def evaluate(
         str | None,
         o.option("--predicted", panel=_ANSWERS, metavar="COL", help="Its column with the answers."),
     ] = None,
+    confidence: Annotated[
+        str | None,
+        o.option(
+            "--confidence",
+            panel=_ANSWERS,
+            metavar="COL",
+            help="Its column with how sure the answer is, 0 to 1.",
+        ),
+    ] = None,
     output: o.Output = None,
     proba: o.Proba = False,
     report: o.Report = None,
@@ -169,7 +179,7 @@ def evaluate(
         claim(run, request)
     the_curve: ShotCurve | None = None
     if predictions is not None:
-        record = _score(data, predictions, actual, predicted, label_set)
+        record = _score(data, predictions, actual, predicted, confidence, label_set)
     else:
         if data is None:
             raise InputError(
@@ -233,7 +243,8 @@ def _score(
     table: str,
     actual: str | None,
     predicted: str | None,
-    label_set: Any,
+    confidence: str | None,
+    label_set: LabelSet | None,
 ) -> Record:
     """Score the answers of a table."""
     from showtell.evaluate import score_predictions
@@ -246,6 +257,7 @@ def _score(
         predicted,
         labels=None if label_set is None else list(label_set.labels),
         aliases=None if label_set is None else label_set.aliases,
+        confidence=confidence,
     )
 
 

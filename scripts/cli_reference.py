@@ -1,0 +1,100 @@
+"""Write docs/reference/cli.md from the commands themselves; ``--check`` says whether it is stale.
+
+Everything on the page comes from what ``--help`` shows: the command's text, its arguments, its
+options with their environment variables and keys of showtell.toml, and its examples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from showtell.cli.main import app
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "cli.md"
+
+HEAD = """# Command line
+
+<!-- Written by scripts/cli_reference.py from the commands; do not edit. -->
+
+Every option has an environment variable and a key in `showtell.toml`, named in the tables below.
+The command line wins, then the environment, then the section of the verb in `showtell.toml`, then
+the keys above all sections:
+
+```toml
+encoder = "mini"          # for every verb that has --encoder
+
+[classify]
+labels = ["cat", "dog"]
+abstain-below = 0.5
+```
+
+Exit codes: 0 all inputs got a row (unreadable images are rows too, and a line on standard error
+counts them), 1 the run failed, 2 bad usage or input, 3 stopped by Ctrl-C or a cap; the same command
+again goes on from there.
+"""
+
+
+def page() -> str:
+    group: Any = get_command(app)
+    parts = [HEAD]
+    for name, command in group.commands.items():
+        parts.append(section(name, command))
+    return "\n".join(parts)
+
+
+def section(name: str, command: Any) -> str:
+    """One verb: usage, text, arguments, options by panel, examples."""
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+    usage = " ".join(["showtell", name, *(a.metavar or a.name.upper() for a in arguments)])
+    lines = [f"## showtell {name}", "", f"```text\n{usage} [OPTIONS]\n```", "", command.help, ""]
+    for argument in arguments:
+        lines += [f"`{argument.metavar or argument.name}`", f": {argument.help}", ""]
+    panels = dict.fromkeys(p.rich_help_panel or "Options" for p in options)
+    for panel in panels:
+        lines += [f"**{panel}**", "", "| option | meaning | default |", "|---|---|---|"]
+        lines += [row(p) for p in options if (p.rich_help_panel or "Options") == panel]
+        lines.append("")
+    examples = re.findall(r"^\w*showtell.*|^\w+ .*\| showtell.*", command.epilog or "", re.M)
+    if examples:
+        lines += ["Examples", "", "```text", *examples, "```", ""]
+    return "\n".join(lines)
+
+
+def row(option: Any) -> str:
+    """One option as a row of the table."""
+    flags = ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
+    value = f" {option.metavar}" if option.metavar else ""
+    default = option.default
+    shown = "on" if default is True else "" if default is None or default is False else default
+    cells = (
+        f"{flags}{value}<br>`{option.envvar}`",
+        option.help or "",
+        f"`{shown}`" if shown != "" else "",
+    )
+    return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only say whether the page is stale")
+    options = parser.parse_args()
+    text = page()
+    if options.check:
+        if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != text:
+            print("docs/reference/cli.md is stale. Write it again: make fix")
+            return 1
+        return 0
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""What importing showtell costs, and that the public names are what they say."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import showtell
+
+ROOMS = ("media", "datasets", "encoders", "metrics", "prompts", "classify", "evaluate", "reports")
+HEAVY = {"torch", "transformers", "onnxruntime", "onnx", "pandas", "pyarrow", "sklearn", "scipy"}
+
+PROBE = """
+import json, socket, sys
+opened = []
+class Watched(socket.socket):
+    def __init__(self, *args, **kwargs):
+        opened.append(args)
+        super().__init__(*args, **kwargs)
+socket.socket = Watched
+{code}
+print(json.dumps([sorted({{name.partition(".")[0] for name in sys.modules}}), opened]))
+"""
+
+
+def loaded_by(code: str) -> tuple[set[str], list[object]]:
+    """Top-level modules and sockets after running `code` in a fresh interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(code=code)], capture_output=True, text=True, check=True
+    )
+    modules, opened = json.loads(done.stdout.splitlines()[-1])
+    return set(modules), opened
+
+
+def test_import_loads_nothing_heavy_and_opens_no_socket():
+    modules, opened = loaded_by("import showtell")
+    assert "showtell" in modules
+    assert modules & (HEAVY | {"numpy", "PIL", "rich", "typer", "jinja2"}) == set()
+    assert opened == []
+
+
+def test_command_line_loads_no_room_before_it_is_asked():
+    modules, opened = loaded_by("import showtell.cli.main")
+    assert "typer" in modules
+    assert modules & (HEAVY | {"numpy", "PIL", "jinja2"}) == set()
+    assert opened == []
+
+
+def test_embedded_encoder_needs_no_torch_and_no_pandas():
+    modules, opened = loaded_by("import showtell; showtell.load_encoder('mini')")
+    assert "onnxruntime" in modules
+    assert modules & {"torch", "transformers", "pandas", "pyarrow"} == set()
+    assert opened == []
+
+
+@pytest.mark.parametrize("room", ["", *ROOMS])
+def test_public_list_names_exactly_what_exists(room):
+    module = importlib.import_module(f"showtell.{room}" if room else "showtell")
+    names = list(module.__all__)
+    assert len(set(names)) == len(names)
+    missing = [name for name in names if not hasattr(module, name)]
+    assert missing == []
+    assert set(names) <= set(dir(module))
+
+
+@pytest.mark.parametrize("room", ["", *ROOMS, "errors", "testing"])
+def test_every_public_name_is_documented(room):
+    module = importlib.import_module(f"showtell.{room}" if room else "showtell")
+    undocumented = [
+        name
+        for name in module.__all__
+        if (inspect.isclass(obj := getattr(module, name)) or inspect.isroutine(obj))
+        and not (obj.__doc__ or "").strip()
+    ]
+    assert (module.__doc__ or "").strip()
+    assert undocumented == []
+
+
+@pytest.mark.parametrize("room", ["", *ROOMS, "testing"])
+def test_every_parameter_of_a_public_function_is_documented(room):
+    """A numpydoc section Parameters that leaves an argument out hides it."""
+    module = importlib.import_module(f"showtell.{room}" if room else "showtell")
+    silent = []
+    for name in module.__all__:
+        obj = getattr(module, name)
+        if not inspect.isfunction(obj):
+            continue
+        text = inspect.getdoc(obj) or ""
+        if "Parameters\n---" not in text:
+            continue
+        silent += [f"{name}({p})" for p in inspect.signature(obj).parameters if p not in text]
+    assert silent == []
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        showtell.nonsense  # noqa: B018
+
+
+def test_every_lazy_name_comes_from_the_room_it_is_listed_under():
+    for name, room in showtell._ROOM_OF.items():
+        assert name in importlib.import_module(f"showtell.{room}").__all__
+
+
+def test_types_are_shipped():
+    assert (Path(showtell.__file__).parent / "py.typed").is_file()

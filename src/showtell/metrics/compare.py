@@ -195,11 +195,12 @@ def paired_bootstrap(
         raise InputError(f"`n_resamples` must be at least 1, got {n_resamples}.")
     n = len(change)
     rng = np.random.default_rng(random_state)
+    total: NDArray[np.float64]
     if groups is not None:
         names = np.asarray(groups)
         _check.same_length(a=change, groups=names)
         _, group_of = np.unique(names, return_inverse=True)
-        total = np.bincount(group_of, weights=change)
+        total = np.bincount(group_of, weights=change).astype(np.float64)
         size = np.bincount(group_of).astype(np.float64)
     else:
         total, size = change, np.ones(n)

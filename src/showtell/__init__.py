@@ -67,7 +67,8 @@ def __getattr__(name: str) -> Any:
     """Load the room that holds `name`."""
     if name not in _ROOM_OF:
         raise AttributeError(f"module 'showtell' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"showtell.{_ROOM_OF[name]}"), name)
+    room = importlib.import_module(f"showtell.{_ROOM_OF[name]}")
+    value = room if name == _ROOM_OF[name] else getattr(room, name)  # `evaluate` may be called
     globals()[name] = value
     return value
 

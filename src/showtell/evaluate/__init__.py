@@ -1,8 +1,42 @@
-"""An estimator on a data set, measured: records, shot curves, paired comparisons."""
+"""An estimator on a data set, measured: records, shot curves, paired comparisons.
+
+The room may be called: ``showtell.evaluate(clf, data)`` is `evaluate`.
+"""
 
 from __future__ import annotations
 
-from showtell.evaluate.record import ParsingRow, Record
+import sys
+from types import ModuleType
+from typing import Any
+
+from showtell.evaluate.answers import score_predictions
+from showtell.evaluate.comparison import Compared, Comparison, PairTest, compare
+from showtell.evaluate.curve import ShotCurve, ShotPoint, ShotStep, shot_curve
+from showtell.evaluate.record import RULES, ParsingRow, Record
 from showtell.evaluate.run import evaluate
 
-__all__ = ["ParsingRow", "Record", "evaluate"]
+__all__ = [
+    "RULES",
+    "Compared",
+    "Comparison",
+    "PairTest",
+    "ParsingRow",
+    "Record",
+    "ShotCurve",
+    "ShotPoint",
+    "ShotStep",
+    "compare",
+    "evaluate",
+    "score_predictions",
+    "shot_curve",
+]
+
+
+class _Room(ModuleType):
+    """Importing this room makes ``showtell.evaluate`` the module, which shall stay callable."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Record:
+        return evaluate(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Room

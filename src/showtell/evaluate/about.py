@@ -154,7 +154,9 @@ def _steps(clf: Any) -> list[Any]:
         found.append(one)
         if isinstance(getattr(one, "steps", None), list):
             todo += [step for _, step in one.steps]
-        todo += [getattr(one, name) for name in ("best_estimator_", "estimator") if hasattr(one, name)]
+        todo += [
+            getattr(one, name) for name in ("best_estimator_", "estimator") if hasattr(one, name)
+        ]
     return found
 
 
@@ -239,7 +241,10 @@ def data_fingerprint(images: Sequence[Media], labels: Sequence[str]) -> tuple[st
     sizes: dict[str, str] = {}
     for image, label in zip(images, labels, strict=True):
         total.update(f"{_identity(image, sizes)}\t{label}\n".encode("utf-8", "surrogateescape"))
-    return total.hexdigest(), "labels, and file names with sizes or the content of pictures in memory"
+    return (
+        total.hexdigest(),
+        "labels, and file names with sizes or the content of pictures in memory",
+    )
 
 
 def _identity(image: Media, sizes: dict[str, str]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from showtell._extras import need
 from showtell.errors import SavedFolderError
 
-__all__ = ["read_json", "read_table", "restore", "kind_of", "write_json", "write_table"]
+__all__ = ["kind_of", "read_json", "read_table", "restore", "write_json", "write_table"]
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -38,7 +38,17 @@ __all__ = ["RULES", "ParsingRow", "Record"]
 
 _FORMAT = "showtell-record"
 _VERSION = 1
-_FIXED = ("image", "label", "confidence", "status", "error", "id", "actual", "guess", "guess_confidence")
+_FIXED = (
+    "image",
+    "label",
+    "confidence",
+    "status",
+    "error",
+    "id",
+    "actual",
+    "guess",
+    "guess_confidence",
+)
 
 RULES: Mapping[str, str] = {
     "exact": "the answer is a label, up to case, blanks, quotes and final punctuation",
@@ -231,8 +241,7 @@ class Record:
                 n_answers=sum(seen[rule].values()),
                 n_correct=right[rule],
                 examples=tuple(
-                    (answer, given, times)
-                    for (answer, given), times in seen[rule].most_common(20)
+                    (answer, given, times) for (answer, given), times in seen[rule].most_common(20)
                 ),
             )
             for rule in order

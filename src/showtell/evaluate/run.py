@@ -115,7 +115,9 @@ def as_dataset(
             raise DataError("The data set has no samples, so there is nothing to measure.")
         return data
     if y is None:
-        if not (isinstance(data, tuple) and len(data) == 2 and not isinstance(data[0], str | bytes)):
+        if not (
+            isinstance(data, tuple) and len(data) == 2 and not isinstance(data[0], str | bytes)
+        ):
             raise InputError(
                 "Measuring needs labels. Give a labelled Dataset (`showtell.load_dataset`), "
                 "`evaluate(clf, (X, y))` or `evaluate(clf, X, y)`."

@@ -1,1 +1,7 @@
-"""reports."""
+"""Records to pages: one self-contained HTML file, no network needed to read it."""
+
+from __future__ import annotations
+
+from showtell.reports.page import write_gallery, write_report
+
+__all__ = ["write_gallery", "write_report"]

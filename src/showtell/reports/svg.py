@@ -51,8 +51,12 @@ class _Chart:
         right, floor = self.width - _RIGHT, self.height - _BOTTOM
         for value, text in y_ticks:
             y = self.py(value)
-            self.add('<line class="grid" x1="{a}" x2="{b}" y1="{y}" y2="{y}"/>', a=_LEFT, b=right, y=y)
-            self.add('<text class="tick end" x="{x}" y="{y}">{t}</text>', x=_LEFT - 6, y=y + 4, t=text)
+            self.add(
+                '<line class="grid" x1="{a}" x2="{b}" y1="{y}" y2="{y}"/>', a=_LEFT, b=right, y=y
+            )
+            self.add(
+                '<text class="tick end" x="{x}" y="{y}">{t}</text>', x=_LEFT - 6, y=y + 4, t=text
+            )
         for value, text in x_ticks:
             self.add(
                 '<text class="tick mid" x="{x}" y="{y}">{t}</text>',
@@ -225,7 +229,9 @@ def draw_shot_curve(
     for i, s in enumerate(shots):
         if mean[i] is None:
             chart.add(
-                '<text class="missing mid" x="{x}" y="{y}">×</text>', x=chart.px(x[i]), y=chart.py(floor) - 6
+                '<text class="missing mid" x="{x}" y="{y}">×</text>',
+                x=chart.px(x[i]),
+                y=chart.py(floor) - 6,
             )
         else:
             chart.add(
@@ -234,4 +240,6 @@ def draw_shot_curve(
                 y=chart.py(float(mean[i] or 0)),
                 t=f"{s} shots: {percent(mean[i])}, between {percent(low[i])} and {percent(high[i])}",
             )
-    return chart.done("Accuracy by number of shots", "More labelled pictures per label, to the right.")
+    return chart.done(
+        "Accuracy by number of shots", "More labelled pictures per label, to the right."
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from showtell.errors import MediaError
 from showtell.media import Crop, Media, open_image
+from showtell.media.source import is_url
 
 __all__ = ["Thumbnails", "make_thumbnails", "row_order"]
 
@@ -72,7 +73,8 @@ def make_thumbnails(
     order: Iterable[int],
     *,
     limit_mb: float,
-    refuse: Callable[[Media], str | None] = lambda source: None,
+    reasons: Mapping[int, str] | None = None,
+    fetch: bool = True,
     n_threads: int = 4,
 ) -> Thumbnails:
     """Make thumbnails of rows in `order` until the size limit is reached.
@@ -84,8 +86,10 @@ def make_thumbnails(
         Row numbers, most informative first; rows not named get no picture.
     limit_mb : float
         Megabytes (10^6) of base64 text that all pictures may take.
-    refuse : callable
-        Gives a reason for sources that must not be opened, else None.
+    reasons : mapping of int to str, optional
+        Rows that are known to be unusable, and why; they are not tried again.
+    fetch : bool, default=True
+        Whether URLs may be fetched.
     n_threads : int, default=4
 
     Returns
@@ -95,11 +99,13 @@ def make_thumbnails(
     made = Thumbnails(of_row=np.full(len(sources), -1, np.int32))
     limit = int(limit_mb * 1_000_000)
     known: dict[object, int | str] = {}
+    for row, reason in (reasons or {}).items():
+        known[_identity(sources[row])] = reason
 
     def attempt(row: int) -> tuple[str, str | None]:
-        reason = refuse(sources[row])
-        if reason is not None:
-            return "", reason
+        source = sources[row]
+        if not fetch and is_url(source):
+            return "", "behind a URL, not fetched again"
         try:
             return thumbnail(sources[row]), None
         except MediaError as error:
@@ -110,7 +116,8 @@ def make_thumbnails(
     rows = list(dict.fromkeys(order))
     first_of: dict[object, int] = {}
     for row in rows:
-        first_of.setdefault(_identity(sources[row]), row)
+        if (identity := _identity(sources[row])) not in known:
+            first_of.setdefault(identity, row)
     with ThreadPoolExecutor(n_threads) as pool:
         todo = list(first_of.items())
         for start in range(0, len(todo), _WAVE):

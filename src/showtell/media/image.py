@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,7 @@ _ALLOWED = (
     "a uint8 array of shape (height, width) or (height, width, 3), or a Crop"
 )
 _DIGEST_BYTES = 16
+_CUT_SHORT = re.compile(r"(?i)truncated|unpack|end of file|not enough image data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -387,7 +389,9 @@ def _read_file(name: str, path: str | os.PathLike[Any], limits: Limits) -> bytes
         if status.st_size > limits.max_bytes:
             raise _too_many_bytes(name, status.st_size, limits)
         with open(path, "rb", opener=_open_without_waiting) as file:
-            data = file.read(int(limits.max_bytes) + 1)
+            data = file.read(status.st_size + 1)  # asking for max_bytes would reserve that much
+            if len(data) > status.st_size:  # it grew, or its file system does not know sizes
+                data += file.read(int(limits.max_bytes) + 1 - len(data))
     except MediaError:
         raise
     except (FileNotFoundError, NotADirectoryError):
@@ -492,9 +496,12 @@ def _damaged(name: str, kind: str, error: Exception) -> MediaFormatError:
     """Put whatever a reader raised into words."""
     if isinstance(error, MemoryError):
         return MediaFormatError(name, f"the {kind} file needs more memory than there is")
-    detail = str(error) or type(error).__name__
-    article = "picture" if kind == "picture" else f"{kind} file"
-    return MediaFormatError(name, f"the {article} is damaged or cut short ({detail[:200]})")
+    detail = " ".join(str(error).split())
+    noun = "picture" if kind == "picture" else f"{kind} file"
+    if _CUT_SHORT.search(detail):
+        return MediaFormatError(name, f"the {noun} is cut short: its end is missing")
+    known = isinstance(error, OSError | SyntaxError | ValueError) and 0 < len(detail) <= 120
+    return MediaFormatError(name, f"the {noun} is damaged" + (f" ({detail})" if known else ""))
 
 
 def _checked_box(name: str, box: Any) -> tuple[int, int, int, int]:

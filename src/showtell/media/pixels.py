@@ -115,7 +115,7 @@ def _by_range(values: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = float(values[known].min()), float(values[known].max())
     x = np.where(known, values, low).astype(np.float64)
     if low < 0 or high > 65535:
-        x = (x - low) * (255 / max(high - low, np.finfo(np.float64).tiny))
+        x = (x - low) / ((high - low) or 1.0) * 255
     elif high > 255:
         x = np.floor(x / 256)
     elif high <= 1 and values.dtype.kind == "f":

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell.datasets.lazy import LazyRows, pick_rows
 from showtell.errors import DataError, InputError, UnknownNameError
 from showtell.media import Media
 
@@ -157,6 +158,8 @@ class Dataset:
         """Return only the samples that have a label."""
         if self.codes is None:
             return self[np.zeros(0, np.intp)]
+        if (self.codes >= 0).all():
+            return self
         return self[np.flatnonzero(self.codes >= 0)]
 
     def id_of(self, row: int) -> str:
@@ -181,22 +184,17 @@ class Dataset:
         if isinstance(rows, slice):
             index = np.arange(len(self))[rows]
         else:
-            index = np.asarray(rows)
+            index = np.asarray(rows) if len(rows) else np.zeros(0, np.intp)
             if index.dtype == bool:
                 index = np.flatnonzero(index)
         if index.ndim != 1:
             raise InputError(f"Rows must be one-dimensional, got shape {index.shape}.")
 
-        def pick(values: Sequence[Any] | None) -> list[Any] | None:
-            return None if values is None else [values[i] for i in index]
-
-        images = pick(self.images)
-        assert images is not None
         return replace(
             self,
-            images=images,
+            images=pick_rows(self.images, index),
             codes=None if self.codes is None else self.codes[index],
-            groups=pick(self.groups),
-            ids=pick(self.ids) if self.ids is not None else [str(i) for i in index],
-            splits=pick(self.splits),
+            groups=None if self.groups is None else pick_rows(self.groups, index),
+            ids=LazyRows(str, index) if self.ids is None else pick_rows(self.ids, index),
+            splits=None if self.splits is None else pick_rows(self.splits, index),
         )

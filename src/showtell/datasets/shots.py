@@ -1,0 +1,300 @@
+"""k-shot support sets and N-way episodes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from showtell.datasets.content import name_key
+from showtell.datasets.dataset import Dataset
+from showtell.errors import InputError
+from showtell.media import Media
+
+__all__ = ["Episode", "episodes", "support_rows", "support_set"]
+
+Short = Literal["take", "error"]
+
+
+def support_rows(
+    y: Sequence[Any] | NDArray[Any],
+    shots: int,
+    *,
+    seed: int = 0,
+    keys: Sequence[Hashable] | None = None,
+    short: Short = "take",
+) -> NDArray[np.intp]:
+    """Choose `shots` rows of every class.
+
+    The rows of a class stand in a random order that the seed, the name of the class and (with
+    `keys`) the keys decide; the first `shots` are taken. So fewer shots are always part of more,
+    other classes do not matter, and with keys neither does the order of the rows.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Labels, or codes; codes below 0 and None are unlabelled and never chosen. Labels and
+        codes of the same data give different rows.
+    shots : int
+        Rows per class, at least 0.
+    seed : int, default=0
+    keys : sequence of str or other hashable, length n_samples, optional
+        Names that stay with a sample wherever it stands. Samples of one key are copies: the
+        second is chosen only after every other sample.
+    short : {"take", "error"}, default="take"
+        What to do with a class of fewer than `shots` samples: take all it has, or raise.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_chosen,), intp
+        Row numbers, class by class in sorted order, within a class in the order of choice.
+
+    Raises
+    ------
+    InputError
+        If `shots` is no whole number of at least 0, `y` is not one-dimensional, or a class is too
+        small and `short` is "error".
+
+    Examples
+    --------
+    >>> y = ["dog", "cat", "dog", "cat", "dog"]
+    >>> one, two = support_rows(y, 1), support_rows(y, 2)
+    >>> len(one), len(two), set(one) <= set(two)
+    (2, 4, True)
+    """
+    if isinstance(shots, bool) or not isinstance(shots, int | np.integer) or shots < 0:
+        raise InputError(f"`shots` must be a whole number of at least 0, got {shots!r}.")
+    if short not in ("take", "error"):
+        raise InputError(f"`short` must be 'take' or 'error', got {short!r}.")
+    classes, codes = _codes(y)
+    if keys is not None and len(keys) != len(codes):
+        raise InputError(f"There are {len(keys)} keys for {len(codes)} rows.")
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(len(classes) + 1))
+    if short == "error":
+        few = [f"{c!r} has {n}" for c, n in zip(classes, np.diff(starts), strict=True) if n < shots]
+        if few:
+            raise InputError(f"{shots} shots are more than some labels have: {', '.join(few)}.")
+    chosen = [np.zeros(0, np.intp)]
+    for code, name in enumerate(classes):
+        rows = order[starts[code] : starts[code + 1]]
+        if keys is None:
+            rng = np.random.default_rng(_number("class", seed, name))
+            chosen.append(rng.permutation(rows)[:shots])
+        else:
+            chosen.append(_by_key(rows, keys, f"{seed} {name}")[:shots])
+    return np.concatenate(chosen).astype(np.intp)
+
+
+def _codes(y: Sequence[Any] | NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the classes as text, sorted as they are, and the class of each row (-1: none)."""
+    values = np.asarray(y)
+    if values.ndim != 1:
+        raise InputError(f"`y` must be one-dimensional, got shape {values.shape}.")
+    if values.dtype == object:
+        known = np.array([value is not None for value in values], bool)
+    elif np.issubdtype(values.dtype, np.signedinteger):
+        known = values >= 0
+    else:
+        known = np.ones(len(values), bool)
+    try:
+        classes, inverse = np.unique(values[known], return_inverse=True)
+    except TypeError:
+        raise InputError("`y` mixes labels of different types; make all of them text.") from None
+    codes = np.full(len(values), -1, np.int64)
+    codes[known] = inverse
+    return [str(value) for value in classes], codes
+
+
+def _number(*parts: object) -> int:
+    """Return a number made from texts, the same on every machine."""
+    text = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+
+
+def _by_key(rows: NDArray[np.intp], keys: Sequence[Hashable], salt: str) -> NDArray[np.intp]:
+    """Order rows by a hash of their key; repeated keys come after all first ones."""
+    seen: Counter[Hashable] = Counter()
+    ranked = []
+    for row in rows.tolist():
+        key = keys[row]
+        ranked.append((seen[key], _number(salt, key), row))
+        seen[key] += 1
+    return np.array([row for _, _, row in sorted(ranked)], np.intp)
+
+
+def _key(image: Media, row: int) -> Hashable:
+    """Return the last two parts of a path, bytes themselves, or else the position."""
+    key = name_key(image)
+    if isinstance(key, str):
+        return "/".join(key.replace(os.sep, "/").split("/")[-2:])
+    return ("row", row) if key is None else key
+
+
+def support_set(data: Dataset, shots: int, *, seed: int = 0, short: Short = "take") -> Dataset:
+    """Choose `shots` labelled samples of every label to learn from.
+
+    Parameters
+    ----------
+    data : Dataset
+        Of a data set with a split "train" only that is used.
+    shots : int
+        Samples per label.
+    seed : int, default=0
+        The same seed gives nested sets: the 1-shot set is part of the 5-shot set. The choice
+        depends on folder and file names, not on where the data set lies or how it is ordered.
+    short : {"take", "error"}, default="take"
+        What to do with a label of fewer than `shots` samples: take all it has and note it, or
+        raise.
+
+    Returns
+    -------
+    support : Dataset
+        In the order of `data`, with its label set.
+
+    Raises
+    ------
+    InputError
+        If nothing is labelled, or a label is too small and `short` is "error".
+
+    Examples
+    --------
+    >>> from showtell.datasets import Dataset
+    >>> data = Dataset(images=["a.jpg", "b.jpg", "c.jpg", "d.jpg"], labels=("cat", "dog"),
+    ...                codes=np.array([0, 0, 1, 1], np.int32))
+    >>> support_set(data, 1).y
+    array(['cat', 'dog'], dtype='<U3')
+    """
+    if data.splits is not None and "train" in data.split_names:
+        data = data.train
+    data = data.labelled()
+    if not len(data):
+        raise InputError("No sample has a label, so none can be learned from.")
+    rows = support_rows(data.y, shots, seed=seed, keys=_keys(data), short=short)
+    support = data[np.sort(rows)]
+    assert data.codes is not None
+    counts = np.bincount(data.codes, minlength=len(data.labels))
+    few = [f"{data.labels[c]} {counts[c]}" for c in np.flatnonzero(counts < shots)]
+    if not few:
+        return support
+    note = f"Labels with fewer than {shots} samples give all they have: {', '.join(few)}."
+    return replace(support, notes=(*support.notes, note))
+
+
+def _keys(data: Dataset) -> list[Hashable]:
+    """Return a name per sample that does not depend on its place, as far as there is one."""
+    if not isinstance(data.images, list | tuple):
+        return [("row", row) for row in range(len(data))]  # reading every picture would be dear
+    return [_key(image, row) for row, image in enumerate(data.images)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """One small task: some labels, a few samples to learn from, and others to ask about."""
+
+    labels: tuple[str, ...]
+    support: Dataset
+    query: Dataset
+
+
+def episodes(
+    data: Dataset,
+    *,
+    n_way: int,
+    k_shot: int,
+    n_query: int,
+    n_episodes: int,
+    seed: int = 0,
+) -> Iterator[Episode]:
+    """Draw N-way k-shot episodes.
+
+    Parameters
+    ----------
+    data : Dataset
+        Labelled samples; unlabelled ones are not used.
+    n_way : int
+        Labels per episode, at least 1.
+    k_shot, n_query : int
+        Support and query samples per label, at least 1 each; no image is both.
+    n_episodes : int
+        How many; the first ones are the same however many are drawn.
+    seed : int, default=0
+
+    Yields
+    ------
+    episode : Episode
+        Support and query have the label set of the episode, in the order of `data`.
+
+    Raises
+    ------
+    InputError
+        If fewer than `n_way` labels have ``k_shot + n_query`` different images.
+
+    References
+    ----------
+    Vinyals et al. (2016), Matching Networks for One Shot Learning, arXiv:1606.04080, section 4.1.
+
+    Examples
+    --------
+    >>> from showtell.datasets import Dataset
+    >>> data = Dataset(images=[f"{i}.jpg" for i in range(12)], labels=("ant", "bee", "cat"),
+    ...                codes=np.repeat([0, 1, 2], 4).astype(np.int32))
+    >>> [episode] = episodes(data, n_way=2, k_shot=1, n_query=3, n_episodes=1)
+    >>> len(episode.labels), len(episode.support), len(episode.query)
+    (2, 2, 6)
+    """
+    for name, value in (("n_way", n_way), ("k_shot", k_shot), ("n_query", n_query)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise InputError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
+    data = data.labelled()
+    codes = np.zeros(0, np.int32) if data.codes is None else data.codes
+    keys = _keys(data)
+    once = [row for row, key in enumerate(keys) if key is not None]
+    seen: set[Hashable] = set()
+    once = [row for row in once if not (keys[row] in seen or seen.add(keys[row]))]  # type: ignore[func-returns-value]
+    rows_of = {code: [r for r in once if codes[r] == code] for code in range(len(data.labels))}
+    enough = [code for code, rows in rows_of.items() if len(rows) >= k_shot + n_query]
+    if len(enough) < n_way:
+        counts = ", ".join(f"{data.labels[c]} {len(rows)}" for c, rows in rows_of.items())
+        raise InputError(
+            f"{n_way} labels with {k_shot} + {n_query} different images each are needed, but only "
+            f"{len(enough)} have so many. There are: {counts or 'no labelled samples'}."
+        )
+    return (
+        _episode(data, rows_of, enough, n_way, k_shot, n_query, _number("episode", seed, number))
+        for number in range(n_episodes)
+    )
+
+
+def _episode(
+    data: Dataset,
+    rows_of: dict[int, list[int]],
+    enough: list[int],
+    n_way: int,
+    k_shot: int,
+    n_query: int,
+    seed: int,
+) -> Episode:
+    rng = np.random.default_rng(seed)
+    ways = np.sort(rng.choice(enough, n_way, replace=False))
+    support, query = [], []
+    for code in ways.tolist():
+        rows = rng.permutation(rows_of[code])[: k_shot + n_query]
+        support += rows[:k_shot].tolist()
+        query += rows[k_shot:].tolist()
+    labels = tuple(data.labels[code] for code in ways)
+
+    def part(rows: list[int]) -> Dataset:
+        picked = data[np.sort(rows)]
+        assert picked.codes is not None
+        return replace(
+            picked, labels=labels, codes=np.searchsorted(ways, picked.codes).astype(np.int32)
+        )
+
+    return Episode(labels=labels, support=part(support), query=part(query))

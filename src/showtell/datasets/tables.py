@@ -1,0 +1,640 @@
+"""Tables of images: CSV, TSV, JSON Lines, JSON and Parquet, read as a stream.
+
+Whatever the format, each column used ends as its distinct values and one int32 code per row, so a
+million rows over a few images need a few megabytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import os
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from showtell._extras import need
+from showtell.datasets.dataset import Dataset
+from showtell.datasets.files import canonical_split, natural_key, shown, suffix_of
+from showtell.datasets.folders import code_of_labels
+from showtell.datasets.label_set import LabelSet
+from showtell.datasets.lazy import LazyRows
+from showtell.errors import DataError
+from showtell.media import Media, is_url
+
+__all__ = ["TABLE_SUFFIXES", "Columns", "guess_column", "load_table"]
+
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet"})
+"""Endings of files that are read as tables."""
+
+_CHUNK = 20_000
+_IMAGE_NAMES = """
+    image image_name image_path image_file image_url image_uri img img_name img_path img_file
+    path file file_name file_path filename filepath url uri photo picture src
+"""
+_LABEL_NAMES = """
+    label labels label_name class class_name class_label category category_name target actual
+    truth ground_truth gt true true_label y y_true expected
+"""
+_USUAL = {
+    "image": frozenset(_IMAGE_NAMES.split()),
+    "label": frozenset(_LABEL_NAMES.split()),
+    "group": frozenset({"group", "group_id"}),
+    "split": frozenset({"split", "subset", "partition"}),
+    "id": frozenset({"id", "sample_id"}),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Names of the columns to use; None means: guess, if exactly one has a usual name."""
+
+    image: str | None = None
+    label: str | None = None
+    group: str | None = None
+    split: str | None = None
+    id: str | None = None
+
+    def given(self) -> dict[str, str]:
+        """Return the columns that were named, by their role."""
+        return {role: name for role in _USUAL if (name := getattr(self, role)) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Coded:
+    """A column: its distinct values, and which of them stands in each row (-1: none)."""
+
+    values: Sequence[Any]
+    codes: NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """The columns used, by their role, and the line on which each row starts."""
+
+    columns: dict[str, _Coded]
+    lines: NDArray[np.int32]
+    line_word: str = "line"
+    images: Sequence[Media] | None = None
+    """Pictures that the table holds itself, instead of paths."""
+    class_names: tuple[str, ...] = ()
+    """What the numbers of the label column mean, where the table says so."""
+
+
+def load_table(
+    path: str,
+    columns: Columns | None = None,
+    label_set: LabelSet | None = None,
+    *,
+    with_labels: bool = True,
+) -> Dataset:
+    """Load a table with a column of images.
+
+    Paths are relative to the folder of the table; URLs and absolute paths stay as they are.
+
+    Parameters
+    ----------
+    path : str
+        ``.csv``, ``.tsv``, ``.tab``, ``.jsonl``, ``.ndjson``, ``.json`` (a list of objects) or
+        ``.parquet``. The delimiter of a ``.csv`` is the one of comma, semicolon, tab and ``|``
+        that its header has most of. Blanks and a leading ``#`` around names in the header do not
+        count.
+    columns : Columns, optional
+        What to use; other columns are guessed where exactly one has a usual name.
+    label_set : LabelSet, optional
+        The allowed labels. By default the values of the label column, in natural order.
+    with_labels : bool, default=True
+        Whether to look for labels at all.
+
+    Returns
+    -------
+    data : Dataset
+        One sample per row. A row without a label has code -1; one without an image has the path
+        ``""``, which becomes an error row.
+
+    Raises
+    ------
+    DataError
+        If the table cannot be read, a column is not clear, or a label is not in `label_set`.
+    MissingExtraError
+        If Parquet support is not installed.
+    """
+    columns = columns or Columns()
+    where = shown(path)
+    reader = _READERS[suffix_of(path)]
+    try:
+        table = reader(path, where, columns, with_labels)
+    except OSError as error:
+        raise DataError(f"Cannot read the table {where!r}: {error.strerror or error}.") from None
+    return _dataset(table, path, where, label_set, columns)
+
+
+# -- columns -------------------------------------------------------------------------------------
+
+
+def _clean_name(name: str) -> str:
+    """Strip what does not count in a column name: blanks, a leading # and a byte order mark."""
+    return name.strip().lstrip("\ufeff").lstrip("#").strip()
+
+
+def guess_column(role: str, header: Sequence[str]) -> list[str]:
+    """Return the columns whose names are usual for `role`.
+
+    Examples
+    --------
+    >>> guess_column("label", ["image_name", "actual", "predicted"])
+    ['actual']
+    """
+    usual = _USUAL[role]
+    return [name for name in header if "_".join(name.casefold().split()).replace("-", "_") in usual]
+
+
+def _choose(
+    header: Sequence[str], columns: Columns, where: str, with_labels: bool
+) -> dict[str, int]:
+    """Return role -> position of its column.
+
+    Raises
+    ------
+    DataError
+        If a named column is missing, or the image or label column is not clear.
+    """
+    listed = ", ".join(map(repr, header)) or "none"
+    chosen: dict[str, int] = {}
+    given = columns.given()
+    for role, name in given.items():
+        wanted = _clean_name(name)
+        found = [i for i, column in enumerate(header) if column == wanted]
+        found = found or [
+            i for i, column in enumerate(header) if column.casefold() == wanted.casefold()
+        ]
+        if len(found) != 1:
+            many = f"{len(found)} columns are" if found else "No column is"
+            raise DataError(
+                f"{where}: {many} called {name!r}. The columns are {listed}. "
+                f"Give one of them with `{role}_column=`, or {_option(role)} on the command line."
+            )
+        chosen[role] = found[0]
+    for role in _USUAL:
+        if role in chosen or (role == "label" and not with_labels):
+            continue
+        found = [i for i in range(len(header)) if guess_column(role, header[i : i + 1])]
+        found = [i for i in found if i not in chosen.values()]
+        if len(found) == 1:
+            chosen[role] = found[0]
+        elif role == "image" or (found and role == "label"):
+            many = "Several columns" if found else "No column"
+            some = f" ({', '.join(repr(header[i]) for i in found)})" if found else ""
+            raise DataError(
+                f"{where}: {many}{some} may hold the {role}s. The columns are {listed}. "
+                f"Say which with `{role}_column=`, or {_option(role)} on the command line"
+                + (
+                    "; if the first line is no header, add one."
+                    if role == "image" and not found
+                    else "."
+                )
+            )
+    return chosen
+
+
+def _option(role: str) -> str:
+    return f"--{role}-column"
+
+
+class _Codes(dict[Any, int]):
+    """Numbers values in order of appearance."""
+
+    def __missing__(self, key: Any) -> int:
+        code = self[key] = len(self)
+        return code
+
+
+class _Collector:
+    """Collects rows, chunk by chunk, into coded columns."""
+
+    def __init__(self, roles: Sequence[str]) -> None:
+        self.seen = {role: _Codes() for role in roles}
+        self.codes = {role: array("i") for role in roles}
+        self.lines = array("i")
+
+    def extend(self, role: str, values: Sequence[Any]) -> None:
+        """Add the values of one column."""
+        self.codes[role].extend(map(self.seen[role].__getitem__, values))
+
+    def table(self, **more: Any) -> _Table:
+        """Return what was collected."""
+        return _Table(
+            columns={
+                role: _Coded(values=list(seen), codes=np.array(self.codes[role], np.int32))
+                for role, seen in self.seen.items()
+            },
+            lines=np.array(self.lines, np.int32),
+            **more,
+        )
+
+
+# -- readers -------------------------------------------------------------------------------------
+
+
+def _read_csv(path: str, where: str, columns: Columns, with_labels: bool) -> _Table:
+    """Read a table with a header and a delimiter."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            delimiter = "\t" if suffix_of(path) in {".tsv", ".tab"} else _delimiter(file.readline())
+            file.seek(0)
+            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
+            try:
+                return _collect_csv(reader, where, columns, with_labels)
+            except csv.Error as error:
+                hint = (
+                    " A quote may be opened but not closed." if "end of data" in str(error) else ""
+                )
+                raise DataError(f"{where} line {reader.line_num}: {error}.{hint}") from None
+    except UnicodeDecodeError:
+        raise _not_utf8(path, where) from None
+
+
+def _delimiter(header: str) -> str:
+    """Return the delimiter that the header has most of, outside of quotes."""
+    outside = "".join(header.split('"')[::2])
+    return max(",;\t|", key=outside.count)
+
+
+def _collect_csv(reader: Any, where: str, columns: Columns, with_labels: bool) -> _Table:
+    names = next((row for row in reader if row), None)
+    if names is None:
+        raise DataError(f"{where} is empty. The first line must name the columns.")
+    header = [_clean_name(name) for name in names]
+    chosen = _choose(header, columns, where, with_labels)
+    collector = _Collector(list(chosen))
+    width, line = len(header), reader.line_num
+
+    def started() -> Iterator[list[str]]:
+        """Pass rows on, and keep the line on which each starts."""
+        nonlocal line
+        for row in reader:
+            if len(row) == width:
+                collector.lines.append(line + 1)
+                yield row
+            elif row:
+                lines = (
+                    str(line + 1)
+                    if reader.line_num == line + 1
+                    else (f"{line + 1} to {reader.line_num}")
+                )
+                values = ", ".join(f"{value:.40}" for value in row[:8])
+                raise DataError(
+                    f"{where} line {lines}: {len(row)} values, but the header has {width} columns "
+                    f"({', '.join(header[:8])}). The values are: {values}."
+                )
+            line = reader.line_num
+
+    rows = started()
+    while chunk := list(itertools.islice(rows, _CHUNK)):
+        for role, column in chosen.items():
+            collector.extend(role, [row[column] for row in chunk])
+    return collector.table()
+
+
+def _not_utf8(path: str, where: str) -> DataError:
+    """Find the line that is not UTF-8."""
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if number == 1 and line[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+                return DataError(f"{where} is UTF-16, not UTF-8. Save the table as UTF-8.")
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                byte = f"0x{line[error.start]:02x}"
+                return DataError(
+                    f"{where} line {number}: byte {byte} is not UTF-8. Save the table as UTF-8."
+                )
+    return DataError(f"{where} is not UTF-8. Save the table as UTF-8.")
+
+
+def _cell(value: Any) -> str | None:
+    """Return the text of a JSON value; None for null.
+
+    Raises
+    ------
+    TypeError
+        If it is a list or an object.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list | dict):
+        raise TypeError
+    return json.dumps(value)
+
+
+def _read_jsonl(path: str, where: str, columns: Columns, with_labels: bool) -> _Table:
+    """Read one JSON object per line."""
+
+    def objects() -> Iterator[tuple[int, Any]]:
+        with open(path, encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    try:
+                        yield number, json.loads(line)
+                    except (ValueError, RecursionError) as error:
+                        raise DataError(f"{where} line {number} is not JSON: {error}.") from None
+
+    try:
+        return _collect_objects(objects(), where, columns, with_labels, "line")
+    except UnicodeDecodeError:
+        raise _not_utf8(path, where) from None
+
+
+def _read_json(path: str, where: str, columns: Columns, with_labels: bool) -> _Table:
+    """Read a JSON file that holds a list of objects."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            value = json.load(file)
+    except UnicodeDecodeError:
+        raise _not_utf8(path, where) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is not JSON: {error}.") from None
+    if not isinstance(value, list):
+        hint = (
+            " It looks like COCO boxes: load them with `showtell.datasets.load_coco`."
+            if isinstance(value, dict) and {"images", "annotations"} <= set(value)
+            else ""
+        )
+        raise DataError(f"{where} must hold a list of objects, one per image.{hint}")
+    return _collect_objects(enumerate(value, 1), where, columns, with_labels, "entry")
+
+
+def _collect_objects(
+    objects: Iterator[tuple[int, Any]] | enumerate[Any],
+    where: str,
+    columns: Columns,
+    with_labels: bool,
+    line_word: str,
+) -> _Table:
+    chosen: dict[str, str] = {}
+    collector: _Collector | None = None
+    while chunk := list(itertools.islice(objects, _CHUNK)):
+        for number, value in chunk:
+            if not isinstance(value, dict):
+                raise DataError(
+                    f"{where} {line_word} {number}: expected an object such as "
+                    f'{{"image": "a.jpg", "label": "cat"}}, got {value!r:.60}.'
+                )
+        if collector is None:
+            keys = list(chunk[0][1])
+            header = [_clean_name(key) for key in keys]
+            places = _choose(header, columns, where, with_labels)
+            chosen = {role: keys[place] for role, place in places.items()}
+            collector = _Collector(list(chosen))
+        collector.lines.extend(number for number, _ in chunk)
+        for role, key in chosen.items():
+            values = []
+            for number, value in chunk:
+                try:
+                    values.append(_cell(value.get(key)))
+                except TypeError:
+                    raise DataError(
+                        f"{where} {line_word} {number}: {key!r} must be a text or a number, "
+                        f"got {value[key]!r:.60}."
+                    ) from None
+            collector.extend(role, values)
+    if collector is None:
+        raise DataError(f"{where} holds no objects. Write one per image.")
+    return collector.table(line_word=line_word)
+
+
+def _read_parquet(path: str, where: str, columns: Columns, with_labels: bool) -> _Table:
+    """Read the chosen columns of a Parquet file, batch by batch."""
+    parquet = need("pyarrow.parquet", extra="parquet", what="Reading Parquet")
+    arrow = need("pyarrow", extra="parquet", what="Reading Parquet")
+    try:
+        with parquet.ParquetFile(path) as file:
+            return _collect_parquet(file, path, where, columns, with_labels, arrow)
+    except (arrow.ArrowException, UnicodeDecodeError) as error:
+        message = str(error).partition("\n")[0]
+        raise DataError(f"Cannot read the table {where!r} as Parquet: {message}.") from None
+
+
+def _collect_parquet(
+    file: Any, path: str, where: str, columns: Columns, with_labels: bool, arrow: Any
+) -> _Table:
+    schema = file.schema_arrow
+    header = [_clean_name(name) for name in schema.names]
+    chosen = _choose(header, columns, where, with_labels)
+    kinds = {role: schema.field(place).type for role, place in chosen.items()}
+    holds_pictures = _holds_pictures(kinds["image"], arrow)
+    roles = {
+        role: place for role, place in chosen.items() if not (role == "image" and holds_pictures)
+    }
+    for role, place in roles.items():
+        if arrow.types.is_nested(kinds[role]) or arrow.types.is_binary(kinds[role]):
+            raise DataError(
+                f"{where}: column {header[place]!r} holds {kinds[role]}, which cannot be a {role}."
+            )
+    collector = _Collector(list(roles))
+    names = [schema.names[place] for place in roles.values()]
+    for batch in file.iter_batches(batch_size=_CHUNK, columns=names):
+        for role, column in zip(roles, batch.columns, strict=True):
+            if not arrow.types.is_dictionary(column.type):
+                column = column.dictionary_encode()
+            values = [_cell(_plain(value)) for value in column.dictionary.to_pylist()]
+            codes = column.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
+            lookup = (
+                [collector.seen[role][value] for value in [*values, None]] if len(codes) else []
+            )
+            collector.codes[role].extend(np.array(lookup, np.int32)[codes].tolist())
+    n_rows = file.metadata.num_rows
+    collector.lines = array("i", range(1, n_rows + 1))
+    images = None
+    if holds_pictures:
+        starts = np.cumsum(
+            [0, *(file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups))]
+        )
+        read = _ParquetPictures(path, schema.names[chosen["image"]], starts)
+        images = LazyRows[Media](read, np.arange(n_rows))
+    return collector.table(
+        line_word="row",
+        images=images,
+        class_names=_class_names(schema, chosen.get("label")),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a JSON value for what Arrow gives: dates and the like become text."""
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def _holds_pictures(kind: Any, arrow: Any) -> bool:
+    """Say whether a column holds files: binary, or a struct of bytes and path."""
+    types = arrow.types
+    if types.is_struct(kind):
+        return "bytes" in [kind.field(i).name for i in range(kind.num_fields)]
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def _class_names(schema: Any, place: int | None) -> tuple[str, ...]:
+    """Return what the numbers of a label column mean, where the Hugging Face metadata say so."""
+    if place is None:
+        return ()
+    try:
+        about = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        names = about["info"]["features"][schema.names[place]]["names"]
+    except (KeyError, TypeError, ValueError):
+        return ()
+    return (
+        tuple(names) if isinstance(names, list) and all(isinstance(n, str) for n in names) else ()
+    )
+
+
+class _ParquetPictures:
+    """Reads pictures out of a Parquet file, one row group at a time."""
+
+    def __init__(self, path: str, column: str, starts: NDArray[Any]) -> None:
+        self.path, self.column, self.starts = path, column, starts
+        self._group = -1
+        self._values: list[Any] = []
+
+    def __call__(self, row: int) -> Media:
+        """Return the file of one row: its bytes, or its path where only that is stored."""
+        group = int(np.searchsorted(self.starts, row, "right")) - 1
+        values = self._values if group == self._group else self._read(group)
+        value = values[row - int(self.starts[group])]
+        if isinstance(value, dict):
+            value = value.get("bytes") or value.get("path")
+        return b"" if value is None else value
+
+    def _read(self, group: int) -> list[Any]:
+        parquet = need("pyarrow.parquet", extra="parquet", what="Reading Parquet")
+        with parquet.ParquetFile(self.path) as file:
+            values = file.read_row_group(group, columns=[self.column]).column(0).to_pylist()
+        self._group, self._values = group, values
+        return list(values)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_group": -1, "_values": []}
+
+
+_READERS: dict[str, Callable[[str, str, Columns, bool], _Table]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".tab": _read_csv,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".json": _read_json,
+    ".parquet": _read_parquet,
+}
+
+
+# -- from columns to a data set ------------------------------------------------------------------
+
+
+def _dataset(
+    table: _Table, path: str, where: str, label_set: LabelSet | None, columns: Columns
+) -> Dataset:
+    notes: list[str] = []
+    images = table.images
+    if images is None:
+        images = _resolve(table, path, notes)
+    codes, labels = _labels(table, where, label_set)
+    if codes is not None and labels and (n := int((codes < 0).sum())):
+        notes.append(f"{n} of {len(codes)} rows have no label.")
+    texts = {
+        role: _texts(table.columns[role])
+        for role in ("group", "split", "id")
+        if role in table.columns
+    }
+    splits = texts.get("split")
+    if splits is not None:
+        usual = {value: canonical_split(value) or value for value in set(splits)}
+        splits = [usual[value] for value in splits]
+    ids = texts.get("id")
+    if ids is not None and (twice := _first_repeat(table.columns["id"])) is not None:
+        line = table.lines[twice]
+        message = f"{table.line_word} {line}: id {ids[twice]!r} stands in an earlier row, too"
+        if columns.id is not None:
+            raise DataError(f"{where} {message}. Ids must differ from each other.")
+        notes.append(f"The column of ids is not used: {message}.")
+        ids = None
+    return Dataset(
+        images=images,
+        codes=codes,
+        labels=labels,
+        groups=texts.get("group"),
+        ids=ids,
+        splits=splits,
+        name=os.path.splitext(os.path.basename(path))[0],
+        source=where,
+        notes=tuple(notes),
+    )
+
+
+def _texts(column: _Coded) -> list[str]:
+    """Return the stripped text of each row; rows share equal texts."""
+    values = [(value or "").strip() for value in column.values]
+    return [values[code] for code in column.codes.tolist()]
+
+
+def _first_repeat(column: _Coded) -> int | None:
+    """Return the first row whose value stands in an earlier one."""
+    stripped = _Codes()
+    codes = np.array([stripped[(value or "").strip()] for value in column.values], np.int32)
+    rows = codes[column.codes]
+    first = np.unique(rows, return_index=True)[1]
+    repeats = np.setdiff1d(np.arange(len(rows)), first)
+    return int(repeats[0]) if len(repeats) else None
+
+
+def _resolve(table: _Table, path: str, notes: list[str]) -> list[Media]:
+    """Return a path or URL per row."""
+    column = table.columns["image"]
+    folder = os.path.dirname(path)
+    values: list[Media] = []
+    empty = []
+    for code, value in enumerate(column.values):
+        name = (value or "").strip()
+        if not name:
+            empty.append(code)
+        elif not is_url(name):
+            name = os.path.join(folder, name)
+        values.append(name)
+    rows = np.flatnonzero(np.isin(column.codes, empty))
+    if len(rows):
+        lines = ", ".join(str(line) for line in table.lines[rows[:5]])
+        notes.append(
+            f"{len(rows)} rows name no image: {table.line_word} {lines}"
+            + (", ..." if len(rows) > 5 else ".")
+        )
+    return [values[code] for code in column.codes.tolist()]
+
+
+def _labels(
+    table: _Table, where: str, label_set: LabelSet | None
+) -> tuple[NDArray[np.int32] | None, tuple[str, ...]]:
+    """Return codes and labels, or None where there is no column of labels."""
+    column = table.columns.get("label")
+    if column is None:
+        return None, () if label_set is None else label_set.labels
+    words = [" ".join((value or "").split()) for value in column.values]
+    order = sorted({word for word in words if word}, key=natural_key)
+    if table.class_names:
+        names = table.class_names
+        words = [names[int(w)] if w.isdecimal() and int(w) < len(names) else "" for w in words]
+        order = list(dict.fromkeys(names))
+    labels, known = code_of_labels(order, label_set)
+    codes = np.array([known[word] if word else -1 for word in words] or [-1], np.int32)
+    bad = [i for i, word in enumerate(words) if word and known[word] < 0]
+    if bad and label_set is not None:
+        rows = np.flatnonzero(np.isin(column.codes, bad))
+        lines = table.lines[rows]
+        more = ", ".join(map(str, lines[1:6])) + (", ..." if len(lines) > 6 else ".")
+        raise DataError(
+            f"{where} {table.line_word} {lines[0]}: label {words[column.codes[rows[0]]]!r} is not "
+            f"in the label set ({', '.join(label_set.labels)})."
+            + (f" {len(lines) - 1} more such {table.line_word}s: {more}" if len(lines) > 1 else "")
+        )
+    return codes[column.codes], labels

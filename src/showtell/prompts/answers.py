@@ -317,6 +317,8 @@ class AnswerParser:
         own = [_as_text(v) for k, v in fields if normalise(k) == asked] if asked else []
         if own:  # the field that holds the answer is there: nothing else counts
             hit, name = self._by_field(own), normalise(" ".join(own))
+            if not name:
+                return ParsedAnswer(code=None, rule="empty", text=raw)
         else:
             words = [v for _, v in fields if isinstance(v, str)]
             numbers = [_as_text(v) for _, v in fields if not isinstance(v, str)]
@@ -359,10 +361,15 @@ class AnswerParser:
 
     def _lookup(self, text: str) -> tuple[int, str] | None:
         """Code and normalised name if a piece of text as it stands is a label or an alias."""
-        for name in (normalise(text), normalise(normalise(text).strip(_DECORATION))):
+        name = normalise(text)
+        for _ in range(2):
             code = self._label.get(name, self._alias.get(name))
             if code is not None:
                 return code, name
+            undecorated = name.strip(_DECORATION)
+            if undecorated == name:
+                break
+            name = normalise(undecorated)
         return None
 
     def _by_field(self, pieces: Iterable[str]) -> tuple[int, str] | None:
@@ -375,15 +382,16 @@ class AnswerParser:
         words = _words(name)
         found: dict[str, int] = {}
         covered = 0  # words before this belong to a match that started earlier
-        for start in range(len(words)):
-            node, best, end = self._trie, None, start
-            while end < len(words) and (node := node.get(words[end])) is not None:
-                end += 1
+        for start, word in enumerate(words):
+            node, end = self._trie.get(word), start + 1
+            best: tuple[int, str] | None = None
+            while node is not None:
                 if None in node and end > covered:
-                    best, longest = node[None], end
+                    best, covered = node[None], end
+                node = node.get(words[end]) if end < len(words) else None
+                end += 1
             if best is not None:
                 found[best[1]] = best[0]
-                covered = longest
         return found
 
 

@@ -2,7 +2,40 @@
 
 from __future__ import annotations
 
-from showtell.classify.base import MediaClassifier
+from showtell.classify.base import (
+    EncoderClassifier,
+    LimitsWarning,
+    MediaClassifier,
+    SkippedImagesWarning,
+)
+from showtell.classify.batch import adapt, balance
+from showtell.classify.embedder import ImageEmbedder
+from showtell.classify.few_shot import FewShotClassifier
 from showtell.classify.predictions import STATUSES, Predictions, Status
+from showtell.classify.prototypes import class_means, label_prototypes, mean_direction
+from showtell.classify.saved import load_classifier, save_classifier
+from showtell.classify.tables import RowWriter
+from showtell.classify.tip_adapter import tip_adapter_logits
+from showtell.classify.zero_shot import ZeroShotClassifier
 
-__all__ = ["STATUSES", "MediaClassifier", "Predictions", "Status"]
+__all__ = [
+    "STATUSES",
+    "EncoderClassifier",
+    "FewShotClassifier",
+    "ImageEmbedder",
+    "LimitsWarning",
+    "MediaClassifier",
+    "Predictions",
+    "RowWriter",
+    "SkippedImagesWarning",
+    "Status",
+    "ZeroShotClassifier",
+    "adapt",
+    "balance",
+    "class_means",
+    "label_prototypes",
+    "load_classifier",
+    "mean_direction",
+    "save_classifier",
+    "tip_adapter_logits",
+]

@@ -2,20 +2,102 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import warnings
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
 
 from showtell._progress import Progress, no_progress
-from showtell.classify.predictions import Predictions
+from showtell.classify.predictions import STATUSES, Predictions
+from showtell.encoders import Embeddings, Encoder, ImageEmbeddings, embed_images, load_encoder
+from showtell.encoders.embed import Store
 from showtell.errors import InputError
-from showtell.media import Media
+from showtell.media import Crop, Media, media_name
 
-__all__ = ["MediaClassifier"]
+__all__ = [
+    "EncoderClassifier",
+    "LimitsWarning",
+    "MediaClassifier",
+    "SkippedImagesWarning",
+    "make_predictions",
+    "media_list",
+    "say_limits_once",
+    "say_once",
+]
+
+
+class LimitsWarning(UserWarning):
+    """What one should know before trusting a result; issued once per cause and process."""
+
+
+class SkippedImagesWarning(UserWarning):
+    """Some labelled images could not be used and were left out of the support."""
+
+
+_said: set[str] = set()
+
+
+def say_limits_once(encoder: Encoder) -> None:
+    """Issue the encoder's zero-shot note as a `LimitsWarning`, once per process."""
+    if encoder.zero_shot_note:
+        say_once(encoder.fingerprint, encoder.zero_shot_note)
+
+
+def say_once(key: str, note: str) -> None:
+    """Issue a `LimitsWarning`, once per key and process."""
+    if key not in _said:
+        _said.add(key)
+        warnings.warn(note, LimitsWarning, stacklevel=4)
+
+
+def media_list(X: Any) -> Sequence[Media]:
+    """Take X as a sequence of media, and refuse what surely is a single one.
+
+    Parameters
+    ----------
+    X : sequence of Media
+        A list, tuple or array is taken as it is; other iterables (a pandas column, a generator)
+        become a list.
+
+    Raises
+    ------
+    InputError
+        For a single path, picture or array, or a data set instead of its images.
+
+    Examples
+    --------
+    >>> media_list("cat.jpg")
+    Traceback (most recent call last):
+    ...
+    showtell.errors.InputError: X must be a sequence of images, got one image: cat.jpg. ...
+    """
+    single = isinstance(X, str | bytes | os.PathLike | Image.Image | Crop)
+    if isinstance(X, np.ndarray) and X.dtype.kind not in "OUS":
+        single = X.ndim < 3 or (X.ndim == 3 and X.shape[-1] in (3, 4))
+    if single:
+        raise InputError(
+            f"X must be a sequence of images, got one image: {media_name(X)}. Write [image]."
+        )
+    if hasattr(X, "images") and hasattr(X, "labels"):
+        raise InputError("X must be a sequence of images; of a data set, give `data.images`.")
+    if isinstance(X, list | tuple | np.ndarray):
+        return X  # type: ignore[return-value]
+    try:
+        return list(X)
+    except TypeError:
+        raise InputError(
+            f"X must be a sequence of images (paths, URLs, bytes, pictures, arrays), got "
+            f"{type(X).__name__}."
+        ) from None
 
 
 class MediaClassifier(ClassifierMixin, BaseEstimator):
@@ -24,14 +106,16 @@ class MediaClassifier(ClassifierMixin, BaseEstimator):
     Subclasses implement `fit`, which sets ``classes_``, and `classify`; everything else follows.
     """
 
-    classes_: NDArray[np.str_]
+    classes_: NDArray[Any]
 
     @abstractmethod
     def classify(self, X: Sequence[Media], *, progress: Progress = no_progress) -> Predictions:
         """Classify each input; unusable ones become error rows, never exceptions."""
 
-    def predict(self, X: Sequence[Media]) -> NDArray[np.str_]:
+    def predict(self, X: Sequence[Media]) -> NDArray[Any]:
         """Label of each input, shape (n_samples,); "" where the classifier abstained.
+
+        Labels have the type they had in `fit`: integers stay integers.
 
         Raises
         ------
@@ -39,7 +123,10 @@ class MediaClassifier(ClassifierMixin, BaseEstimator):
             If an input could not be used: scikit-learn's interface has no place for an error
             row. `classify` gives every input a row.
         """
-        return self._all_usable(self.classify(X)).label
+        predictions = self._all_usable(self.classify(X))
+        if self.classes_.dtype.kind == "U":
+            return predictions.label
+        return self.classes_[predictions.codes]
 
     def predict_proba(self, X: Sequence[Media]) -> NDArray[np.float32]:
         """Probability of each label, shape (n_samples, n_classes), columns as `classes_`.
@@ -70,3 +157,171 @@ class MediaClassifier(ClassifierMixin, BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.input_tags.string = True
         return tags
+
+
+class EncoderClassifier(MediaClassifier):
+    """Base of the classifiers that score embeddings.
+
+    Subclasses have the parameters `encoder`, `store` and `abstain_below`, set
+    ``encoder_fingerprint_`` in `fit`, and implement `_score`.
+    """
+
+    encoder: str | Encoder
+    store: Store
+    abstain_below: float | None
+    encoder_fingerprint_: str
+
+    @abstractmethod
+    def _score(self, embeddings: Embeddings) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Scores (the largest wins) and probabilities of distinct images, (n, n_classes) each."""
+
+    def classify(self, X: Sequence[Media], *, progress: Progress = no_progress) -> Predictions:
+        """Classify each input: one row each, in order; the same content is computed once.
+
+        Parameters
+        ----------
+        X : sequence of Media, length n_samples
+        progress : Progress
+            Called with the number of images that are done.
+
+        Returns
+        -------
+        predictions : Predictions
+            Unusable inputs are rows of status "error", never exceptions.
+        """
+        check_is_fitted(self)
+        images = media_list(X)
+        found = self._embed(images, progress)
+        scores, proba = self._score(found.embeddings)
+        return make_predictions(
+            images,
+            tuple(str(label) for label in self.classes_.tolist()),
+            found,
+            scores,
+            proba,
+            abstain_below=self.abstain_below,
+        )
+
+    def _embed(self, images: Sequence[Media], progress: Progress) -> ImageEmbeddings:
+        return embed_images(self._fitted_encoder(), images, store=self.store, progress=progress)
+
+    def _fitted_encoder(self) -> Encoder:
+        """Resolve the encoder, and refuse one whose embeddings `fit` has not seen."""
+        encoder = load_encoder(self.encoder)
+        if encoder.fingerprint != self.encoder_fingerprint_:
+            raise InputError(
+                f"This {type(self).__name__} was fitted with encoder fingerprint "
+                f"{self.encoder_fingerprint_!r}, but its encoder {encoder.name!r} now is "
+                f"{encoder.fingerprint!r}. Call `fit` again."
+            )
+        return encoder
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the fitted classifier into a folder of JSON and arrays; nothing is pickled.
+
+        Parameters
+        ----------
+        path : str or path
+            A new folder, an empty one, or a saved classifier to replace.
+
+        Returns
+        -------
+        path : Path
+
+        See Also
+        --------
+        showtell.classify.load_classifier : Read it back.
+        """
+        from showtell.classify.saved import save_classifier
+
+        return save_classifier(self, path)
+
+    @abstractmethod
+    def _saved_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return what `fit` learned: values for JSON, and arrays."""
+
+    @abstractmethod
+    def _saved_shapes(
+        self, values: Mapping[str, Any], n_classes: int, n_dims: int
+    ) -> dict[str, tuple[int | None, ...]]:
+        """Tell the shape that each saved array must have; None for any length."""
+
+    @abstractmethod
+    def _restore_state(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what `_saved_state` gave."""
+
+    def __sklearn_clone__(self) -> Self:
+        """Clone as scikit-learn does, but share the encoder and the store instead of copying."""
+        shell = copy.copy(self)
+        shell.encoder, shell.store = "mini", None
+        twin: Self = BaseEstimator.__sklearn_clone__(shell)
+        twin.encoder, twin.store = self.encoder, self.store
+        return twin
+
+    def _check_abstain_below(self) -> None:
+        threshold = self.abstain_below
+        if threshold is None:
+            return
+        if isinstance(threshold, bool) or not 0 <= threshold <= 1:
+            raise InputError(
+                f"`abstain_below` is a probability from 0 to 1, or None; got {threshold!r}."
+            )
+        if self.classes_.dtype.kind != "U":
+            raise InputError(
+                "`abstain_below` needs labels of type str: an abstained prediction is the label "
+                f"'', which {self.classes_.dtype} labels cannot express. Convert y to str."
+            )
+
+
+def make_predictions(
+    images: Sequence[Media],
+    classes: tuple[str, ...],
+    found: ImageEmbeddings,
+    scores: NDArray[Any],
+    proba: NDArray[np.float32],
+    *,
+    abstain_below: float | None = None,
+) -> Predictions:
+    """Spread the outcomes of distinct images over all inputs.
+
+    Parameters
+    ----------
+    images : sequence of Media, length n_samples
+    classes : tuple of str, length n_classes
+    found : ImageEmbeddings
+        Which input is which distinct image, and which could not be used.
+    scores : ndarray of shape (n_distinct, n_classes)
+        The largest wins; ties go to the first.
+    proba : ndarray of shape (n_distinct, n_classes), float32
+    abstain_below : float, optional
+        Inputs whose best probability is lower get status "abstained".
+
+    Returns
+    -------
+    predictions : Predictions
+    """
+    n = len(found.distinct)
+    best = np.append(scores.argmax(axis=1), -1).astype(np.int32)  # index -1 picks the last: none
+    sure = np.append(proba[np.arange(len(proba)), best[:-1]], np.nan).astype(np.float32)
+    status = np.where(found.distinct < 0, STATUSES.index("error"), 0).astype(np.int8)
+    confidence = sure[found.distinct]
+    if abstain_below is not None:
+        status[confidence < abstain_below] = STATUSES.index("abstained")  # NaN compares as False
+    return Predictions(
+        images=_names(images, n),
+        classes=classes,
+        codes=best[found.distinct],
+        confidence_all=confidence,
+        status_codes=status,
+        errors={row: " ".join(str(error).split()) for row, error in found.errors.items()},
+        distinct_proba=proba,
+        distinct=found.distinct,
+    )
+
+
+def _names(images: Sequence[Media], n: int) -> list[str]:
+    """Names of all inputs; a plain ASCII path is its own name and is not copied."""
+    return [
+        x if type(x) is str and x.isascii() and "\n" not in x and "\r" not in x else media_name(x)
+        for x in (images[i] for i in range(n))
+    ]

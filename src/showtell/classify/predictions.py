@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell._extras import need
 from showtell.errors import InputError
 
-__all__ = ["STATUSES", "Predictions", "Status"]
+__all__ = ["FIXED_COLUMNS", "STATUSES", "Predictions", "Status"]
 
 Status: TypeAlias = Literal["ok", "abstained", "error"]
 STATUSES: tuple[Status, ...] = ("ok", "abstained", "error")
 """In the order of their codes in `Predictions.status_codes`."""
 
+FIXED_COLUMNS: tuple[str, ...] = ("image", "label", "confidence", "status", "error")
+"""The first columns of every table of predictions, in this order."""
 
-@dataclass(frozen=True, kw_only=True)
+_CHUNK = 8192
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Predictions:
     """What a classifier said about each input: one row per input, in input order.
 
@@ -44,6 +52,24 @@ class Predictions:
         Row of `distinct_proba` of each input, -1 for error rows.
     columns : mapping of str to sequence
         Further columns, each of length n_samples, in order: ``cost_usd``, ``reason`` ...
+
+    Examples
+    --------
+    >>> predictions = Predictions(
+    ...     images=["a.jpg", "b.jpg", "c.jpg"],
+    ...     classes=("cat", "dog"),
+    ...     codes=np.array([0, 1, -1], np.int32),
+    ...     confidence_all=np.array([0.9, 0.6, np.nan], np.float32),
+    ...     status_codes=np.array([0, 1, 2], np.int8),
+    ...     errors={2: "not an image"},
+    ... )
+    >>> predictions
+    Predictions(3 rows: 1 ok, 1 abstained, 1 error; 2 classes: cat, dog)
+    >>> for row in predictions.rows():
+    ...     print(*row.values())
+    a.jpg cat 0.9 ok None
+    b.jpg None None abstained None
+    c.jpg None None error not an image
     """
 
     images: Sequence[str]
@@ -62,6 +88,7 @@ class Predictions:
             "codes": len(self.codes),
             "confidence_all": len(self.confidence_all),
             "status_codes": len(self.status_codes),
+            **({} if self.distinct is None else {"distinct": len(self.distinct)}),
             **{name: len(values) for name, values in self.columns.items()},
         }
         wrong = {name: length for name, length in lengths.items() if length != n}
@@ -70,6 +97,12 @@ class Predictions:
         error_rows = np.flatnonzero(self.status_codes == STATUSES.index("error"))
         if set(error_rows.tolist()) != set(self.errors):
             raise InputError("`errors` must name exactly the rows whose status is 'error'.")
+        proba = self.distinct_proba
+        if proba is not None and (proba.ndim != 2 or proba.shape[1] != len(self.classes)):
+            raise InputError(
+                f"`distinct_proba` needs one column per class ({len(self.classes)}), got shape "
+                f"{proba.shape}."
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -77,11 +110,11 @@ class Predictions:
     @property
     def ok(self) -> NDArray[np.bool_]:
         """True where there is a label, shape (n_samples,)."""
-        return self.status_codes == STATUSES.index("ok")
+        return np.asarray(self.status_codes == STATUSES.index("ok"))
 
     @property
     def status(self) -> NDArray[np.str_]:
-        """ "ok", "abstained" or "error" per row, shape (n_samples,)."""
+        """Status per row, "ok", "abstained" or "error"; shape (n_samples,)."""
         return np.asarray(STATUSES)[self.status_codes]
 
     @property
@@ -111,18 +144,218 @@ class Predictions:
         """Rows per status."""
         return {s: int((self.status_codes == i).sum()) for i, s in enumerate(STATUSES)}
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield each row as a dict: image, label, confidence, status, error, then `columns`.
+    def header(self, *, proba: bool = False) -> tuple[str, ...]:
+        """Column names in order: the five fixed ones, then `columns`, then ``p_<label>``.
 
-        `label` and `confidence` are None unless the row is ok; `error` is None unless it failed.
+        Parameters
+        ----------
+        proba : bool, default=False
+            Also a column per label with its probability.
+
+        Raises
+        ------
+        InputError
+            If two columns would have one name, or `proba` is asked for and unknown.
         """
-        for i, image in enumerate(self.images):
-            ok = self.status_codes[i] == 0
-            yield {
-                "image": image,
-                "label": self.classes[self.codes[i]] if ok else None,
-                "confidence": float(self.confidence_all[i]) if ok else None,
-                "status": STATUSES[self.status_codes[i]],
-                "error": self.errors.get(i),
-                **{name: values[i] for name, values in self.columns.items()},
-            }
+        names = [*FIXED_COLUMNS, *self.columns]
+        if proba:
+            if self.distinct_proba is None or self.distinct is None:
+                raise InputError("These predictions hold no probabilities; write without `proba`.")
+            names += [f"p_{label}" for label in self.classes]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(f"Two columns would be called {', '.join(map(repr, twice))}.")
+        return tuple(names)
+
+    def rows(self, *, proba: bool = False) -> Iterator[dict[str, Any]]:
+        """Yield each row as a dict, with the keys of `header`.
+
+        `label` and `confidence` are None unless the row is ok (a method without probabilities has
+        no confidence either), `error` is None unless it failed, probabilities are None in error
+        rows. Numbers are the shortest ones that stand for the same float32. Memory stays constant
+        however many rows there are.
+        """
+        names = self.header(proba=proba)
+        extra = names[len(FIXED_COLUMNS) :]
+        for start in range(0, len(self), _CHUNK):
+            stop = min(start + _CHUNK, len(self))
+            codes = self.codes[start:stop].tolist()
+            status = self.status_codes[start:stop].tolist()
+            confidence = _short(self.confidence_all[start:stop])
+            further: list[Sequence[Any]] = [v[start:stop] for v in self.columns.values()]
+            cells = self._proba_cells(start, stop) if proba else None
+            for k in range(stop - start):
+                ok = status[k] == 0
+                row = {
+                    "image": self.images[start + k],
+                    "label": self.classes[codes[k]] if ok else None,
+                    "confidence": confidence[k] if ok else None,
+                    "status": STATUSES[status[k]],
+                    "error": self.errors.get(start + k),
+                }
+                values: list[Any] = [column[k] for column in further]
+                if cells is not None:
+                    values += cells[k]
+                row.update(zip(extra, values, strict=True))
+                yield row
+
+    def _proba_cells(self, start: int, stop: int) -> list[list[float | None]]:
+        """Probabilities of some rows as Python numbers, each distinct image converted once."""
+        assert self.distinct is not None
+        assert self.distinct_proba is not None
+        distinct, inverse = np.unique(self.distinct[start:stop], return_inverse=True)
+        nothing: list[float | None] = [None] * len(self.classes)
+        table = [_short(self.distinct_proba[d]) if d >= 0 else nothing for d in distinct.tolist()]
+        return [table[i] for i in inverse.tolist()]
+
+    def write(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        proba: bool = False,
+        escape_formulas: bool = False,
+    ) -> Path:
+        """Write the rows as CSV, JSON Lines or Parquet, by the suffix of `path`.
+
+        The file appears whole or not at all: rows go to a temporary file beside it, which then
+        takes its place. Memory stays constant however many rows there are.
+
+        Parameters
+        ----------
+        path : str or path
+            Ends in ``.csv``, ``.jsonl`` or ``.parquet`` (extra ``parquet``).
+        proba : bool, default=False
+            Also a column ``p_<label>`` per label.
+        escape_formulas : bool, default=False
+            CSV only. Cells are written exactly as they are, also those that start with ``=``,
+            ``+``, ``-`` or ``@``, which a spreadsheet would run as a formula. True puts a ``'``
+            before such text, which changes file names: use it for tables made for a spreadsheet.
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        InputError
+            If the suffix is another one, or `proba` is asked for and unknown.
+        MissingExtraError
+            If Parquet is asked for and pyarrow is not installed.
+
+        Examples
+        --------
+        >>> predictions = Predictions.empty(("cat", "dog"))
+        >>> predictions.write("out.txt")
+        Traceback (most recent call last):
+        ...
+        showtell.errors.InputError: Cannot tell the format of 'out.txt': ...
+        """
+        from showtell.classify.tables import RowWriter
+
+        with RowWriter(
+            path,
+            self.header(proba=proba),
+            types=self.column_types(),
+            escape_formulas=escape_formulas,
+        ) as writer:
+            for row in self.rows(proba=proba):
+                writer.write(row)
+        return Path(path)
+
+    def column_types(self) -> dict[str, type]:
+        """Python type of each of `columns`, by its first value that is not None."""
+        return {
+            name: next((type(v) for v in values if v is not None), str)
+            for name, values in self.columns.items()
+        }
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `write` wrote.
+
+        Columns ``p_<label>`` give the label set and the probabilities. Without them the label set
+        is the labels that occur, sorted, and abstained rows have no best guess: code -1 and a
+        confidence of NaN.
+
+        Parameters
+        ----------
+        path : str or path
+            Ends in ``.csv``, ``.jsonl`` or ``.parquet``.
+
+        Raises
+        ------
+        DataError
+            If the file lacks a column or a row cannot be understood; the line is named.
+        """
+        from showtell.classify.tables import read_predictions
+
+        return read_predictions(cls, path)
+
+    @classmethod
+    def empty(cls, classes: Sequence[str]) -> Self:
+        """No rows: what classifying no images gives.
+
+        Parameters
+        ----------
+        classes : sequence of str
+            The label set.
+        """
+        return cls(
+            images=[],
+            classes=tuple(classes),
+            codes=np.zeros(0, np.int32),
+            confidence_all=np.zeros(0, np.float32),
+            status_codes=np.zeros(0, np.int8),
+            distinct_proba=np.zeros((0, len(classes)), np.float32),
+            distinct=np.zeros(0, np.int64),
+        )
+
+    def to_pandas(self, *, proba: bool = False) -> Any:
+        """Return the rows as a pandas DataFrame (extra ``pandas``), columns as in `header`.
+
+        Missing labels, confidences and errors are missing values there, not empty text.
+
+        Parameters
+        ----------
+        proba : bool, default=False
+            Also a column ``p_<label>`` per label.
+
+        Returns
+        -------
+        table : pandas.DataFrame of n_samples rows
+        """
+        pd = need("pandas", extra="pandas", what="A table as a DataFrame")
+        names = self.header(proba=proba)
+        labels = np.asarray([*self.classes, None], dtype=object)
+        data: dict[str, Any] = {
+            "image": pd.Series(list(self.images), dtype=object),
+            "label": pd.Series(labels[np.where(self.ok, self.codes, len(self.classes))]),
+            "confidence": self.confidence,
+            "status": pd.Series(np.asarray(STATUSES, dtype=object)[self.status_codes]),
+            "error": pd.Series([self.errors.get(i) for i in range(len(self))], dtype=object),
+            **{name: pd.Series(list(values)) for name, values in self.columns.items()},
+        }
+        if proba:
+            rows = self.proba
+            assert rows is not None
+            data.update((f"p_{c}", rows[:, i]) for i, c in enumerate(self.classes))
+        return pd.DataFrame(data, columns=list(names))
+
+    def __repr__(self) -> str:
+        said = ", ".join(f"{n:,} {s}" for s, n in self.counts.items() if n or s == "ok")
+        shown = ", ".join(self.classes[:6]) + (", ..." if len(self.classes) > 6 else "")
+        return (
+            f"Predictions({len(self):,} rows: {said}; {len(self.classes)} "
+            f"{'class' if len(self.classes) == 1 else 'classes'}: {shown})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a small table for notebooks: all rows of a short table, else both ends."""
+        from showtell.classify.tables import html_table
+
+        return html_table(self)
+
+
+def _short(values: NDArray[np.float32]) -> list[float | None]:
+    """Float32 as the shortest Python floats that stand for them: 0.9, not 0.8999999761581421."""
+    return [None if text == "nan" else float(text) for text in values.astype(np.str_).tolist()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
@@ -32,8 +33,33 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 
+default_role = "literal"  # `name` in docstrings
+suppress_warnings = ["ref.python"]  # attributes of the same name in two classes
+
 html_theme = "furo"
 html_title = "showtell"
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
+
+MINI_TABLE = Path(__file__).parent / "_generated" / "mini_table.md"
+
+
+def _put_in_mini_table(app: object, page: str, source: list[str]) -> None:
+    """Show the measured table where a page asks for it."""
+    if MINI_TABLE.is_file():
+        source[0] = source[0].replace("<!-- mini-table -->", MINI_TABLE.read_text("utf-8"))
+
+
+def _skip(
+    app: object, what: str, name: str, obj: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out what scikit-learn adds to every estimator for its metadata routing."""
+    return (
+        True if name in {"set_score_request", "set_fit_request", "get_metadata_routing"} else None
+    )
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-skip-member", _skip)
+    app.connect("source-read", _put_in_mini_table)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +77,11 @@ def given_labels(labels: str | None, labels_file: str | None) -> LabelSet | None
         return None
     from showtell.datasets import parse_labels
 
-    return parse_labels(labels, labels_file=labels_file)
+    label_set = parse_labels(labels, labels_file=labels_file)
+    if labels_file is not None and Path(labels_file).name == "labels.json":
+        # beside class folders the other names are those of folders, which say nothing to an encoder
+        label_set = replace(label_set, aliases={})
+    return label_set
 
 
 def make_classifier(
@@ -117,21 +120,14 @@ def _zero_shot(
 ) -> MediaClassifier:
     from showtell.classify import ZeroShotClassifier
 
-    descriptions: Mapping[str, Sequence[str]] = {}
-    if label_set is not None:
-        labels, descriptions = label_set.labels, label_set.descriptions
-    elif support is not None and support.labels:
-        labels = support.labels
-    else:
+    if label_set is None and (support is None or not support.labels):
         raise InputError(
             'Which labels? Name them with --labels "cat,dog" or --labels-file FILE, or show some '
             "pictures of each with --examples DIR (a folder per label)."
         )
     return ZeroShotClassifier(
         encoder,
-        labels=list(labels),
-        templates=_templates(choices.templates),
-        descriptions=dict(descriptions) or None,
+        **_words(choices, label_set, support),
         batch=choices.batch,  # type: ignore[arg-type]
         abstain_below=choices.abstain_below,
         store=store,
@@ -160,20 +156,30 @@ def _few_shot(
         encoder,
         shots=choices.shots,
         method=method,  # type: ignore[arg-type]
-        labels=None if label_set is None else list(label_set.labels),
-        templates=_templates(choices.templates),
+        **_words(choices, label_set, support),
         abstain_below=choices.abstain_below,
         store=store,
         random_state=choices.seed,
     ).fit(support.images, support.y)
 
 
+def _words(choices: Choices, label_set: LabelSet | None, support: Dataset | None) -> dict[str, Any]:
+    """Collect what is known about the labels in words."""
+    if label_set is None:
+        assert support is not None
+        return {"labels": list(support.labels), "templates": _templates(choices.templates)}
+    return {
+        "labels": list(label_set.labels),
+        "templates": _templates(choices.templates),
+        "descriptions": label_set.descriptions or None,
+        "aliases": label_set.aliases or None,
+    }
+
+
 def _templates(value: str) -> str | tuple[str, ...]:
-    """Read ``--templates``: a template, a file of templates, or the name of a set."""
-    if "{" in value:
-        return (value,)
+    """Read ``--templates``: a file with one template per line; names and templates as they are."""
     path = Path(value)
-    if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return tuple(line.strip() for line in lines if line.strip())
-    return value
+    if "{" in value or not path.is_file():
+        return value
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return tuple(line.strip() for line in lines if line.strip())

@@ -65,6 +65,7 @@ def classify(
     abstain_below: o.AbstainBelow = None,
     seed: o.Seed = 0,
     limit: o.Limit = None,
+    image_column: o.ImageColumn = None,
     output: o.Output = None,
     proba: o.Proba = False,
     report: o.Report = None,
@@ -111,7 +112,7 @@ def classify(
 
         if claim(run, request):
             session.detail(f"Going on in {run}.")
-    data = _images(images, limit, seed)
+    data = _images(session, images, image_column, limit, seed)
     support = examples_of(examples)
     classifier = make_classifier(choices, label_set, support)
     session.detail(
@@ -119,9 +120,10 @@ def classify(
     )
     with session.progress() as progress:
         predictions = classifier.classify(data.images, progress=progress)
-    _write(session, classifier, data, predictions, output=output, proba=proba, report=report)
+    facts = _facts(session, classifier, data) if report is not None or run is not None else {}
+    _write(session, data, predictions, facts, output=output, proba=proba, report=report)
     if run is not None:
-        _keep(session, run, request, classifier, data, predictions)
+        _keep(session, run, request, data, predictions, facts)
     if json:
         print_json(
             {
@@ -136,19 +138,23 @@ def classify(
     session.summary(summary_of(predictions, session.seconds))
 
 
-def _images(arguments: list[str], limit: int | None, seed: int) -> Dataset:
+def _images(
+    session: Session, arguments: list[str], image_column: str | None, limit: int | None, seed: int
+) -> Dataset:
     """Find the images; a sample of them where --limit asks for one."""
     from showtell.datasets import expand_images, limit_dataset
 
-    data = expand_images(arguments)
-    return data if limit is None else limit_dataset(data, limit, seed=seed)
+    data = expand_images(arguments, image_column=image_column)
+    for note in data.notes:
+        session.note(note)
+    return data if limit is None else limit_dataset(data, limit, seed)
 
 
 def _write(
     session: Session,
-    classifier: MediaClassifier,
     data: Dataset,
     predictions: Predictions,
+    facts: dict[str, Any],
     *,
     output: Path | None,
     proba: bool,
@@ -159,47 +165,52 @@ def _write(
         predictions.write(output, proba=proba)
         session.summary(f"wrote {output}")
     if report is not None:
-        _page(classifier, data, predictions, report)
+        from showtell.reports import write_gallery
+
+        write_gallery(predictions, data.images, report, run=facts)
         session.summary(f"wrote {report}")
 
 
-def _page(classifier: MediaClassifier, data: Dataset, predictions: Predictions, path: Path) -> None:
-    from showtell.reports import write_report
+def _facts(session: Session, classifier: MediaClassifier, data: Dataset) -> dict[str, Any]:
+    """Say what was run on what."""
+    from showtell.evaluate.about import about_data, about_estimator, about_machine, now
 
-    write_report(predictions, path)
+    return {
+        "name": data.name or "classify",
+        "estimator": about_estimator(classifier),
+        "data": about_data(data),
+        "finished": now(),
+        "seconds": round(session.seconds, 3),
+        **about_machine(),
+    }
 
 
 def _keep(
     session: Session,
     folder: Path,
     request: dict[str, Any],
-    classifier: MediaClassifier,
     data: Dataset,
     predictions: Predictions,
+    facts: dict[str, Any],
 ) -> None:
     """Fill the run folder."""
     from importlib.util import find_spec
 
     from showtell.cli.runs import finish
-    from showtell.evaluate.about import about_estimator, about_machine, now
+    from showtell.reports import write_gallery
 
-    suffix = "parquet" if find_spec("pyarrow") is not None else "csv"
-    predictions.write(folder / f"predictions.{suffix}", proba=True)
-    _page(classifier, data, predictions, folder / "report.html")
+    file = f"predictions.{'parquet' if find_spec('pyarrow') is not None else 'csv'}"
+    predictions.write(folder / file, proba=True)
+    write_gallery(predictions, data.images, folder / "report.html", run=facts)
+    totals = {"n_images": len(predictions)} | {str(k): n for k, n in predictions.counts.items()}
     finish(
         folder,
         request,
         {
-            "finished": now(),
-            "predictions": f"predictions.{suffix}",
+            "predictions": file,
             "labels": list(predictions.classes),
-            "totals": {
-                "n_images": len(predictions),
-                **predictions.counts,
-                "seconds": round(session.seconds, 3),
-            },
-            "estimator": about_estimator(classifier),
-            **about_machine(),
+            "totals": totals,
+            "run": facts,
         },
     )
     session.summary(f"kept in {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")

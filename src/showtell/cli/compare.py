@@ -69,6 +69,7 @@ def compare(
     label_column: o.LabelColumn = None,
     split_column: o.SplitColumn = None,
     group_column: o.GroupColumn = None,
+    check_duplicates: o.CheckDuplicates = True,
     report: o.Report = None,
     json: o.Json = False,
     threads: o.Threads = None,
@@ -114,8 +115,10 @@ def compare(
                 "split_column": split_column,
                 "group_column": group_column,
             },
+            labels_file=labels_file,
             examples=examples_of(examples),
             needs_examples=any(name != "zero-shot" for name in names),
+            check_duplicates=check_duplicates,
             test_size=test_size,
             limit=limit,
             seed=seed,
@@ -183,7 +186,7 @@ def _show(session: Session, comparison: Comparison) -> None:
     ]
     title = f"{comparison.n_samples:,} samples"
     print_table(session, header, methods, title=title, right=[1, 3, 4, 5, 6])
-    header = ("pair", "points ahead", "95 % interval", "p (Holm)", "verdict")
+    of_pairs = ("pair", "points ahead", "95 % interval", "p (Holm)", "verdict")
     pairs = [
         [
             f"{p.a} over {p.b}",
@@ -194,4 +197,4 @@ def _show(session: Session, comparison: Comparison) -> None:
         ]
         for p in comparison.pairs
     ]
-    print_table(session, header, pairs, right=[1, 3])
+    print_table(session, of_pairs, pairs, right=[1, 3])

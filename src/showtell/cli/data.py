@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from showtell.cli.session import Session
 from showtell.errors import InputError
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from showtell.datasets import Dataset, LabelSet
 
 __all__ = ["Parts", "examples_of", "parts_to_measure"]
+
+_DUPLICATES_UP_TO = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +25,6 @@ class Parts:
     """What is scored."""
     support: Dataset | None
     """What may be learned from; None where nothing may."""
-    whole: Dataset
-    """Both, with the splits "train" and "test"; what a shot curve needs."""
     label_set: LabelSet
     """All labels of the data set, in its order."""
 
@@ -36,16 +36,22 @@ def examples_of(folder: str | None) -> Dataset | None:
     from showtell.datasets import load_dataset
 
     data = load_dataset(folder)
+    if not data.labels:
+        raise InputError(
+            f"--examples {folder!r} has no labels. Put the pictures into a folder each."
+        )
     return (data.train if "train" in data.split_names else data).labelled()
 
 
 def parts_to_measure(
     session: Session,
     source: str,
-    columns: Mapping[str, str | None],
+    columns: Mapping[str, Any],
     *,
+    labels_file: str | None,
     examples: Dataset | None,
     needs_examples: bool,
+    check_duplicates: bool,
     test_size: float | None,
     limit: int | None,
     seed: int,
@@ -60,10 +66,14 @@ def parts_to_measure(
         A folder or a table.
     columns : mapping
         Columns of a table, by the names that `load_dataset` takes.
+    labels_file : str or None
+        The labels that samples may have, and other names for them.
     examples : Dataset or None
         Learned from instead of a part of DATA.
     needs_examples : bool
         Whether the method learns; then a data set without splits is split.
+    check_duplicates : bool
+        Whether to look for images that are, nearly, in both parts.
     test_size : float or None
         Part to score where DATA has no splits.
     limit : int or None
@@ -77,7 +87,7 @@ def parts_to_measure(
     """
     from showtell.datasets import LabelSet, limit_dataset, load_dataset, split_dataset
 
-    data = load_dataset(source, **columns)
+    data = load_dataset(source, **columns, labels_file=labels_file)
     if not data.labels:
         raise InputError(
             f"Nothing in {source!r} has a label, so nothing can be measured. Put the images into "
@@ -92,7 +102,7 @@ def parts_to_measure(
         if test_size is not None:
             raise InputError(f"{source!r} has its own test split; leave out --test-size.")
         train = data.train if "train" in names else None
-        whole, test = data, data.test
+        test = data.test
     elif test_size is not None or (needs_examples and examples is None):
         if test_size is None:
             test_size = 0.25
@@ -103,13 +113,26 @@ def parts_to_measure(
         whole = split_dataset(data, test_size=test_size, seed=seed)
         train, test = whole.train, whole.test
     else:
-        whole, train, test = data, None, data
+        train, test = None, data
     if limit is not None and limit < len(test):
-        test = limit_dataset(test, limit, seed=seed)
+        test = limit_dataset(test, limit, seed)
     test = replace(test, name=test.name or source)
+    support = examples if examples is not None else train
+    if check_duplicates and needs_examples and support is not None:
+        _warn_of_duplicates(session, support, test)
     return Parts(
         test=test,
-        support=examples if examples is not None else train,
-        whole=whole,
-        label_set=LabelSet(labels=data.labels, descriptions={}, aliases={}),
+        support=support,
+        label_set=LabelSet(labels=data.labels),
     )
+
+
+def _warn_of_duplicates(session: Session, support: Dataset, test: Dataset) -> None:
+    """Look for test images that may be learned from; not where it would take long."""
+    from showtell.datasets import warn_near_duplicates
+
+    if len(support) + len(test) > _DUPLICATES_UP_TO:
+        session.detail(f"More than {_DUPLICATES_UP_TO:,} images: not looked for near duplicates.")
+        return
+    with session.progress() as progress:
+        warn_near_duplicates(support, test, progress=progress)

@@ -91,6 +91,7 @@ def evaluate(
     label_column: o.LabelColumn = None,
     split_column: o.SplitColumn = None,
     group_column: o.GroupColumn = None,
+    check_duplicates: o.CheckDuplicates = True,
     curve: Annotated[
         bool,
         o.option("--curve", panel=_CURVE, help="Measure several numbers of examples per label."),
@@ -186,6 +187,14 @@ def evaluate(
                 "What should be measured? Give DATA, a folder with a folder per label or a table, "
                 "or answers to score with --predictions TABLE --actual COL --predicted COL."
             )
+        learns = choices.wants_examples(
+            available=curve or shots is not None or examples is not None
+        )
+        if curve and not learns:
+            raise InputError(
+                "--curve learns from examples; --method zero-shot and --shots 0 do not."
+            )
+        numbers = _numbers(curve_shots)
         columns = {
             "image_column": image_column,
             "label_column": label_column,
@@ -196,27 +205,25 @@ def evaluate(
             session,
             data,
             columns,
+            labels_file=labels_file,
             examples=examples_of(examples),
-            needs_examples=curve or choices.wants_examples(available=shots is not None),
+            needs_examples=learns,
+            check_duplicates=check_duplicates,
             test_size=test_size,
             limit=limit,
             seed=seed,
         )
-        support = parts.support if shots is not None or examples or method != "auto" else None
         from showtell.evaluate import evaluate as measure
         from showtell.evaluate import shot_curve
 
+        support = parts.support if learns else None
         classifier = make_classifier(choices, label_set or parts.label_set, support)
         with session.progress() as progress:
             record = measure(classifier, parts.test, progress=progress)
-        if curve:
-            with session.progress() as progress:
+            if curve:
+                assert support is not None
                 the_curve = shot_curve(
-                    classifier,
-                    parts.whole,
-                    shots=_numbers(curve_shots),
-                    seeds=seeds,
-                    progress=progress,
+                    classifier, support, parts.test, shots=numbers, seeds=seeds, progress=progress
                 )
     _write(session, record, the_curve, output=output, proba=proba, report=report, run=run)
     if run is not None:
@@ -348,8 +355,15 @@ def _most_confused(record: Record, n: int = 5) -> list[list[str]]:
 
 
 def _show_curve(session: Session, curve: ShotCurve) -> None:
+    """Print the shot curve for a person."""
     rows = [
-        [str(p.shots), number(p.accuracy), f"[{number(p.low)}, {number(p.high)}]"]
+        [
+            str(p.shots),
+            number(p.accuracy),
+            p.note if p.accuracy is None else f"[{number(p.low)}, {number(p.high)}]",
+        ]
         for p in curve.points
     ]
-    print_table(session, ("shots", "accuracy", "interval"), rows, right=[0, 1])
+    print_table(
+        session, ("shots", "accuracy", "95 % interval"), rows, title=curve.sentence, right=[0, 1]
+    )

@@ -188,6 +188,14 @@ TestSize: TypeAlias = Annotated[
         "needed.",
     ),
 ]
+CheckDuplicates: TypeAlias = Annotated[
+    bool,
+    option(
+        "--check-duplicates/--no-check-duplicates",
+        panel=DATA,
+        help="Look for images that are, nearly, among the examples and among those scored.",
+    ),
+]
 
 # -- what to write --------------------------------------------------------------------------------
 Output: TypeAlias = Annotated[

@@ -1,0 +1,90 @@
+"""Runs the code of a Markdown page: Python, what it prints, and `showtell` commands.
+
+A page is run from top to bottom in one namespace and one working directory, which holds
+``examples`` as in a clone. Blocks are told apart by their language:
+
+- ``python`` is run; an ``output`` block right after it is what it must print;
+- ``console`` lines that start with ``$ showtell`` are run, and must end with exit code 0; lines
+  below a command are what it must print on standard output;
+- any other language is shown only: ``sh`` for what needs a network or another shell.
+
+``...`` in an expected text stands for anything, and runs of white space count as one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import shlex
+from pathlib import Path
+
+from sybil.document import Document
+from sybil.evaluators.python import PythonEvaluator
+from sybil.example import Example
+from sybil.parsers.myst import CodeBlockParser
+from typer.testing import CliRunner
+
+from showtell.cli.main import app
+
+__all__ = ["run_page"]
+
+_FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+_PRINTED = "_printed_by_the_block_above"
+
+
+def run_page(page: Path) -> int:
+    """Run all code of a page in the working directory; return how many blocks there were."""
+    languages = {"python": _python, "output": _output, "console": _console}
+    parsers = [CodeBlockParser(language, run) for language, run in languages.items()]
+    examples = list(Document.parse(str(page), *parsers).examples())
+    for example in examples:
+        example.evaluate()
+    return len(examples)
+
+
+def _python(example: Example) -> None:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        PythonEvaluator()(example)
+    example.namespace[_PRINTED] = printed.getvalue()
+
+
+def _output(example: Example) -> None:
+    assert _PRINTED in example.namespace, f"{_place(example)}: no python block before this output"
+    _same(example, str(example.parsed), example.namespace.pop(_PRINTED), "the block above")
+
+
+def _console(example: Example) -> None:
+    command, expected = "", ""
+    for line in [*str(example.parsed).splitlines(), "$ "]:
+        if line.startswith("$ "):
+            _run_command(example, command, expected)
+            command, expected = line.removeprefix("$ "), ""
+        elif command.endswith("\\"):
+            command = command.removesuffix("\\") + line.strip()
+        else:
+            expected += line + "\n"
+
+
+def _run_command(example: Example, command: str, expected: str) -> None:
+    if not command:
+        return
+    program, *arguments = shlex.split(command, comments=True)
+    assert program == "showtell", f"{_place(example)}: only showtell commands are run: {command}"
+    result = CliRunner().invoke(app, arguments)
+    told = f"{_place(example)}: {command}\n{result.output}"
+    assert result.exit_code == 0, told
+    if expected:
+        _same(example, expected, result.stdout, command)
+
+
+def _same(example: Example, expected: str, got: str, what: str) -> None:
+    if not doctest.OutputChecker().check_output(expected, got, _FLAGS):
+        raise AssertionError(
+            f"{_place(example)}: {what} printed\n{got}\nbut the page says\n{expected}"
+        )
+
+
+def _place(example: Example) -> str:
+    return f"{example.path}, line {example.line}"

@@ -95,6 +95,7 @@ def test_scores_match_values_computed_by_hand():
     assert (s.low, s.high) == accuracy_interval(3, 6)
 
 
+@pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "n_classes", "accuracy", "macro_f1"),
     [

@@ -1,4 +1,4 @@
-"""Arrays in, numbers out: scores, calibration, conformal sets, comparisons, sample sizes."""
+"""Arrays in, numbers out: scores, calibration, conformal sets, comparisons, votes, sample sizes."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ from showtell.metrics.scores import (
     top_k_accuracy,
     wilson_interval,
 )
+from showtell.metrics.votes import Votes, count_votes
 
 __all__ = [
     "ECE_BINS",
@@ -77,6 +78,7 @@ __all__ = [
     "ReliabilityTable",
     "Scores",
     "SetScores",
+    "Votes",
     "accuracy_interval",
     "apply_temperature",
     "aps_scores",
@@ -87,6 +89,7 @@ __all__ = [
     "conformal_sets",
     "conformal_threshold",
     "confusion_matrix",
+    "count_votes",
     "coverage_risk",
     "detectable_difference",
     "detectable_difference_paired",

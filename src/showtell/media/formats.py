@@ -6,12 +6,13 @@ the process, tries readers that start other programs (EPS), and registers reader
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import importlib
 import re
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -143,11 +144,8 @@ def what_instead(data: bytes) -> str:
     if not head.strip(b"\0"):
         return "filled with zeros, so its content was lost"
     if not re.search(rb"[\x00-\x08\x0e-\x1f\x7f]", head):
-        try:
-            head[: len(head) - 3 if len(data) > len(head) else None].decode("utf-8")
-        except UnicodeDecodeError:
-            pass
-        else:
+        with contextlib.suppress(UnicodeDecodeError):
+            codecs.getincrementaldecoder("utf-8")().decode(head)  # may end within a character
             return "text, not a picture"
     return f"not a picture that can be read here ({READABLE})"
 
@@ -215,7 +213,7 @@ _quiet_lists: list[Any] = []
 _quiet_users = 0
 
 
-@contextmanager
+@contextlib.contextmanager
 def quiet_pillow() -> Iterator[None]:
     """Keep Pillow's remarks on odd files out of the user's terminal, in any number of threads.
 

@@ -19,7 +19,8 @@ class Limits:
     max_bytes : int, default=100_000_000
         Bytes of the file, or of the answer to a URL (counted while it arrives).
     max_pixels : int, default=200_000_000
-        Width times height, read from the header before anything is decoded.
+        Width times height, read from the header before anything is decoded. For TIFF and WebP
+        Pillow's own limit, about 179 million, holds as well.
     timeout : float, default=30.0
         Seconds for one URL in all: name lookup, connection, redirects and transfer.
     allow_private : bool, default=False

@@ -6,10 +6,15 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATASETS = REPOSITORY.parent / "shared" / "datasets"
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+# A busy machine is no failure: drawn cases have no time limit of their own.
+settings.register_profile("showtell", deadline=None)
+settings.load_profile("showtell")
 
 
 @pytest.fixture(autouse=True)

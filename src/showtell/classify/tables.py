@@ -117,14 +117,26 @@ class RowWriter:
             raise InputError(f"A stream takes format 'csv' or 'jsonl', got {format!r}.")
 
     def __enter__(self) -> Self:
-        if self._path is not None:
-            self._open(self._path)
-        if self.format == "csv":
-            self._csv = csv.writer(self._stream, lineterminator="\n")
-            self._csv.writerow(self.header)
-        elif self.format == "parquet":
-            self._open_parquet()
+        try:
+            if self._path is not None:
+                self._open(self._path)
+            if self.format == "csv":
+                self._csv = csv.writer(self._stream, lineterminator="\n")
+                self._csv_quoted = csv.writer(
+                    self._stream, lineterminator="\n", quoting=csv.QUOTE_ALL
+                )
+                self._write_csv(self.header)
+            elif self.format == "parquet":
+                self._open_parquet()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
         return self
+
+    def _write_csv(self, cells: Sequence[Any]) -> None:
+        """Write a line; Python's writer would leave a lone carriage return unquoted."""
+        odd = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+        (self._csv_quoted if odd else self._csv).writerow(cells)
 
     def _open(self, path: Path) -> None:
         """Open a temporary file beside `path`, or a device such as /dev/stdout itself."""
@@ -168,7 +180,7 @@ class RowWriter:
         """Write one row; a column that `row` lacks is empty."""
         values = [_plain(row.get(name)) for name in self.header]
         if self.format == "csv":
-            self._csv.writerow([self._csv_cell(value) for value in values])
+            self._write_csv([self._csv_cell(value) for value in values])
         elif self.format == "jsonl":
             record = {
                 name: float(value) if isinstance(value, Decimal) else value
@@ -210,7 +222,7 @@ class RowWriter:
                 if kind is None:
                     self._flush_parquet()
                 self._parquet.close()
-            if self._path is not None:
+            if self._path is not None and self._stream is not None:
                 if not self._stream.closed:
                     self._stream.flush()
                     if self._temporary is not None and kind is None:

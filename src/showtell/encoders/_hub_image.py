@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -69,8 +70,14 @@ class ImageSpec:
         kept = self.crop[0] if is_upright else self.crop[1]
         start = _start(new_long, kept, self.centre)
         first, last = start * long / new_long, (start + kept) * long / new_long
+        margin = ceil(3 * max(1.0, short / new_short)) + 2  # as far as any filter reaches
+        cut = max(0, int(first) - margin)
+        end = min(long, int(last) + margin + 1)
+        first, last = first - cut, last - cut
         if is_upright:
+            image = image.crop((0, cut, short, end))
             return image.resize((new_short, kept), resample, box=(0, first, short, last))
+        image = image.crop((cut, 0, end, short))
         return image.resize((kept, new_short), resample, box=(first, 0, last, short))
 
     def _cut(self, image: Image.Image) -> NDArray[np.uint8]:

@@ -144,6 +144,8 @@ def _parse(name: str, url: str) -> _Target:
 
 def _redirected(name: str, old: _Target, location: str) -> _Target:
     """Follow a redirect; a password stays with the server it was given for."""
+    with contextlib.suppress(UnicodeError):  # headers arrive as if they were Latin-1
+        location = location.encode("latin-1").decode("utf-8")
     host = f"[{old.host}]" if ":" in old.host else old.host
     base = f"{'https' if old.secure else 'http'}://{host}:{old.port}{old.path}"
     new = _parse(name, urllib.parse.urljoin(base, location))

@@ -89,6 +89,8 @@ def media_list(X: Any) -> Sequence[Media]:
         )
     if hasattr(X, "images") and hasattr(X, "labels"):
         raise InputError("X must be a sequence of images; of a data set, give `data.images`.")
+    if isinstance(X, np.ndarray) and X.dtype.kind == "U":
+        return X.tolist()  # type: ignore[no-any-return]  # plain text, named and kept as such
     if isinstance(X, list | tuple | np.ndarray):
         return X  # type: ignore[return-value]
     try:

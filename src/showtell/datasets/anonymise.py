@@ -141,8 +141,8 @@ def anonymise_labels(labels: Sequence[str], seed: int = 0, *, prefix: str = "cla
 
     References
     ----------
-    Castillo (2024), Classifying images with Gemini Flash 1.5: labels become class_0 to
-    class_{C-1}, so that only the examples tell what they mean.
+    Castillo (2024), Classifying images with Gemini Flash 1.5: labels become ``class_0`` to
+    ``class_{C-1}``, so that only the examples tell what they mean.
 
     Examples
     --------

@@ -30,7 +30,7 @@ class Sample:
     """Unique within its data set."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Dataset:
     """An ordered table of images with optional labels, groups and splits.
 
@@ -165,6 +165,13 @@ class Dataset:
     def id_of(self, row: int) -> str:
         """Return the id of a sample."""
         return self.ids[row] if self.ids is not None else str(row)
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self)} samples"]
+        if self.labels:
+            parts.append(f"{len(self.labels)} labels")
+        parts += [f"{name} {list(self.splits or ()).count(name)}" for name in self.split_names]
+        return f"<Dataset {self.name + ': ' if self.name else ''}{', '.join(parts)}>"
 
     def __len__(self) -> int:
         return len(self.images)

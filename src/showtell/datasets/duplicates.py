@@ -80,8 +80,8 @@ def near_duplicates(
 
     Two images are near duplicates when at most `max_distance` of the 64 bits of their difference
     hashes differ: the same photo scaled, compressed or slightly changed, but not cropped, turned or
-    mirrored. Plain images of one colour all have the same hash; they count only if their contents
-    are equal.
+    mirrored. Plain images of one colour all have the same hash, like even ramps; they count
+    only if their contents are equal.
 
     Parameters
     ----------

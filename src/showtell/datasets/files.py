@@ -15,6 +15,7 @@ __all__ = [
     "canonical_split",
     "find_images",
     "folder_entries",
+    "is_folder",
     "is_hidden",
     "natural_key",
     "shown",
@@ -145,6 +146,14 @@ def folder_entries(folder: str) -> list[os.DirEntry[str]]:
         raise DataError(f"Cannot list the folder {shown(folder)!r}: {reason}.") from None
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Say whether an entry is a folder or leads to one; a link in a circle does not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def find_images(folder: str, passed_over: PassedOver) -> Iterator[str]:
     """Yield the images in a folder and all folders below it, in natural order.
 
@@ -180,7 +189,7 @@ def _find(
     for entry in folder_entries(folder):
         if is_hidden(entry.name):
             passed_over.hidden += 1
-        elif entry.is_dir():
+        elif is_folder(entry):
             found = _find(entry.path, passed_over, (*above, here))
             first = next(found, None)
             if first is not None:

@@ -16,6 +16,7 @@ from showtell.datasets.files import (
     canonical_split,
     find_images,
     folder_entries,
+    is_folder,
     is_hidden,
     natural_key,
     shown,
@@ -131,7 +132,7 @@ def _scan(folder: str, passed_over: PassedOver) -> _Found:
     for entry in folder_entries(folder):
         if is_hidden(entry.name):
             passed_over.hidden += 1
-        elif entry.is_dir():
+        elif is_folder(entry):
             paths = list(find_images(entry.path, passed_over))
             if paths:
                 found.classes[entry.name] = paths

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from showtell.datasets.files import canonical_split, shown, suffix_of
+from showtell.datasets.files import canonical_split, is_folder, shown, suffix_of
 from showtell.errors import DataError
 
 __all__ = ["LabelSet", "parse_labels", "read_folder_words"]
@@ -386,7 +386,7 @@ def _folder_words(value: Any, path: str) -> LabelSet | None:
     beside = os.path.dirname(path) or "."
     places = [beside]
     try:
-        places += [e.path for e in os.scandir(beside) if canonical_split(e.name) and e.is_dir()]
+        places += [e.path for e in os.scandir(beside) if canonical_split(e.name) and is_folder(e)]
         if not any(os.path.isdir(os.path.join(p, folder)) for p in places for folder in value):
             return None
     except (OSError, ValueError):

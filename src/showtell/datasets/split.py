@@ -87,8 +87,8 @@ def split_dataset(
     test = _deal(groups, y, len(classes), wanted, np.random.default_rng(_seed(seed)))
     if not test.any() or test.all():
         raise InputError(
-            f"The {n} samples form {len(np.unique(groups))} groups that belong together, which "
-            "cannot be parted into train and test. Groups share a group name or their content."
+            f"The {n} samples all belong together, so they cannot be parted into train and test: "
+            "they are one group, or have the same content."
         )
     for position, code in enumerate(classes):
         sides = test[y == position]
@@ -203,6 +203,8 @@ def _deal(
         if better:
             test[rows] = True
             have += np.bincount(y[rows], minlength=n_classes)
+    if len(members) > 1 and (test.all() or not test.any()):  # large groups only: move the smallest
+        test[number == shuffled[-1]] ^= True
     return test
 
 

@@ -410,8 +410,8 @@ def _collect_objects(
 
 def _read_parquet(path: str, where: str, columns: Columns, with_labels: bool) -> _Table:
     """Read the chosen columns of a Parquet file, batch by batch."""
-    parquet = need("pyarrow.parquet", extra="parquet", what="Reading Parquet")
     arrow = need("pyarrow", extra="parquet", what="Reading Parquet")
+    parquet = need("pyarrow.parquet", extra="parquet", what="Reading Parquet")
     try:
         with parquet.ParquetFile(path) as file:
             return _collect_parquet(file, path, where, columns, with_labels, arrow)

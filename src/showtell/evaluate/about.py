@@ -90,7 +90,7 @@ def plain(value: Any, *, depth: int = 6) -> Any:
     if isinstance(value, os.PathLike):
         return shown_path(media_name(value))
     if isinstance(value, str):
-        return shown_path(value) if "://" in value or os.path.isabs(value) else str(value)
+        return shown_path(value) if "://" in value or Path(value).is_absolute() else str(value)
     if isinstance(value, np.ndarray):
         if value.ndim == 1 and value.size <= 1000 and value.dtype.kind in "biufUS":
             return [plain(v, depth=depth - 1) for v in value.tolist()]
@@ -127,10 +127,7 @@ def about_estimator(clf: Any) -> dict[str, Any]:
         about["params"] = plain(dict(clf.get_params(deep=False)))
     encoder = _encoder_of(clf)
     if encoder is not None:
-        about["encoder"] = {
-            "name": plain(str(encoder.name)),
-            "fingerprint": str(encoder.fingerprint),
-        }
+        about["encoder"] = encoder
     n_support = _support_of(clf)
     if n_support is not None:
         about["n_support"] = n_support
@@ -148,7 +145,8 @@ def about_estimator(clf: Any) -> dict[str, Any]:
 
 def _steps(clf: Any) -> list[Any]:
     """List an estimator and what it wraps (Pipeline steps, searches, calibrators)."""
-    found, todo = [], [clf]
+    found: list[Any] = []
+    todo = [clf]
     while todo and len(found) < 50:
         one = todo.pop(0)
         found.append(one)
@@ -160,13 +158,16 @@ def _steps(clf: Any) -> list[Any]:
     return found
 
 
-def _encoder_of(clf: Any) -> Any:
-    """Find the loaded encoder of an estimator or of a part of it."""
+def _encoder_of(clf: Any) -> dict[str, str] | None:
+    """Name the encoder of an estimator or of a part of it, and its fingerprint."""
     for part in _steps(clf):
-        for name in ("encoder_", "encoder"):
-            encoder = getattr(part, name, None)
+        for attribute in ("encoder_", "encoder"):
+            encoder: Any = getattr(part, attribute, None)
             if hasattr(encoder, "fingerprint") and hasattr(encoder, "name"):
-                return encoder
+                return {"name": str(encoder.name), "fingerprint": str(encoder.fingerprint)}
+            fingerprint = getattr(part, "encoder_fingerprint_", None)
+            if isinstance(encoder, str) and isinstance(fingerprint, str):
+                return {"name": str(plain(encoder)), "fingerprint": fingerprint}
     return None
 
 
@@ -177,9 +178,6 @@ def _support_of(clf: Any) -> int | None:
             value = getattr(part, name, None)
             if isinstance(value, int | np.integer):
                 return int(value)
-        rows = getattr(part, "support_rows_", None)
-        if isinstance(rows, np.ndarray | list | tuple):
-            return len(rows)
     return None
 
 
@@ -260,7 +258,7 @@ def _identity(image: Media, sizes: dict[str, str]) -> str:
     name = media_name(image)
     if name not in sizes:
         try:
-            sizes[name] = str(os.stat(image).st_size)
+            sizes[name] = str(os.stat(image).st_size)  # noqa: PTH116 (names may be bytes)
         except (OSError, ValueError):
             sizes[name] = "?"
     parts = Path(name).parts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,8 @@ from showtell.datasets import Dataset
 from showtell.errors import DataError, InputError
 from showtell.evaluate.about import about_machine, data_fingerprint, now, shown_path
 from showtell.evaluate.record import Record
+from showtell.evaluate.tables import clean_name, read_columns
+from showtell.prompts.answers import AnswerParser
 
 __all__ = ["score_predictions"]
 
@@ -81,8 +82,6 @@ def score_predictions(
     >>> [(row.rule, row.n_answers) for row in record.parsing]
     [('exact', 1), ('containment', 1), ('invalid', 1)]
     """
-    from showtell.prompts.answers import AnswerParser
-
     started = now()
     columns, source = _columns(table)
     actual = _pick(columns, actual, _ACTUAL, "true label", "actual")
@@ -104,7 +103,8 @@ def score_predictions(
     if unknown:
         raise DataError(
             f"Column {actual!r} has labels that are not in the label set: "
-            f"{', '.join(map(repr, unknown[:10]))}. The label set is {', '.join(map(repr, classes))}."
+            f"{', '.join(map(repr, unknown[:10]))}. "
+            f"The label set is {', '.join(map(repr, classes))}."
         )
     answers = ["" if value is None else str(value) for value in columns[predicted]]
     parser = AnswerParser(classes, aliases)
@@ -165,7 +165,7 @@ def _columns(table: Any) -> tuple[dict[str, list[Any]], str]:
         )
     if isinstance(table, str | os.PathLike):
         source = shown_path(os.fspath(table))
-        raw = _read(Path(table))
+        raw = read_columns(table)
     elif isinstance(table, Mapping):
         raw = {str(k): list(v) for k, v in table.items()}
     elif hasattr(table, "columns") and hasattr(table, "__getitem__"):
@@ -177,7 +177,7 @@ def _columns(table: Any) -> tuple[dict[str, list[Any]], str]:
         )
     columns: dict[str, list[Any]] = {}
     for given, values in raw.items():
-        clean = given.strip().lstrip("#").strip()
+        clean = clean_name(given)
         if clean in columns:
             raise DataError(f"Two columns are called {clean!r}; rename one.")
         columns[clean] = values
@@ -185,13 +185,6 @@ def _columns(table: Any) -> tuple[dict[str, list[Any]], str]:
     if len(lengths) > 1:
         raise DataError(f"Columns differ in length: { {k: len(v) for k, v in columns.items()} }.")
     return columns, source
-
-
-def _read(path: Path) -> dict[str, list[Any]]:
-    """Read a table as text."""
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        rows = [row for row in csv.reader(stream, skipinitialspace=True) if row]
-    return {name: [row[i] for row in rows[1:]] for i, name in enumerate(rows[0])}
 
 
 def _pick(
@@ -204,7 +197,7 @@ def _pick(
 ) -> str:
     """Find a column by the name given or by a usual name that is unambiguous."""
     if wanted is not None:
-        clean = wanted.strip().lstrip("#").strip()
+        clean = clean_name(wanted)
         if clean not in columns:
             raise _no_column(wanted, columns)
         return clean

@@ -115,7 +115,7 @@ class Comparison:
         }
 
     def to_pandas(self) -> Any:
-        """The records as a pandas DataFrame (extra ``pandas``)."""
+        """Return the records as a pandas DataFrame (extra ``pandas``)."""
         return need("pandas", extra="pandas", what="A comparison as a DataFrame").DataFrame(
             self.rows()
         )
@@ -124,7 +124,7 @@ class Comparison:
 def compare(
     records: Sequence[Record], *, names: Sequence[str] | None = None, random_state: int = 0
 ) -> Comparison:
-    """Compare records on the same samples: is one way really better?
+    """Compare records on the same samples, to see whether one way is really better.
 
     Samples are joined by id, or by the name of the image where there are no ids; never by
     position. Every pair gets an exact McNemar test and a paired bootstrap interval; p-values are

@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from sklearn.base import clone
 from showtell import metrics as m
 from showtell._extras import need
 from showtell._progress import Progress, no_progress
-from showtell.datasets import Dataset
+from showtell.classify import FewShotClassifier, ZeroShotClassifier
+from showtell.datasets import Dataset, support_rows
 from showtell.errors import InputError
 from showtell.evaluate.about import about_data, about_estimator, about_machine, now
-from showtell.evaluate.run import evaluate
+from showtell.evaluate.run import ask, true_codes
 
 __all__ = ["ShotCurve", "ShotPoint", "ShotStep", "shot_curve"]
 
@@ -147,9 +149,10 @@ def shot_curve(
 
     Parameters
     ----------
-    clf : showtell classifier
-        Its settings are used for every point; it is cloned, never changed. The 0-shot point
-        needs a `FewShotClassifier` or `ZeroShotClassifier` with label words.
+    clf : classifier
+        Its settings are used for every point; it is cloned, never changed. A `ZeroShotClassifier`
+        stands for a `FewShotClassifier` with its encoder and words. Other estimators are fitted
+        on the support and have no 0-shot point.
     data : Dataset
         With splits ``train`` and ``test``; or the support images alone if `test` is given.
     test : Dataset, optional
@@ -191,7 +194,9 @@ def shot_curve(
     available = min((int((y_train == label).sum()) for label in train.labels), default=0)
     started = now()
     total = sum(1 if k == 0 else len(chosen) for k in wanted if k <= available or k == 0)
-    done, results, notes = 0, {}, {}
+    done = 0
+    results: dict[int, NDArray[np.bool_]] = {}
+    notes: dict[int, str] = {}
     with tempfile.TemporaryDirectory(prefix="showtell-curve-") as folder:
         base = _prepared(clf, folder)
         for k in wanted:
@@ -202,7 +207,7 @@ def shot_curve(
             for seed in chosen[:1] if k == 0 else chosen:
                 progress(done, total, f"{k} shots, seed {seed}")
                 fitted = _fit(base, train, y_train, k, seed)
-                runs.append(evaluate(fitted, test).correct)
+                runs.append(_correct(fitted, test))
                 done += 1
             results[k] = np.array(runs)  # (n_seeds, n_test) bool
         progress(done, total, "shot curve")
@@ -213,6 +218,7 @@ def shot_curve(
         n_test=len(test),
         run={
             "estimator": about_estimator(clf),
+            "seeds": list(chosen),
             "train": about_data(train),
             "test": about_data(test),
             "started": started,
@@ -223,13 +229,20 @@ def shot_curve(
 
 
 def _prepared(clf: Any, folder: str) -> Any:
-    """Clone a classifier so that it takes exactly the images given and embeds each once."""
+    """Clone a classifier, so that each image is embedded once and the original stays."""
     base = clone(clf)
+    if isinstance(base, ZeroShotClassifier):
+        if base.batch is not None:
+            raise InputError(
+                f"batch={base.batch!r} has no meaning with labelled images; leave it out of a "
+                "shot curve."
+            )
+        shared = FewShotClassifier().get_params(deep=False)
+        given = base.get_params(deep=False)
+        base = FewShotClassifier(**{k: v for k, v in given.items() if k in shared})
     params = base.get_params(deep=False)
     if "store" in params and params["store"] is None:
         base.set_params(store=folder)  # nothing is kept after the curve, as was asked
-    if params.get("shots") is not None:
-        base.set_params(shots=None)  # the curve draws the support itself
     return base
 
 
@@ -239,32 +252,22 @@ def _fit(base: Any, train: Dataset, y: NDArray[np.str_], k: int, seed: int) -> A
     params = one.get_params(deep=False)
     if "random_state" in params:
         one.set_params(random_state=seed)
+    if "shots" in params:  # draws by `support_rows` itself, and replaces what cannot be read
+        return one.set_params(shots=k).fit(train.images, y)
     if k == 0:
-        return _zero_shot(one, train.labels)
-    from showtell.datasets import support_rows
-
-    rows = support_rows(y, k, seed=seed)
-    support = train[rows]
-    if "labels" in params and params["labels"] is None:
-        one.set_params(labels=list(train.labels))
-    return one.fit(support.images, y[rows])
-
-
-def _zero_shot(clf: Any, labels: tuple[str, ...]) -> Any:
-    """Turn a classifier's settings into one that saw no image."""
-    from showtell.classify import ZeroShotClassifier
-
-    params = clf.get_params(deep=False)
-    if "encoder" not in params:
         raise InputError(
-            f"{type(clf).__name__} has no encoder, so there is no 0-shot point. Leave 0 out of "
-            "`shots`."
+            f"{type(base).__name__} cannot do without labelled images; leave 0 out of `shots`."
         )
-    known = ZeroShotClassifier(params["encoder"]).get_params(deep=False)
-    same = {name: value for name, value in params.items() if name in known}
-    if same.get("labels") is None:
-        same["labels"] = list(labels)
-    return ZeroShotClassifier(**same).fit()
+    rows = support_rows(y, k, seed=seed, short="error")
+    return one.fit(train[rows].images, y[rows])
+
+
+def _correct(fitted: Any, test: Dataset) -> NDArray[np.bool_]:
+    """Say whether each test sample gets its label; errors and abstentions do not."""
+    predictions = ask(fitted, test.images, no_progress)
+    truth = true_codes(test.y.tolist(), predictions.classes)
+    right: NDArray[np.bool_] = predictions.ok & (predictions.codes == truth)
+    return right
 
 
 def _too_few(train: Dataset, y: NDArray[np.str_], k: int) -> str:
@@ -313,7 +316,7 @@ def _steps(results: dict[int, NDArray[np.bool_]]) -> tuple[ShotStep, ...]:
     """Compare neighbouring points sample by sample."""
     found = []
     ran = sorted(results)
-    for a, b in zip(ran, ran[1:], strict=False):
+    for a, b in pairwise(ran):
         before, after = results[a].mean(axis=0), results[b].mean(axis=0)
         boot = m.paired_bootstrap(before, after)
         found.append((a, b, boot, m.sign_flip_test(before, after)))

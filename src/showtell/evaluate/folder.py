@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +23,7 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -65,7 +64,7 @@ def write_table(folder: Path, columns: Mapping[str, Sequence[Any]]) -> str:
             writer.writerows(
                 ["" if v is None else v for v in row] for row in zip(*columns.values(), strict=True)
             )
-    os.replace(folder / f"{file}.part", folder / file)
+    (folder / f"{file}.part").replace(folder / file)
     (folder / other).unlink(missing_ok=True)
     return file
 
@@ -120,12 +119,13 @@ def kind_of(values: Sequence[Any]) -> str:
 
 def restore(values: Sequence[Any], kind: str) -> list[Any]:
     """Give a column read from a table its types back."""
-    make = {
+    makers: dict[str, Callable[[Any], Any]] = {
         "decimal": lambda v: Decimal(str(v)),
         "int": int,
         "float": float,
         "bool": lambda v: v if isinstance(v, bool) else str(v) == "True",
-    }.get(kind, str)
+    }
+    make = makers.get(kind, str)
     try:
         return [None if v is None else make(v) for v in values]
     except (ValueError, InvalidOperation) as error:

@@ -85,7 +85,7 @@ def measure(
 
 
 def _probabilities(predictions: Predictions, y_true: NDArray[np.int32]) -> dict[str, Any]:
-    """What needs confidences or probabilities; None where there are none."""
+    """Measure confidences and probabilities; None where there are none."""
     values: dict[str, Any] = {f"top_{k}_accuracy": None for k in _TOP_K}
     values |= dict.fromkeys(("ece", "ece_noise_floor", "ece_n", "auroc", "brier", "nll"))
     confidence, correct, _ = calibration_rows(predictions, y_true)

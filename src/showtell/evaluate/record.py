@@ -165,7 +165,8 @@ class Record:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """True where the answer is right, shape (n_samples,). No answer is not right."""
-        return self.y_pred == self.y_true
+        right: NDArray[np.bool_] = self.y_pred == self.y_true
+        return right
 
     @property
     def keys(self) -> list[str]:
@@ -301,13 +302,16 @@ class Record:
         extra = {name: list(v) for name, v in self.predictions.columns.items()}
         columns = self._table(extra)
         file = write_table(folder, columns)
-        arrays = {"codes": self.predictions.codes, "confidence": self.predictions.confidence_all}
+        arrays: dict[str, Any] = {
+            "codes": self.predictions.codes,
+            "confidence": self.predictions.confidence_all,
+        }
         if self.predictions.distinct_proba is not None and self.predictions.distinct is not None:
             arrays["distinct_proba"] = self.predictions.distinct_proba
             arrays["distinct"] = self.predictions.distinct
         with (folder / "arrays.npz.part").open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)  # type: ignore[arg-type]
-        os.replace(folder / "arrays.npz.part", folder / "arrays.npz")
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
+        (folder / "arrays.npz.part").replace(folder / "arrays.npz")
         write_json(
             folder / "run.json",
             {

@@ -6,7 +6,7 @@ import difflib
 import time
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from showtell.evaluate.about import about_data, about_estimator, about_machine, 
 from showtell.evaluate.record import Record
 from showtell.media import Media, media_name
 
-__all__ = ["as_dataset", "evaluate"]
+__all__ = ["as_dataset", "ask", "evaluate", "true_codes"]
 
 
 def evaluate(
@@ -71,9 +71,9 @@ def evaluate(
     samples = as_dataset(data, y)
     truth = samples.y  # refuses unlabelled samples
     started, clock = now(), time.perf_counter()
-    predictions = _ask(clf, samples.images, progress)
+    predictions = ask(clf, samples.images, progress)
     seconds = time.perf_counter() - clock
-    codes = _true_codes(truth.tolist(), predictions.classes)
+    codes = true_codes(truth.tolist(), predictions.classes)
     about = about_estimator(clf)
     cost = _cost(clf, predictions, about)
     return Record(
@@ -114,17 +114,17 @@ def as_dataset(
         if not len(data):
             raise DataError("The data set has no samples, so there is nothing to measure.")
         return data
-    if y is None:
-        if not (
-            isinstance(data, tuple) and len(data) == 2 and not isinstance(data[0], str | bytes)
-        ):
-            raise InputError(
-                "Measuring needs labels. Give a labelled Dataset (`showtell.load_dataset`), "
-                "`evaluate(clf, (X, y))` or `evaluate(clf, X, y)`."
-            )
-        images, given = data
+    images: Sequence[Media]
+    given: Sequence[str]
+    if y is not None:
+        images, given = cast("Sequence[Media]", data), y
+    elif isinstance(data, tuple) and len(data) == 2 and not isinstance(data[0], str | bytes):
+        images, given = cast("tuple[Sequence[Media], Sequence[str]]", data)
     else:
-        images, given = data, y
+        raise InputError(
+            "Measuring needs labels. Give a labelled Dataset (`showtell.load_dataset`), "
+            "`evaluate(clf, (X, y))` or `evaluate(clf, X, y)`."
+        )
     if len(images) != len(given):
         raise InputError(f"{len(images)} images but {len(given)} labels; give one per image.")
     if not len(images):
@@ -137,17 +137,18 @@ def as_dataset(
     )
 
 
-def _ask(clf: Any, images: Sequence[Media], progress: Progress) -> Predictions:
+def ask(clf: Any, images: Sequence[Media], progress: Progress) -> Predictions:
     """Get one row per image from any kind of classifier."""
     if hasattr(clf, "classify"):
         predictions: Predictions = clf.classify(images, progress=progress)
         return predictions
-    if not hasattr(clf, "classes_") or not hasattr(clf, "predict"):
-        if not hasattr(clf, "predict_proba"):
-            raise InputError(
-                f"{type(clf).__name__} is no fitted classifier: it needs `classify`, or `classes_` "
-                "with `predict_proba` or `predict`. Call `fit` first."
-            )
+    if not hasattr(clf, "classes_") or not (
+        hasattr(clf, "predict") or hasattr(clf, "predict_proba")
+    ):
+        raise InputError(
+            f"{type(clf).__name__} is no fitted classifier: it needs `classify`, or `classes_` "
+            "with `predict_proba` or `predict`. Call `fit` first."
+        )
     classes = tuple(str(label) for label in clf.classes_)
     n = len(images)
     if hasattr(clf, "predict_proba"):
@@ -171,7 +172,7 @@ def _ask(clf: Any, images: Sequence[Media], progress: Progress) -> Predictions:
     )
 
 
-def _true_codes(truth: Sequence[str], classes: Sequence[str]) -> Any:
+def true_codes(truth: Sequence[str], classes: Sequence[str]) -> Any:
     """Translate true labels to the classifier's label set."""
     index = {label: i for i, label in enumerate(classes)}
     unknown = sorted(set(truth) - set(index))

@@ -233,7 +233,7 @@ def _thumbnails(
 def _is_there(source: Media) -> bool:
     """Whether a name in a row is a file here."""
     try:
-        return not isinstance(source, str | os.PathLike) or os.path.isfile(source)
+        return not isinstance(source, str | os.PathLike) or os.path.isfile(source)  # noqa: PTH113 (names may be bytes)
     except (OSError, ValueError):
         return False
 
@@ -290,7 +290,7 @@ def _rows(
 
 
 def _top(predictions: Predictions) -> list[list[int] | None] | None:
-    """The most probable labels of each row as [code, permille, code, permille, ...]."""
+    """List the most probable labels of each row as [code, permille, code, permille, ...]."""
     proba, distinct = predictions.distinct_proba, predictions.distinct
     if proba is None or distinct is None or not len(proba):
         return None
@@ -303,7 +303,7 @@ def _top(predictions: Predictions) -> list[list[int] | None] | None:
 
 @cache
 def _environment() -> Environment:
-    """The templates: everything that goes in is escaped, unknown names are errors."""
+    """Load the templates: everything that goes in is escaped, unknown names are errors."""
     environment = Environment(
         loader=PackageLoader("showtell.reports", "templates"),
         autoescape=True,
@@ -316,6 +316,7 @@ def _environment() -> Environment:
         number=words.number,
         count=words.count,
         plural=words.plural,
+        points=words.points,
         money=words.money,
         duration=words.duration,
     )
@@ -389,5 +390,5 @@ def _write(
     )
     temporary = target.with_name(f".{target.name}.part")
     temporary.write_text(html, encoding="utf-8", errors="replace", newline="\n")
-    os.replace(temporary, target)
+    temporary.replace(target)
     return target

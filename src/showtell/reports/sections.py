@@ -47,8 +47,7 @@ def summary(record: Record) -> dict[str, Any]:
     """Say in words how good the answers are, with what they are compared."""
     m = record.metrics
     support = record.confusion.sum(axis=1)
-    common = int(support.argmax())
-    chance = float(support[common]) / len(record)
+    chance = float(support.max()) / len(record)
     noun = "answers" if "answer" in record.predictions.columns else "pictures"
     of = noun[:-1] if len(record) == 1 else noun
     lines = [
@@ -68,7 +67,8 @@ def summary(record: Record) -> dict[str, Any]:
             f"with an answer, {percent(m['accuracy_answered'])} are right."
         )
     lines.append(
-        f"Always answering “{record.classes[common]}” would be right {percent(chance)} of the time."
+        f"Always giving the same label would be right {percent(chance)} of the time at best "
+        "(the tick on the scale)."
     )
     tiles = [
         (percent(m["balanced_accuracy"]), "balanced accuracy: every label counts the same", ""),
@@ -164,7 +164,7 @@ def label_counts(predictions: Predictions) -> dict[str, Any]:
 
 
 def confusion_section(record: Record) -> dict[str, Any]:
-    """Lay out the matrix (of the labels with most mistakes if there are many) and the worst pairs."""
+    """Lay out the matrix, of the labels with most mistakes if there are many; worst pairs."""
     counts = record.confusion
     n = len(record.classes)
     wrong = counts[:, :-1].copy()
@@ -290,7 +290,7 @@ def curve_section(curve: ShotCurve | None) -> dict[str, Any] | None:
 
 
 def comparison_section(comparison: Comparison | None, here: str) -> dict[str, Any] | None:
-    """Records side by side and the tests between them."""
+    """Lay out records side by side and the tests between them."""
     if comparison is None:
         return None
     return {
@@ -328,7 +328,7 @@ def _short(name: str, error: str) -> str:
 
 
 def run_facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What was run, for a person."""
+    """Say what was run, for a person."""
     versions = dig(run, "versions") or {}
     n_support = dig(run, "estimator", "n_support")
     seconds = dig(run, "seconds")

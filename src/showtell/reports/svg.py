@@ -13,7 +13,7 @@ from showtell.reports.words import count, percent
 
 __all__ = ["draw_calibration", "draw_interval", "draw_risk_coverage", "draw_shot_curve"]
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 22, 12, 40
 
 
 class _Chart:
@@ -38,7 +38,7 @@ class _Chart:
 
     def add(self, template: str, **values: Any) -> None:
         """Add an element; values are escaped."""
-        self.parts.append(Markup(template).format(**values))
+        self.parts.append(Markup(template).format(**values))  # noqa: S704 (templates are ours)
 
     def frame(
         self,
@@ -123,7 +123,6 @@ def draw_calibration(bins: Sequence[dict[str, Any]]) -> Markup:
             w=max(round(right - left - 2, 1), 1),
             h=height,
         )
-    chart.line([b["confidence"] for b in filled], [b["accuracy"] for b in filled], "line")
     for b in filled:
         x = chart.px(b["confidence"])
         chart.add(
@@ -156,7 +155,7 @@ def draw_risk_coverage(
     step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.25) if top / s <= 6)
     ceiling = float(np.ceil(top / step - 1e-9) * step)
     chart = _Chart(460, 340, x=(0, 1), y=(0, ceiling))
-    ticks = [(float(v), percent(float(v), digits=0)) for v in np.arange(0, ceiling + 1e-9, step)]
+    ticks = [(i * step, f"{round(i * step * 100)}%") for i in range(round(ceiling / step) + 1)]
     chart.frame(_SHARES, ticks, "share answered, surest first", "wrong among them")
     chart.line(coverage.tolist(), risk.tolist(), "line")
     return chart.done(
@@ -204,8 +203,8 @@ def draw_shot_curve(
     x = [float(np.sqrt(s)) for s in shots]
     lows = [v for v in low if v is not None]
     floor = max(0.0, np.floor((min(lows, default=0.0) - 0.02) * 10) / 10)
-    chart = _Chart(620, 360, x=(min(x) - 0.15, max(x) + 0.15), y=(floor, 1.0))
-    y_ticks = [(float(v), percent(float(v), digits=0)) for v in np.arange(floor, 1.0001, 0.1)]
+    chart = _Chart(480, 330, x=(min(x) - 0.15, max(x) + 0.15), y=(floor, 1.0))
+    y_ticks = [(v / 10, f"{v * 10}%") for v in range(round(floor * 10), 11)]
     chart.frame(
         [(a, str(s)) for a, s in zip(x, shots, strict=True)],
         y_ticks,
@@ -238,7 +237,7 @@ def draw_shot_curve(
                 '<circle class="dot" cx="{x}" cy="{y}" r="5"><title>{t}</title></circle>',
                 x=chart.px(x[i]),
                 y=chart.py(float(mean[i] or 0)),
-                t=f"{s} shots: {percent(mean[i])}, between {percent(low[i])} and {percent(high[i])}",
+                t=f"{s} shots: {percent(mean[i])} ({percent(low[i])} to {percent(high[i])})",
             )
     return chart.done(
         "Accuracy by number of shots", "More labelled pictures per label, to the right."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -65,6 +66,8 @@ def _identity(source: Media) -> object:
     """Name a source so that the same picture is made once."""
     if isinstance(source, Crop):
         return (_identity(source.image), source.box)
+    if isinstance(source, os.PathLike):
+        return os.fspath(source)
     return source if isinstance(source, str | bytes) else id(source)
 
 
@@ -99,8 +102,8 @@ def make_thumbnails(
     made = Thumbnails(of_row=np.full(len(sources), -1, np.int32))
     limit = int(limit_mb * 1_000_000)
     known: dict[object, int | str] = {}
-    for row, reason in (reasons or {}).items():
-        known[_identity(sources[row])] = reason
+    for row, why in (reasons or {}).items():
+        known[_identity(sources[row])] = why
 
     def attempt(row: int) -> tuple[str, str | None]:
         source = sources[row]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["count", "dig", "duration", "money", "number", "percent", "plural"]
+__all__ = ["count", "dig", "duration", "money", "number", "percent", "plural", "points"]
 
 
 def percent(share: float | None, *, digits: int = 1) -> str:
@@ -76,6 +76,19 @@ def money(cost: Decimal | float | None) -> str:
     if value >= Decimal("0.01"):
         return f"${value:,.2f}"
     return f"${value.normalize():f}"
+
+
+def points(difference: float) -> str:
+    """Write a difference of shares in percentage points, with its sign.
+
+    Examples
+    --------
+    >>> points(0.0812), points(-0.04), points(0.0)
+    ('+8.1', '−4.0', '0.0')
+    """
+    value = round(difference * 100, 1)
+    sign = "+" if value > 0 else "−" if value < 0 else ""
+    return f"{sign}{abs(value):.1f}"
 
 
 def duration(seconds: float | None) -> str:

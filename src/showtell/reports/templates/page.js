@@ -8,7 +8,7 @@
     if (text !== undefined) node.textContent = text;
     return node;
   };
-  const PER_PAGE = 48;
+  const PER_PAGE = window.innerWidth < 700 ? 24 : 48;
   const n = data.names.length;
   const label = (code) => (code < 0 ? "no answer" : data.classes[code]);
   const answerOf = (row) => (data.status[row] === "0" ? data.guess[row] : -1);
@@ -59,21 +59,20 @@
       const image = make("img");
       image.src = data.mime + data.pictures[index];
       image.alt = base(data.names[row]);
-      image.loading = "lazy";
       image.decoding = "async";
       return image;
     }
     const why = index === -2 ? data.reasons[row] || "cannot be read" : data.without;
     return make("span", "empty", why);
   };
-  const verdict = (row) => {
+  const verdict = (row, large) => {
     const box = make("span", "verdict");
     const status = data.status[row];
     const line = (key, value, kind, note) => {
       const one = make("span", "pair");
       if (key) one.append(make("span", "key", key));
       one.append(make("b", kind, value));
-      if (note) one.append(make("span", "sure", note));
+      if (note && large) one.append(make("span", "sure", note));
       box.append(one);
     };
     if (status === "2") line("", data.errors[row], "bad");
@@ -94,7 +93,8 @@
     button.dataset.row = row;
     const frame = make("span", "frame");
     frame.append(picture(row));
-    button.append(frame, verdict(row));
+    if (data.confidence[row] >= 0) frame.append(make("span", "badge", percent(data.confidence[row])));
+    button.append(frame, verdict(row, false));
     const name = make("span", "name", base(data.names[row]));
     name.title = data.names[row];
     button.append(name);
@@ -111,10 +111,10 @@
     const frame = make("div", "frame");
     frame.append(picture(row));
     const text = make("div", "facts");
-    text.append(make("h3", "", base(data.names[row])), verdict(row));
+    text.append(make("h3", "", base(data.names[row])), verdict(row, true));
     const top = data.top ? data.top[row] : null;
     if (top) {
-      const list = make("ol", "top");
+      const list = make("ol", "likely");
       for (let i = 0; i < top.length; i += 2) {
         const item = make("li", data.truth !== null && top[i] === data.truth[row] ? "true" : "");
         const meter = make("span", "meter");
@@ -210,7 +210,7 @@
     }
     const one = event.target.closest("[data-label]");
     if (one) {
-      go({ view: "unsure" in VIEWS && data.start === "unsure" ? "unsure" : "all", actual: null, answer: Number(one.dataset.label), text: "" });
+      go({ view: data.start, actual: null, answer: Number(one.dataset.label), text: "" });
       openGallery();
     }
   });
@@ -255,6 +255,20 @@
       }
       if (best) best.focus();
     });
+  }
+
+  // ---- a few pictures beside each label, least sure first ---------------------------------
+  const byAnswer = new Map();
+  for (const strip of document.querySelectorAll(".strip")) byAnswer.set(Number(strip.dataset.of), []);
+  if (byAnswer.size && data.pictures.length) {
+    for (const row of VIEWS[data.start].rows()) {
+      const chosen = byAnswer.get(answerOf(row));
+      if (chosen && chosen.length < 8 && data.picture[row] >= 0) chosen.push(row);
+    }
+    for (const strip of document.querySelectorAll(".strip")) {
+      strip.replaceChildren(...byAnswer.get(Number(strip.dataset.of)).map(picture));
+      for (const image of strip.children) image.alt = "";
+    }
   }
 
   // ---- tables one can sort ----------------------------------------------------------------

@@ -14,6 +14,13 @@
     │   └── SavedFolderError               a saved classifier or run is damaged or from elsewhere
     ├── MissingExtraError (ImportError)    an optional dependency is not installed
     └── RunError (RuntimeError)            the run itself failed, although the input was fine
+        ├── BudgetError                    stopped by a cap; everything paid for is kept
+        └── MLLMError                      a question to an MLLM got no answer
+            ├── MLLMAuthError              key missing, wrong or without rights
+            ├── MLLMRequestError           the provider will never take this request
+            ├── MLLMServerError            trouble at the provider or on the way; try again
+            ├── MLLMTimeoutError (TimeoutError)
+            └── RateLimitedError           too many requests or tokens per minute; wait
 
 Each message says what came, what is allowed and what to do next. All of them pickle.
 """
@@ -24,14 +31,21 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "BudgetError",
     "DataError",
     "InputError",
+    "MLLMAuthError",
+    "MLLMError",
+    "MLLMRequestError",
+    "MLLMServerError",
+    "MLLMTimeoutError",
     "MediaError",
     "MediaFormatError",
     "MediaLimitError",
     "MediaNotFoundError",
     "MediaUrlError",
     "MissingExtraError",
+    "RateLimitedError",
     "RunError",
     "SavedFolderError",
     "ShowtellError",
@@ -147,3 +161,60 @@ class MissingExtraError(ShowtellError, ImportError):
 
 class RunError(ShowtellError, RuntimeError):
     """The run itself failed, although the input was fine."""
+
+
+class BudgetError(RunError):
+    """Stopped by a cap on dollars or requests; run again with a higher one to go on."""
+
+
+class MLLMError(RunError):
+    """A question to a multimodal LLM got no answer.
+
+    Parameters
+    ----------
+    message : str
+        What happened and what to do; never a key, never image bytes.
+    """
+
+    retryable = False
+    """Whether asking the same again may help."""
+
+
+class MLLMAuthError(MLLMError):
+    """The key is missing, wrong or without rights."""
+
+
+class MLLMRequestError(MLLMError):
+    """The provider will never take this request: too large, too many images, a bad schema."""
+
+
+class MLLMServerError(MLLMError):
+    """Trouble at the provider or on the way to it."""
+
+    retryable = True
+
+
+class MLLMTimeoutError(MLLMError, TimeoutError):
+    """No answer within the time allowed."""
+
+    retryable = True
+
+
+class RateLimitedError(MLLMError):
+    """Too many requests or tokens per minute.
+
+    Parameters
+    ----------
+    message : str
+    retry_after : float, optional
+        Seconds the provider asks to wait; None if it did not say.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[RateLimitedError], tuple[str, float | None]]:
+        return type(self), (str(self.args[0]), self.retry_after)

@@ -802,6 +802,7 @@ def test_other_families_are_refused_by_name(copy, kind, message):
         ("preprocessor_config.json", None, r"has no preprocessor_config\.json"),
         ("preprocessor_config.json", '{"size": {"longest_edge": 9}}', "longest_edge"),
         ("preprocessor_config.json", '{"do_center_crop": false}', "neither crops nor squashes"),
+        ("preprocessor_config.json", '{"crop_size": {"longest_edge": 9}}', "crops pictures by"),
         ("tokenizer.json", "{}", r"tokenizer\.json cannot be read"),
         ("tokenizer.json", None, r"has no tokenizer\.json"),
     ],
@@ -928,7 +929,20 @@ def test_single_numbers_are_read_in_every_float_format(tmp_path, dtype, data):
     header = json.dumps({"logit_scale": entry}).encode()
     path = tmp_path / "m.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header + b"abc" + data)
-    assert read_scalars(path, ("logit_scale", "logit_bias")) == {"logit_scale": 2.5}
+    assert read_scalars(path, ("logit_scale", "logit_bias"), "m") == {"logit_scale": 2.5}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x02\0\0\0\0\0\0\0{}", b"\xff" * 40, b"\x02" + b"\0" * 9]
+)
+def test_what_is_no_safetensors_file_is_named(tmp_path, content):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(content)
+    if content.endswith(b"{}"):
+        assert read_scalars(path, ("logit_scale",), "m") == {}
+        return
+    with pytest.raises(InputError, match=r"m\.safetensors is no whole"):
+        read_scalars(path, ("logit_scale",), "m")
 
 
 def spec(**changes):

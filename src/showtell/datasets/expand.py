@@ -105,22 +105,15 @@ def _expand(argument: str, found: _Expanded, column: str | None, stdin: BinaryIO
         found.images += _listed((stdin or sys.stdin.buffer).read())
     elif is_url(argument) and not os.path.exists(argument):
         found.images.append(argument)
-    elif not _exists(argument) and glob.has_magic(argument):
+    elif not os.path.lexists(argument) and glob.has_magic(argument):
         _expand_pattern(argument, found, column)
     else:
         _expand_path(argument, found, column)
 
 
-def _exists(path: str) -> bool:
-    try:
-        return os.path.lexists(path)
-    except ValueError:  # a NUL character
-        return False
-
-
 def _expand_path(path: str, found: _Expanded, column: str | None) -> None:
     """Add a file, a table or a folder."""
-    if not _exists(path):
+    if not os.path.lexists(path):
         found.images.append(path)
     elif os.path.isdir(path):
         images = list(find_images(path, found.passed_over))

@@ -128,11 +128,7 @@ def _kind(source: Any) -> str:
 def _load_path(path: str, label_set: LabelSet | None) -> Dataset:
     if os.path.isdir(path):
         return load_folder(path, label_set)
-    try:
-        there = os.path.exists(path)
-    except ValueError:
-        there = False
-    if not there:
+    if not os.path.lexists(path):
         raise DataError(f"There is no file or folder {shown(path)!r}.")
     if suffix_of(path) in IMAGE_SUFFIXES:
         return _load_list([path], label_set)

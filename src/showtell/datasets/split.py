@@ -58,8 +58,8 @@ def split_dataset(
 
     References
     ----------
-    Sections 15.1 and 15.2 of the evaluation protocol: fix file lists, hash images, no duplicates
-    across splits. scikit-learn's StratifiedGroupKFold follows the same idea for k equal folds.
+    METHODS 15, point 1: hash images, and let no duplicate cross a split. scikit-learn's
+    StratifiedGroupKFold follows the same idea for k equal folds.
 
     Examples
     --------

@@ -496,13 +496,14 @@ class _ParquetPictures:
 
     def __init__(self, path: str, column: str, starts: NDArray[Any]) -> None:
         self.path, self.column, self.starts = path, column, starts
-        self._group = -1
-        self._values: list[Any] = []
+        self._last: tuple[int, list[Any]] = (-1, [])  # one value, so that threads see a whole pair
 
     def __call__(self, row: int) -> Media:
         """Return the file of one row: its bytes, or its path where only that is stored."""
         group = int(np.searchsorted(self.starts, row, "right")) - 1
-        values = self._values if group == self._group else self._read(group)
+        last, values = self._last
+        if last != group:
+            values = self._read(group)
         value = values[row - int(self.starts[group])]
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
@@ -511,12 +512,14 @@ class _ParquetPictures:
     def _read(self, group: int) -> list[Any]:
         parquet = need("pyarrow.parquet", extra="parquet", what="Reading Parquet")
         with parquet.ParquetFile(self.path) as file:
-            values = file.read_row_group(group, columns=[self.column]).column(0).to_pylist()
-        self._group, self._values = group, values
-        return list(values)
+            values: list[Any] = (
+                file.read_row_group(group, columns=[self.column]).column(0).to_pylist()
+            )
+        self._last = (group, values)
+        return values
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_group": -1, "_values": []}
+        return {**self.__dict__, "_last": (-1, [])}
 
 
 _READERS: dict[str, Callable[[str, str, Columns, bool], _Table]] = {

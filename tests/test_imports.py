@@ -53,7 +53,8 @@ def test_command_line_loads_no_room_before_it_is_asked():
 
 
 def test_embedded_encoder_needs_no_torch_and_no_pandas():
-    modules, opened = loaded_by("import showtell; showtell.load_encoder('mini')")
+    use = "import showtell; showtell.load_encoder('mini').encode_texts(['cat'])"
+    modules, opened = loaded_by(use)
     assert "onnxruntime" in modules
     assert modules & {"torch", "transformers", "pandas", "pyarrow"} == set()
     assert opened == []

@@ -114,6 +114,11 @@ def parts_to_measure(
         train, test = whole.train, whole.test
     else:
         train, test = None, data
+    if needs_examples and examples is None and train is None:
+        raise InputError(
+            f"{source!r} has a test split but no train split to learn from. Give --examples DIR, "
+            "or use --method zero-shot."
+        )
     if limit is not None and limit < len(test):
         test = limit_dataset(test, limit, seed)
     test = replace(test, name=test.name or source)

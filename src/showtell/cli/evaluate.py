@@ -11,7 +11,7 @@ import typer
 
 from showtell.cli import options as o
 from showtell.cli.choices import Choices, given_labels, make_classifier
-from showtell.cli.data import examples_of, parts_to_measure
+from showtell.cli.data import Parts, examples_of, parts_to_measure
 from showtell.cli.output import (
     check_output,
     check_page,
@@ -174,37 +174,35 @@ def evaluate(
         "predictions": [predictions, actual, predicted] if predictions else None,
         **choices.as_request(),
     }
+    if predictions is None and data is None:
+        raise InputError(
+            "What should be measured? Give DATA, a folder with a folder per label or a table, or "
+            "answers to score with --predictions TABLE --actual COL --predicted COL."
+        )
+    if predictions is not None and data is not None:
+        raise InputError(f"--predictions scores a table; leave out DATA ({data!r}).")
+    numbers = _numbers(curve_shots) if curve else None
+    learns = choices.wants_examples(available=curve or shots is not None or examples is not None)
+    if curve and not learns:
+        raise InputError("--curve learns from examples; --method zero-shot and --shots 0 do not.")
     if run is not None:
         from showtell.cli.runs import claim
 
         claim(run, request)
     the_curve: ShotCurve | None = None
     if predictions is not None:
-        record = _score(data, predictions, actual, predicted, confidence, label_set)
+        record = _score(predictions, actual, predicted, confidence, label_set)
     else:
-        if data is None:
-            raise InputError(
-                "What should be measured? Give DATA, a folder with a folder per label or a table, "
-                "or answers to score with --predictions TABLE --actual COL --predicted COL."
-            )
-        learns = choices.wants_examples(
-            available=curve or shots is not None or examples is not None
-        )
-        if curve and not learns:
-            raise InputError(
-                "--curve learns from examples; --method zero-shot and --shots 0 do not."
-            )
-        numbers = _numbers(curve_shots)
-        columns = {
-            "image_column": image_column,
-            "label_column": label_column,
-            "split_column": split_column,
-            "group_column": group_column,
-        }
+        assert data is not None
         parts = parts_to_measure(
             session,
             data,
-            columns,
+            {
+                "image_column": image_column,
+                "label_column": label_column,
+                "split_column": split_column,
+                "group_column": group_column,
+            },
             labels_file=labels_file,
             examples=examples_of(examples),
             needs_examples=learns,
@@ -213,18 +211,9 @@ def evaluate(
             limit=limit,
             seed=seed,
         )
-        from showtell.evaluate import evaluate as measure
-        from showtell.evaluate import shot_curve
-
-        support = parts.support if learns else None
-        classifier = make_classifier(choices, label_set or parts.label_set, support)
-        with session.progress() as progress:
-            record = measure(classifier, parts.test, progress=progress)
-            if curve:
-                assert support is not None
-                the_curve = shot_curve(
-                    classifier, support, parts.test, shots=numbers, seeds=seeds, progress=progress
-                )
+        record, the_curve = _measure(
+            session, choices, label_set or parts.label_set, parts, learns, numbers, seeds
+        )
     _write(session, record, the_curve, output=output, proba=proba, report=report, run=run)
     if run is not None:
         from showtell.cli.runs import finish
@@ -245,8 +234,36 @@ def evaluate(
     )
 
 
+def _measure(
+    session: Session,
+    choices: Choices,
+    label_set: LabelSet,
+    parts: Parts,
+    learns: bool,
+    curve_shots: tuple[int, ...] | None,
+    seeds: int,
+) -> tuple[Record, ShotCurve | None]:
+    """Classify what is to be scored, and run the shot curve where one was asked for."""
+    from showtell.evaluate import evaluate as measure
+    from showtell.evaluate import shot_curve
+
+    classifier = make_classifier(choices, label_set, parts.support if learns else None)
+    with session.progress() as progress:
+        record = measure(classifier, parts.test, progress=progress)
+        if curve_shots is None or parts.support is None:
+            return record, None
+        curve = shot_curve(
+            classifier,
+            parts.support,
+            parts.test,
+            shots=curve_shots,
+            seeds=seeds,
+            progress=progress,
+        )
+    return record, curve
+
+
 def _score(
-    data: str | None,
     table: str,
     actual: str | None,
     predicted: str | None,
@@ -256,8 +273,6 @@ def _score(
     """Score the answers of a table."""
     from showtell.evaluate import score_predictions
 
-    if data is not None:
-        raise InputError(f"--predictions scores a table; leave out DATA ({data!r}).")
     return score_predictions(
         table,
         actual,

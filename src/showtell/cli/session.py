@@ -138,7 +138,8 @@ class Session:
         """Make a rich console that takes text as it is: no markup, no guessing of numbers."""
         from rich.console import Console
 
-        return Console(file=stream, markup=False, highlight=False, emoji=False)
+        seen = is_terminal(stream) or None  # None: rich finds out
+        return Console(file=stream, force_terminal=seen, markup=False, highlight=False, emoji=False)
 
 
 def begin(ctx: typer.Context, *, quiet: bool, verbose: bool, debug: bool) -> Session:

@@ -1,0 +1,157 @@
+"""The real program in a process of its own: start-up, pipes, signals, encodings."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from showtell.testing import make_images
+
+RUN = [sys.executable, "-c", "from showtell.cli.main import run; run()"]
+
+
+def showtell(*arguments, env=None, **more):
+    return subprocess.run(
+        [*RUN, *map(str, arguments)],
+        capture_output=True,
+        env={**os.environ, **(env or {})},
+        timeout=120,
+        check=False,
+        **more,
+    )
+
+
+def test_the_script_is_installed():
+    script = Path(sys.executable).parent / ("showtell.exe" if os.name == "nt" else "showtell")
+    done = subprocess.run([script, "version"], capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("showtell ")
+
+
+def test_help_is_quick():
+    """0.3 s where nothing else runs; a busy machine can only tell processor time."""
+    script = (
+        "import resource, sys\n"
+        "sys.argv = ['showtell', '--help']\n"
+        "from showtell.cli.main import run\n"
+        "try:\n    run()\nexcept SystemExit:\n    pass\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "print(used.ru_utime + used.ru_stime, file=sys.stderr)\n"
+    )
+    pytest.importorskip("resource", reason="only on Unix")
+    seconds = min(
+        float(
+            subprocess.run(
+                [sys.executable, "-c", script], capture_output=True, text=True, check=True
+            ).stderr
+        )
+        for _ in range(5)
+    )
+    assert seconds < 0.3
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
+    Path(tmp_path, "answers.csv").write_text(
+        "actual,predicted\n" + "".join(f"label {i},label {i}\n" for i in range(3000))
+    )
+    process = subprocess.Popen(
+        [*RUN, "evaluate", "--predictions", str(tmp_path / "answers.csv"), "-q"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"metric,label,value\n"
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=120) == 0
+    assert errors == b""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["version", "-v"]])
+def test_a_closed_pipe_is_no_error(arguments):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([*RUN, *arguments], stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert done.returncode == 0
+    assert done.stderr == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent the Unix way")
+def test_ctrl_c_is_3_and_no_traceback(tmp_path):
+    waiting = (
+        "import showtell.datasets, sys, time\n"
+        "def wait(*args, **kwargs):\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(60)\n"
+        "showtell.datasets.expand_images = wait\n"
+        "from showtell.cli.main import run\n"
+        "sys.argv = ['showtell', 'classify', 'x', '--labels', 'a,b']\n"
+        "run()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", waiting], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"ready\n"
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert errors.decode().startswith("showtell: Stopped. Images that were embedded are kept")
+    assert errors.count(b"\n") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have only UTF-8 names")
+def test_names_that_are_not_utf_8_survive_an_ascii_terminal(tmp_path):
+    odd = os.fsencode(tmp_path) + b"/caf\xe9 \xf0\x9f\x90\x88.txt"
+    Path(os.fsdecode(odd)).write_bytes(b"no image")
+    done = showtell(
+        "classify", os.fsdecode(odd), "--labels", "cat,dog", "-q",
+        env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    row = done.stdout.decode("ascii").splitlines()[1]
+    assert "caf\\xe9" in row
+    assert ",error," in row
+
+
+def test_the_embedded_encoder_classifies_the_sample_photos():
+    """What `make try` promises: at least three quarters right, from label names alone."""
+    photos = Path(__file__).parents[2] / "examples" / "photos"
+    done = showtell("evaluate", photos, "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert value["n_samples"] >= 16
+    assert value["accuracy"] >= 0.75
+    assert value["n_errors"] == 0
+
+
+def test_the_limits_of_the_embedded_encoder_are_said_once(tmp_path):
+    make_images(tmp_path / "shapes", n_per_label=1)
+    done = showtell("classify", tmp_path / "shapes", "--labels", "circle,square", text=True)
+    assert done.returncode == 0
+    assert done.stderr.count("note: ") == 1
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_a_real_folder_gets_one_row_per_image_in_order(shared_datasets, tmp_path):
+    folder = shared_datasets / "animals" / "test"
+    table = tmp_path / "rows.jsonl"
+    done = showtell(
+        "classify", folder, "--labels-file", shared_datasets / "animals" / "labels.json",
+        "-o", table, "-q",
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, b"")
+    got = [json.loads(line) for line in table.read_text("utf-8").splitlines()]
+    files = sorted(path.as_posix() for path in folder.rglob("*.jpg"))
+    assert sorted(row["image"] for row in got) == files
+    right = sum(Path(row["image"]).parent.name == row["label"] for row in got)
+    assert right / len(got) > 0.75

@@ -1,0 +1,132 @@
+"""What a person sees on a terminal: tables, and progress on standard error alone."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from showtell.cli import output, session
+from showtell.cli.session import Session, printable
+from showtell.testing import draw_shape
+
+LABELS = "red circle,green triangle,blue square"
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Both streams are a terminal, 100 characters wide."""
+    monkeypatch.setenv("COLUMNS", "100")
+    for module in (session, output):
+        monkeypatch.setattr(module, "is_terminal", lambda stream: True)
+    for name in ("classify", "evaluate", "compare", "encoders", "cache"):
+        module = sys.modules[f"showtell.cli.{name}"]
+        if hasattr(module, "is_terminal"):
+            monkeypatch.setattr(module, "is_terminal", lambda stream: True)
+
+
+def test_predictions_are_a_table_without_empty_columns(cli, shapes, terminal):
+    text = cli("classify", shapes, "--labels", LABELS).stdout
+    assert "shapes/red circle/0.png" in text
+    assert "confidence" in text
+    assert "error" not in text
+    assert "image,label" not in text
+
+
+def test_errors_have_a_column_when_there_are_any(cli, shapes, terminal):
+    text = cli("classify", shapes, "gone.jpg", "--labels", LABELS).stdout
+    assert "error" in text
+    assert "gone.jpg" in text
+
+
+def test_a_long_table_is_cut_and_says_so(cli, shapes, terminal):
+    names = "".join("shapes/red circle/0.png\n" for _ in range(300))
+    result = cli("classify", "-", "--labels", LABELS, stdin=names)
+    assert result.stdout.count("shapes/red circle/0.png") == 50
+    assert "note: 250 further rows are not shown; -o out.csv writes all of them." in result.stderr
+
+
+def test_markup_in_names_and_labels_is_text(cli, workplace, terminal):
+    draw_shape("red circle").save("[bold red]x[b].png")
+    text = cli("classify", ".", "--labels", "[bold]red,green").stdout
+    assert "[bold red]x[b].png" in text
+    assert "[bold]red" in text
+
+
+def test_control_characters_in_names_cannot_steer_the_terminal(cli, workplace, terminal):
+    draw_shape("red circle").save("\x1b[2Jx.png")
+    result = cli("classify", ".", "gone\x1b]0;title\x07.png", "--labels", LABELS)
+    assert "\x1b[2J" not in result.output
+    assert "\x1b]0;" not in result.output
+    assert "\\x1b[2Jx.png" in result.stdout
+
+
+def test_measures_labels_mistakes_and_curve_are_tables(cli, parted, terminal):
+    draw_shape("blue square").save("parted/test/red circle/8.png")
+    draw_shape("blue square", seed=2).save("parted/test/red circle/9.png")
+    result = cli("evaluate", parted, "--curve", "--curve-shots", "0,1,9", "--seeds", "1")
+    assert result.exit_code == 0, result.output
+    for words in ("accuracy", "macro F1", "support", "actual", "shots", "9 shots need 9"):
+        assert words in result.stdout
+    assert "red circle" in result.stdout
+
+
+def test_answers_that_needed_parsing_are_a_table(cli, workplace, terminal):
+    Path("a.csv").write_text("actual,predicted\ncat,A cat!\ndog,who knows\n")
+    text = cli("evaluate", "--predictions", "a.csv").stdout
+    assert "containment" in text
+    assert "invalid" in text
+
+
+def test_a_comparison_is_two_tables(cli, parted, terminal):
+    text = cli("compare", parted, "--methods", "zero-shot,prototype").stdout
+    assert "95 % interval" in text
+    assert "may be chance" in text
+
+
+def test_encoders_and_cache_are_tables(cli, shapes, terminal):
+    cli("classify", shapes, "--labels", LABELS)
+    assert "mini" in cli("encoders").stdout
+    assert "colours" in cli("cache").stdout
+
+
+def test_progress_is_drawn_on_stderr_only_and_not_when_quiet(shapes, terminal, monkeypatch):
+    drawn = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", drawn)
+    with Session().progress() as report:
+        report(1, 2, "embedding")
+        report(2, 2, "embedding")
+    assert "embedding" in drawn.getvalue()
+    before = drawn.getvalue()
+    with Session(quiet=True).progress() as report:
+        report(1, 2, "embedding")
+    assert drawn.getvalue() == before
+
+
+def test_without_a_terminal_there_is_no_progress(cli, shapes):
+    assert "embed" not in cli("classify", shapes, "--labels", LABELS).stderr
+
+
+def test_a_stream_that_is_closed_is_no_terminal():
+    stream = io.StringIO()
+    stream.close()
+    assert not session.is_terminal(stream)
+    assert not session.is_terminal(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("naïve 猫", "naïve 猫"),
+        ("a\nb", "a\\nb"),
+        ("\x1b[31m", "\\x1b[31m"),
+        ("\u202egpj", "\\u202egpj"),
+        (os.fsdecode(b"\xff"), "\\udcff"),
+    ],
+)
+def test_what_cannot_be_printed_is_shown_as_an_escape(text, shown):
+    assert printable(text) == shown

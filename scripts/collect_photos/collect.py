@@ -88,7 +88,7 @@ def _gcompris(to: str, shows: str, author: str, rcc: str, path: str, source: str
         package="gcompris-qt-data",
         path=f"usr/share/gcompris-qt/rcc/{rcc}.rcc:{inner}",
         source=COMMONS + source if not source.startswith("http") else source,
-        stated_in=f"README beside the file in GCompris ({Path(path).parent})",
+        stated_in=f"README of the pictures in GCompris ({path.partition('/resource/')[0]})",
     )
 
 
@@ -259,10 +259,10 @@ def page() -> str:
         "also writes this page; nothing else was changed. The texts of the Creative Commons"
         " licences are in [LICENSES](LICENSES).",
         "",
-        "The pictures of gcompris-qt-data are those of upstream's README files of the same version,"
-        " which give the author and",
-        "licence of each `.webp` file; the package's own copyright file still lists the `.jpg` files"
-        " of an older version.",
+        "Authors and licences of the pictures of gcompris-qt-data are those that GCompris states in"
+        " the README files that came",
+        "with the `.webp` files; the package's own copyright file still lists the `.jpg` files of an"
+        " older version.",
         "",
         "| photo | shows | author | licence | package | path in the package | source | stated in |",
         "|---|---|---|---|---|---|---|---|",

@@ -81,6 +81,14 @@ def test_patterns_the_shell_has_left_are_expanded(here):
     assert expand_images(["no*.jpg"]).images == ["no*.jpg"]
 
 
+def test_labels_json_is_passed_over_however_it_is_named(here):
+    make("p/cat/1.jpg", "p/labels.json")
+    for arguments in (["p/cat", "p/labels.json"], ["p/*"]):
+        data = expand_images(arguments)
+        assert data.images == ["p/cat/1.jpg"]
+        assert "passed over: labels.json." in data.notes[0]
+
+
 def test_a_file_whose_name_looks_like_a_pattern_is_a_file(here):
     make("a[1].jpg", "a1.jpg")
     assert expand_images(["a[1].jpg"]).images == ["a[1].jpg"]

@@ -134,9 +134,9 @@ def test_unclear_columns_are_listed_with_the_option_to_give(write):
 def test_a_named_column_must_exist(write):
     path = write("t.csv", "image,label\na,b\n")
     with pytest.raises(
-        DataError, match=r"No column is called 'lable'. The columns are 'image', 'l"
+        DataError, match=r"No column is called 'labell'. The columns are 'image', 'l"
     ):
-        load_dataset(path, label_column="lable")
+        load_dataset(path, label_column="labell")
     assert load_dataset(path, label_column="LABEL").y.tolist() == ["b"]
     with pytest.raises(DataError, match="2 columns are called 'x'"):
         load_dataset(write("u.csv", "image,x,x\na,b,c\n"), label_column="x")

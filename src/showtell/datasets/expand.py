@@ -123,6 +123,8 @@ def _expand_path(path: str, found: _Expanded, column: str | None) -> None:
             found.images.append(path)
         else:
             found.nothing.append(path)
+    elif os.path.basename(path) == "labels.json":  # p/* names it, too; it is no list of images
+        found.passed_over.others.append("labels.json")
     elif suffix_of(path) in TABLE_SUFFIXES:
         table = load_table(path, Columns(image=column), with_labels=False)
         found.images += table.images
@@ -145,9 +147,7 @@ def _expand_pattern(pattern: str, found: _Expanded, column: str | None) -> None:
         if os.path.isdir(path):
             inside.append(os.path.join(path, ""))
             _expand_path(path, found, column)
-        elif suffix_of(path) in IMAGE_SUFFIXES | TABLE_SUFFIXES and not path.endswith(
-            "labels.json"
-        ):
+        elif suffix_of(path) in IMAGE_SUFFIXES | TABLE_SUFFIXES:
             _expand_path(path, found, column)
         else:
             found.passed_over.others.append(os.path.basename(path))

@@ -261,7 +261,8 @@ def page() -> str:
         "",
         "Authors and licences of the pictures of gcompris-qt-data are those that GCompris states in"
         " the README files that came",
-        "with the `.webp` files; the package's own copyright file still lists the `.jpg` files of an"
+        "with the `.webp` files; the package's own copyright file still lists"
+        " the `.jpg` files of an"
         " older version.",
         "",
         "| photo | shows | author | licence | package | path in the package | source | stated in |",

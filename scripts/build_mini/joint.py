@@ -1,0 +1,112 @@
+"""The joint space: its basis, and the kernel regression that places texts in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from towers import Head
+
+from showtell.encoders._nouns import AnchorSenses
+from showtell.encoders.mini import (
+    FEATURE_SHARE,
+    NOUN_UNKNOWN,
+    NOUN_WIDTH,
+    sense_kernel,
+    text_kernel,
+)
+
+N_DIMS = 512
+CLASS_RIDGE = 0.1
+EMOJI_RIDGE = 5.0
+"""Emoji are drawings, not photographs: trusted fifty times less than classes."""
+
+
+def unit_rows(matrix: NDArray[Any]) -> NDArray[np.float64]:
+    return matrix / (np.linalg.norm(matrix, axis=-1, keepdims=True) + 1e-12)
+
+
+def joint_arrays(
+    head: Head,
+    anchor_texts: NDArray[np.float32],
+    anchors: AnchorSenses,
+    emoji_directions: NDArray[np.float64],
+) -> dict[str, NDArray[Any]]:
+    """Solve for everything in joint.npz except the nouns.
+
+    Parameters
+    ----------
+    head : Head
+    anchor_texts : ndarray of shape (n_anchors, 384)
+        MiniLM rows: the classes in order, then the emoji.
+    anchors : AnchorSenses of n_anchors senses
+    emoji_directions : ndarray of shape (n_emoji, 1280)
+        Unit rows: where each emoji's features lie, seen from the mean of all emoji.
+
+    Returns
+    -------
+    arrays : dict of str to ndarray, float16
+        As `showtell.encoders.mini` reads them.
+    """
+    n_classes, n_emoji = len(head.weight), len(emoji_directions)
+    mean_row = head.weight.mean(axis=0)
+    centred = head.weight - mean_row
+    feature_basis, class_basis = _basis(centred)
+
+    # Targets have mean 0 over the classes, so the regression needs no offset.
+    length = np.linalg.norm(centred, axis=1).mean()
+    to_features = np.concatenate([centred, length * emoji_directions])
+    one_hot = np.concatenate([np.eye(n_classes), np.zeros((n_emoji, n_classes))])
+    to_classes = one_hot - 1 / n_classes
+
+    kernel = text_kernel(anchor_texts @ anchor_texts.T) * _noun_kernel(anchors)
+    kernel = (kernel + kernel.T) / 2
+    np.fill_diagonal(kernel, 1.0)
+    ridge = np.concatenate([np.full(n_classes, CLASS_RIDGE), np.full(n_emoji, EMOJI_RIDGE)])
+    solved = np.linalg.solve(
+        kernel + np.diag(ridge), np.concatenate([to_features, to_classes], axis=1)
+    )
+    by_features, by_classes = solved[:, : centred.shape[1]], solved[:, centred.shape[1] :]
+    by_classes = by_classes - by_classes.mean(axis=1, keepdims=True)
+    arrays = {
+        "head_weight": head.weight,
+        "head_bias": head.bias,
+        "mean_features": head.mean_features,
+        "feature_basis": feature_basis,
+        "class_basis": class_basis,
+        "anchor_texts": anchor_texts,
+        "feature_coefficients": by_features @ feature_basis,
+        "class_coefficients": by_classes @ class_basis,
+    }
+    return {name: array.astype(np.float16) for name, array in arrays.items()}
+
+
+def _noun_kernel(anchors: AnchorSenses) -> NDArray[np.float64]:
+    """Second kernel factor between all anchors."""
+    n = len(anchors.senses)
+    kernel = np.full((n, n), np.exp(-NOUN_UNKNOWN / NOUN_WIDTH))
+    for row in np.flatnonzero(anchors.known):
+        kernel[row] = sense_kernel(anchors, int(anchors.senses[row]))
+    return kernel
+
+
+def _basis(centred: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Directions in which the classes differ most: (n_features, 512) and (n_classes, 512)."""
+    one_hot = np.eye(len(centred)) - 1 / len(centred)
+    joined = np.concatenate(
+        [
+            np.sqrt(FEATURE_SHARE) * unit_rows(centred),
+            np.sqrt(1 - FEATURE_SHARE) * unit_rows(one_hot),
+        ],
+        axis=1,
+    )
+    directions = np.linalg.svd(joined, full_matrices=False)[2][:N_DIMS]
+    return directions[:, : centred.shape[1]].T, directions[:, centred.shape[1] :].T
+
+
+def emoji_directions(views: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Average, over the views, each emoji's direction from the mean emoji of that view."""
+    parts = [unit_rows(features - features.mean(axis=0)) for features in views]
+    return unit_rows(np.sum(parts, axis=0))

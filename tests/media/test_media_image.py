@@ -583,3 +583,13 @@ def shared_photo():
         tile = open_image(path).resize((504, 504), Image.Resampling.LANCZOS)
         sheet.paste(tile, (i % 4 * 504, i // 4 * 504))
     return sheet
+
+
+@pytest.mark.data
+def test_ordinary_photos_are_what_pillow_makes_of_them(shared_datasets):
+    paths = sorted(p for p in shared_datasets.glob("*/test/*/*") if p.is_file())[::40]
+    assert len(paths) >= 50
+    for path in paths:
+        with Image.open(path) as picture:
+            expected = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+        np.testing.assert_array_equal(load_image(path), expected, err_msg=path.name)

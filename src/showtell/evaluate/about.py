@@ -98,7 +98,7 @@ def plain(value: Any, *, depth: int = 6) -> Any:
     if depth > 0 and isinstance(value, Mapping):
         return {
             str(k): "(not recorded)"
-            if v and _SECRET.search(str(k)) and not _NO_SECRET.search(str(k))
+            if v is not None and _SECRET.search(str(k)) and not _NO_SECRET.search(str(k))
             else plain(v, depth=depth - 1)
             for k, v in value.items()
         }

@@ -197,8 +197,10 @@ def shot_curve(
     done = 0
     results: dict[int, NDArray[np.bool_]] = {}
     notes: dict[int, str] = {}
-    with tempfile.TemporaryDirectory(prefix="showtell-curve-") as folder:
-        base = _prepared(clf, folder)
+    with tempfile.TemporaryDirectory(
+        prefix="showtell-curve-", ignore_cleanup_errors=True
+    ) as folder:
+        base = _prepared(clf, f"{folder}/embeddings.sqlite")
         for k in wanted:
             if k > available:
                 notes[k] = _too_few(train, y_train, k)
@@ -228,7 +230,7 @@ def shot_curve(
     )
 
 
-def _prepared(clf: Any, folder: str) -> Any:
+def _prepared(clf: Any, store: str) -> Any:
     """Clone a classifier, so that each image is embedded once and the original stays."""
     base = clone(clf)
     if isinstance(base, ZeroShotClassifier):
@@ -242,7 +244,7 @@ def _prepared(clf: Any, folder: str) -> Any:
         base = FewShotClassifier(**{k: v for k, v in given.items() if k in shared})
     params = base.get_params(deep=False)
     if "store" in params and params["store"] is None:
-        base.set_params(store=folder)  # nothing is kept after the curve, as was asked
+        base.set_params(store=store)  # nothing is kept after the curve, as was asked
     return base
 
 

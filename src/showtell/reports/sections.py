@@ -70,10 +70,11 @@ def summary(record: Record) -> dict[str, Any]:
         f"Always giving the same label would be right {percent(chance)} of the time at best "
         "(the tick on the scale)."
     )
+    n_wrong = m["n_answered"] - m["n_correct"]
     tiles = [
         (percent(m["balanced_accuracy"]), "balanced accuracy: every label counts the same", ""),
         (number(m["macro_f1"]), "macro F1", ""),
-        (count(m["n_answered"] - m["n_correct"]), "wrong answers", "bad"),
+        (count(n_wrong), "wrong answers", "bad" if n_wrong else ""),
         (count(m["n_abstained"]), "abstained", ""),
         (count(m["n_errors"]), "errors", "bad" if m["n_errors"] else ""),
     ]

@@ -95,6 +95,7 @@
     frame.append(picture(row));
     if (data.confidence[row] >= 0) frame.append(make("span", "badge", percent(data.confidence[row])));
     button.append(frame, verdict(row, false));
+    if (data.answers && data.answers[row]) button.append(make("span", "quote", data.answers[row].slice(0, 160)));
     const name = make("span", "name", base(data.names[row]));
     name.title = data.names[row];
     button.append(name);

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.evaluate.records import make_record
+
+from showtell.errors import InputError
+from showtell.evaluate import compare
+
+TRUTH = [0] * 40
+ALL = [0] * 40
+HALF = [0] * 20 + [1] * 20
+
+
+def test_the_better_record_comes_first_with_an_exact_test():
+    comparison = compare(
+        [make_record(HALF, TRUTH, name="half"), make_record(ALL, TRUTH, name="all")]
+    )
+    assert [r.name for r in comparison.records] == ["all", "half"]
+    (pair,) = comparison.pairs
+    assert (pair.a, pair.b, pair.n_only_a, pair.n_only_b) == ("all", "half", 20, 0)
+    assert pair.difference == -0.5
+    assert pair.p_value == pytest.approx(2 * 0.5**20)
+    assert pair.low < -0.5 < pair.high < 0
+    assert pair.differs
+    assert comparison.sentence.startswith("all is better than half by 50.0 points on 40 samples")
+
+
+def test_p_values_are_corrected_for_all_pairs():
+    # 35, 34 and 32 of 40 right: only-one-right counts 1, 3 and 2, all on one side
+    def first(n, name):
+        return make_record([0] * n + [1] * (40 - n), TRUTH, name=name)
+
+    comparison = compare([first(35, "a"), first(30, "b"), first(29, "c")])
+    raw = [pair.p_value for pair in comparison.pairs]
+    assert raw == pytest.approx([2 * 0.5**5, 2 * 0.5**6, 1.0])
+    assert [pair.p_holm for pair in comparison.pairs] == pytest.approx([0.125, 0.09375, 1.0])
+    assert "may well be chance" in comparison.sentence
+    assert "after correction" in comparison.sentence
+
+
+def test_equal_records_are_called_equal():
+    comparison = compare([make_record(ALL, TRUTH), make_record(ALL, TRUTH)])
+    assert [r.name for r in comparison.records] == ["r #1", "r #2"]
+    assert "equally accurate" in comparison.sentence
+
+
+def test_rows_are_joined_by_name_not_by_position():
+    names = [f"{i}.jpg" for i in range(4)]
+    a = make_record([0, 1, 0, 1], [0, 1, 1, 1], images=names, name="a")
+    order = [2, 0, 3, 1]
+    b = make_record(
+        [[0, 1, 0, 1][i] for i in order],
+        [[0, 1, 1, 1][i] for i in order],
+        images=[names[i] for i in order],
+        name="b",
+    )
+    (pair,) = compare([a, b]).pairs
+    assert (pair.n_only_a, pair.n_only_b, pair.difference) == (0, 0, 0.0)
+
+
+def test_ids_win_over_names_and_repeats_are_paired_in_order():
+    a = make_record([0, 0], [0, 1], images=["x.jpg", "x.jpg"], ids=["p", "q"])
+    b = make_record([0, 0], [1, 0], images=["x.jpg", "x.jpg"], ids=["q", "p"])
+    assert compare([a, b]).pairs[0].difference == 0.0
+    twice = make_record([0, 0], [0, 1], images=["x.jpg", "x.jpg"])
+    assert compare([twice, twice], names=["a", "b"]).pairs[0].n_only_a == 0
+
+
+def test_other_samples_are_refused_and_named():
+    a = make_record([0, 1], [0, 1], images=["1.jpg", "2.jpg"], name="monday")
+    b = make_record([0, 1], [0, 1], images=["2.jpg", "3.jpg"], name="friday")
+    with pytest.raises(
+        InputError,
+        match=r"1 only in 'monday' \(for example '1.jpg'\) and 1 only in 'friday' "
+        r"\(for example '3.jpg'\), 1 in both",
+    ):
+        compare([a, b])
+
+
+def test_other_truths_are_refused_and_named():
+    a = make_record([0, 1], [0, 1], name="a")
+    b = make_record([0, 1], [0, 0], name="b")
+    with pytest.raises(
+        InputError, match=r"true label of 1 samples, for example '1.jpg': 'dog' and 'cat'"
+    ):
+        compare([a, b])
+
+
+def test_label_order_does_not_matter():
+    a = make_record([0, 1, 1], [0, 1, 0], name="a")
+    b = make_record([1, 0, 0], [1, 0, 1], classes=("dog", "cat"), name="b")
+    comparison = compare([a, b])
+    assert comparison.pairs[0].difference == 0.0
+
+
+def test_comparing_needs_two_and_different_names():
+    one = make_record(ALL, TRUTH)
+    with pytest.raises(InputError, match="at least two"):
+        compare([one])
+    with pytest.raises(InputError, match="2 different names"):
+        compare([one, one], names=["x", "x"])
+
+
+def test_rows_and_json_hold_the_numbers():
+    comparison = compare(
+        [make_record(HALF, TRUTH, name="half"), make_record(ALL, TRUTH, name="all")]
+    )
+    value = comparison.to_dict()
+    assert value["records"][0]["accuracy"] == 1.0
+    assert value["pairs"][0]["differs"] is True
+    table = comparison.to_pandas()
+    assert table["name"].tolist() == ["all", "half"]
+    np.testing.assert_allclose(table["accuracy"], [1.0, 0.5])

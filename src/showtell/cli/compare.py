@@ -192,7 +192,7 @@ def _show(session: Session, comparison: Comparison) -> None:
             f"{p.a} over {p.b}",
             f"{-100 * p.difference:.1f}",
             f"[{-100 * p.high:.1f}, {-100 * p.low:.1f}]",
-            number(p.p_holm),
+            "< 0.001" if p.p_holm < 0.001 else number(p.p_holm),
             "better" if p.differs else "may be chance",
         ]
         for p in comparison.pairs

@@ -54,6 +54,7 @@ _HEADLINE = (
     ("macro_f1", "macro F1"),
     ("weighted_f1", "weighted F1"),
     ("ece", "calibration error (ECE)"),
+    ("ece_noise_floor", "  that chance would show"),
     ("n_abstained", "abstained"),
     ("n_errors", "errors"),
 )
@@ -224,7 +225,7 @@ def evaluate(
         print_json({**record.to_dict(), **extra})
     elif is_terminal(sys.stdout):
         _show(session, record, the_curve)
-    else:
+    elif output is None:
         _print_metrics(record)
     m = record.metrics
     session.summary(

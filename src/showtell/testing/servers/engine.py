@@ -1,0 +1,699 @@
+"""One path for every request, whatever its wire format: count, delay, spoil, look, answer, log."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from showtell.testing.servers.counting import (
+    Meter,
+    PrefixCache,
+    TokenCount,
+    Vendor,
+    text_tokens,
+)
+from showtell.testing.servers.guessing import Guess, Guesser
+from showtell.testing.servers.knobs import Faults, Quota, uniform
+from showtell.testing.servers.reading import Part, Scene, read_scene, schema_in_text
+from showtell.testing.servers.sight import BadImageError, SentImage
+from showtell.testing.servers.writing import (
+    Item,
+    Token,
+    allowed_labels,
+    break_json,
+    make_items,
+    make_tokens,
+    write_answer,
+)
+
+__all__ = [
+    "Ask",
+    "BadRequestError",
+    "Engine",
+    "Problem",
+    "ReceivedRequest",
+    "Reply",
+    "Stats",
+    "Wire",
+]
+
+Finish: TypeAlias = Literal["stop", "length", "refused", "blocked"]
+
+REFUSAL = "I'm sorry, but I can't help with that."
+"""What a model that declines says."""
+
+_KEPT_ATTEMPTS = 200_000
+
+
+class BadRequestError(Exception):
+    """The request is not as its wire format wants it."""
+
+
+@dataclass(kw_only=True)
+class Ask:
+    """A request, out of its wire format."""
+
+    vendor: Vendor
+    endpoint: str
+    model: str
+    system: str
+    parts: list[Part]
+    schema: Mapping[str, Any] | None = None
+    as_json: bool = False
+    tool: str | None = None
+    """Name of the function that is called with the answer."""
+    max_tokens: int | None = None
+    temperature: float | None = None
+    n_logprobs: int | None = None
+    stream: bool = False
+    marks: tuple[int, ...] = ()
+    """Anthropic's cache marks: number of parts before each."""
+    questions: list[dict[str, Any]] = field(default_factory=list)
+    """Of a decisions request; see `showtell.testing.servers.decisions`."""
+    wants_usage: bool = True
+    """Whether a stream ends with usage (OpenAI sends it only if asked)."""
+    read: tuple[Scene, Mapping[str, Any] | None, tuple[str, ...]] | None = None
+    """What was made of it: scene, schema to follow, labels that the schema allows."""
+
+    def key(self) -> str:
+        """Hash of what the answer may depend on."""
+        head = json.dumps(
+            [
+                self.vendor,
+                self.model,
+                self.system,
+                self.schema,
+                self.questions,
+                self.temperature,
+                self.max_tokens,
+                [p.digest if isinstance(p, SentImage) else p for p in self.parts],
+            ],
+            sort_keys=True,
+            default=str,
+        )
+        data = head.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(data, digest_size=12, usedforsecurity=False).hexdigest()
+
+    @property
+    def images(self) -> tuple[SentImage, ...]:
+        """All images, in order."""
+        return tuple(part for part in self.parts if isinstance(part, SentImage))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All texts, the system's first."""
+        return (self.system, *(part for part in self.parts if isinstance(part, str)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """An answer, before it takes a wire format."""
+
+    number: int
+    model: str
+    text: str
+    finish: Finish
+    count: TokenCount
+    items: tuple[Item, ...] = ()
+    tokens: tuple[Token, ...] | None = None
+    tool: str | None = None
+    guesses: tuple[Guess, ...] = ()
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Why there is no answer."""
+
+    status: int
+    kind: Literal[
+        "bad_request", "auth", "not_found", "rate_limit", "server", "overloaded", "blocked"
+    ]
+    message: str
+    retry_after: float | None = None
+    """Seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivedRequest:
+    """What came over the wire, and what became of it. Pixels are not kept."""
+
+    number: int
+    at: float
+    """Seconds since the server started."""
+    vendor: Vendor
+    endpoint: str
+    model: str
+    texts: tuple[str, ...]
+    """The system text, then all pieces of text in order."""
+    images: tuple[SentImage, ...]
+    """In order; `data` is emptied."""
+    layout: str
+    """``t`` for each piece of text and ``i`` for each image, in order."""
+    ids: tuple[str, ...]
+    """Queries."""
+    labels: tuple[str, ...]
+    """Answered labels, in the order of `ids`; () without an answer."""
+    key: str
+    attempt: int
+    """0 the first time this content came."""
+    batch: str | None
+    """Id of the batch job it belonged to."""
+    status: int
+    """HTTP status; 0 where the connection was left open or cut."""
+    fault: str | None
+    spoiled: Mapping[str, str]
+    """Fault by query id."""
+    count: TokenCount | None
+
+
+@dataclass(kw_only=True)
+class Stats:
+    """Counts since the server started; read them at any time."""
+
+    n_requests: int = 0
+    n_answered: int = 0
+    """Requests answered with 200, complete."""
+    n_abandoned: int = 0
+    """Requests whose client was gone before the answer."""
+    in_flight: int = 0
+    max_in_flight: int = 0
+    n_images: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    """Faults that were done, by name; `quota` is a 429 because of the quota."""
+    paid: Counter[str] = field(default_factory=Counter)
+    """How often each query id was in a request that was answered with 200 and so is paid for."""
+    paid_images: Counter[str] = field(default_factory=Counter)
+    """The same by digest of the query's image."""
+    delivered: Counter[str] = field(default_factory=Counter)
+    """How often each query id got an unspoiled answer."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    n_batch_requests: int = 0
+    """Requests that came inside batch jobs; they are in `n_answered` too."""
+
+
+class Wire(Protocol):
+    """What a wire format has to say."""
+
+    vendor: Vendor
+
+    def complete(self, ask: Ask, reply: Reply) -> dict[str, Any]:
+        """Return the body of a plain answer."""
+        ...
+
+    def stream(self, ask: Ask, reply: Reply) -> Iterator[bytes]:
+        """Return the pieces of a streamed answer."""
+        ...
+
+    def problem(self, problem: Problem) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return the body and further headers of an error."""
+        ...
+
+
+class _GaveUpError(Exception):
+    """The client has closed the connection."""
+
+
+class Engine:
+    """Answers requests of every wire format with one set of knobs.
+
+    Parameters
+    ----------
+    guesser : Guesser
+    latency, jitter : float
+        Seconds before an answer, and at most how many more.
+    faults : Faults
+    quota : Quota
+    retry_after : float
+        Seconds that a 429 without a quota asks for.
+    keys : frozenset of str, optional
+        API keys that are let in; None lets everybody in.
+    max_images : int, optional
+        Images allowed in one request.
+    seed : int
+    keep_requests : int
+        How many requests the log keeps.
+    """
+
+    def __init__(
+        self,
+        guesser: Guesser,
+        *,
+        latency: float = 0.0,
+        jitter: float = 0.0,
+        faults: Faults,
+        quota: Quota,
+        retry_after: float = 1.0,
+        keys: frozenset[str] | None = None,
+        max_images: int | None = None,
+        seed: int = 0,
+        keep_requests: int = 100_000,
+    ) -> None:
+        self.guesser = guesser
+        self.latency, self.jitter = latency, jitter
+        self.faults, self.quota, self.retry_after = faults, quota, retry_after
+        self.keys, self.max_images, self.seed = keys, max_images, seed
+        self.stats = Stats()
+        self.requests: deque[ReceivedRequest] = deque(maxlen=keep_requests)
+        self.stopping = asyncio.Event()
+        self._meter = Meter(quota)
+        self._prefixes = PrefixCache()
+        self._attempts: dict[str, int] = {}
+        self._started = time.monotonic()
+
+    # -- over HTTP --------------------------------------------------------------------------------
+    async def handle(
+        self, request: Request, wire: Wire, read: Callable[[dict[str, Any]], Ask]
+    ) -> Response:
+        """Answer one HTTP request.
+
+        Parameters
+        ----------
+        request : Request
+        wire : Wire
+            Writes answers and errors.
+        read : callable
+            Takes the JSON body, gives the `Ask`; may raise `BadRequestError` or `BadImageError`.
+        """
+        started = time.monotonic()
+        self.stats.n_requests += 1
+        self.stats.in_flight += 1
+        self.stats.max_in_flight = max(self.stats.max_in_flight, self.stats.in_flight)
+        try:
+            if refused := self.check_key(request):
+                return self._problem(wire, refused)
+            try:
+                body = json.loads(await request.body())
+                if not isinstance(body, dict):
+                    raise BadRequestError("The body must be a JSON object.")
+                ask = read(body)
+            except (ValueError, BadRequestError, BadImageError) as error:
+                return self._problem(wire, _bad(error))
+            return await self._respond(request, wire, ask, started)
+        except _GaveUpError:
+            self.stats.n_abandoned += 1
+            return Response(status_code=499)
+        finally:
+            self.stats.in_flight -= 1
+
+    async def _respond(self, request: Request, wire: Wire, ask: Ask, started: float) -> Response:
+        key, attempt, fault = self._draw(ask)
+        count = self._count(ask)
+        problem = self._gate(ask, count, fault, key, attempt)
+        if problem is not None and problem.kind == "rate_limit":
+            self._log(ask, key, attempt, fault or "quota", problem.status)
+            return self._problem(wire, problem)
+        if fault == "timeout":
+            self.stats.faults["timeout"] += 1
+            self._log(ask, key, attempt, fault, 0)
+            await self._hang(request)
+            raise _GaveUpError
+        outcome = problem or await self._answer(ask, key, attempt, fault)
+        extra = self.jitter * uniform(self.seed, "jitter", key, attempt) if self.jitter else 0.0
+        delay = self.latency + extra - (time.monotonic() - started)
+        if delay > 0:
+            await self._sleep(delay)
+        if await request.is_disconnected():
+            self._log(ask, key, attempt, "gone", 0)
+            raise _GaveUpError
+        if isinstance(outcome, Problem):
+            self._log(ask, key, attempt, fault, outcome.status)
+            return self._problem(wire, outcome)
+        reply, spoiled = outcome
+        if fault == "cut":
+            self.stats.faults["cut"] += 1
+            self._log(ask, key, attempt, fault, 0, reply, spoiled)
+            body = _dumps(wire.complete(ask, reply))
+            return _CutResponse(body, uniform(self.seed, "cut", key, attempt), ask.stream)
+        self._log(ask, key, attempt, fault, 200, reply, spoiled)
+        self.stats.statuses[200] += 1
+        if ask.stream:
+            return _StreamResponse(wire.stream(ask, reply), ask.vendor)
+        return Response(
+            _dumps(wire.complete(ask, reply)),
+            media_type="application/json",
+            headers={**self._quota_headers(ask.vendor), "x-request-id": f"req_{reply.number:08d}"},
+        )
+
+    # -- without HTTP: batch jobs -----------------------------------------------------------------
+    async def answer_in_batch(
+        self, ask: Ask, batch: str
+    ) -> tuple[Reply | Problem, Mapping[str, str]]:
+        """Answer one request of a batch job: same looking, same faults, no waiting, no quota."""
+        key, attempt, fault = self._draw(ask)
+        if fault in ("rate_limit", "timeout", "cut"):
+            fault = "server_error"  # what trouble inside a batch looks like from outside
+        count = self._count(ask)
+        problem = self._gate(ask, count, fault, key, attempt, metered=False)
+        outcome = problem or await self._answer(ask, key, attempt, fault)
+        self.stats.n_batch_requests += 1
+        if isinstance(outcome, Problem):
+            self._log(ask, key, attempt, fault, outcome.status, batch=batch)
+            return outcome, {}
+        reply, spoiled = outcome
+        self._log(ask, key, attempt, fault, 200, reply, spoiled, batch=batch)
+        return reply, spoiled
+
+    def check_key(self, request: Request) -> Problem | None:
+        """Tell what is wrong with the API key, if anything."""
+        if self.keys is None:
+            return None
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        given = {
+            bearer,
+            request.headers.get("x-api-key", ""),
+            request.headers.get("x-goog-api-key", ""),
+            request.query_params.get("key", ""),
+        }
+        if given & self.keys:
+            return None
+        return Problem(status=401, kind="auth", message="Incorrect API key provided.")
+
+    # -- steps ------------------------------------------------------------------------------------
+    def _draw(self, ask: Ask) -> tuple[str, int, str | None]:
+        """Name the request, count its attempts, and draw what will go wrong."""
+        key = ask.key()
+        if len(self._attempts) >= _KEPT_ATTEMPTS:
+            self._attempts.clear()
+        attempt = self._attempts.get(key, 0)
+        self._attempts[key] = attempt + 1
+        return key, attempt, self.faults.of_request(uniform(self.seed, "request", key, attempt))
+
+    def _count(self, ask: Ask, *, remember: bool = False) -> TokenCount:
+        head = ask.system
+        if ask.schema is not None:
+            head += json.dumps(ask.schema, ensure_ascii=False, separators=(",", ":"))
+        for question in ask.questions:
+            head += json.dumps(question, ensure_ascii=False, separators=(",", ":"))
+        marks = ask.marks if ask.vendor == "anthropic" else None
+        return self._prefixes.count(
+            ask.vendor, ask.model, head, ask.parts, marks=marks, remember=remember
+        )
+
+    def _gate(
+        self,
+        ask: Ask,
+        count: TokenCount,
+        fault: str | None,
+        key: str,
+        attempt: int,
+        *,
+        metered: bool = True,
+    ) -> Problem | None:
+        """Turn a request away before it is looked at."""
+        if self.max_images is not None and len(ask.images) > self.max_images:
+            return Problem(
+                status=400,
+                kind="bad_request",
+                message=f"Too many images: {len(ask.images)}; at most {self.max_images} allowed.",
+            )
+        if fault == "rate_limit":
+            self.stats.faults[fault] += 1
+            return Problem(
+                status=429,
+                kind="rate_limit",
+                message="Rate limit reached. Please try again later.",
+                retry_after=self.retry_after,
+            )
+        if metered and (wait := self._meter.admit(time.monotonic(), count.input)) is not None:
+            self.stats.faults["quota"] += 1
+            return Problem(
+                status=429,
+                kind="rate_limit",
+                message=f"Rate limit reached. Please try again in {wait:.3f}s.",
+                retry_after=wait,
+            )
+        if fault == "server_error":
+            self.stats.faults[fault] += 1
+            return _server_trouble(uniform(self.seed, "server", key, attempt))
+        if fault == "block" and ask.vendor == "anthropic":
+            self.stats.faults[fault] += 1
+            return Problem(
+                status=400, kind="blocked", message="Output blocked by content filtering policy"
+            )
+        return None
+
+    async def _answer(
+        self, ask: Ask, key: str, attempt: int, fault: str | None
+    ) -> tuple[Reply, Mapping[str, str]] | Problem:
+        number = self.stats.n_requests
+        count = self._count(ask, remember=True)
+        if fault in ("refuse", "block"):
+            self.stats.faults[fault] += 1
+            reply = Reply(
+                number=number,
+                model=ask.model,
+                text=REFUSAL if fault == "refuse" else "",
+                finish="refused" if fault == "refuse" else "blocked",
+                count=replace(count, output=text_tokens(REFUSAL) if fault == "refuse" else 0),
+            )
+            return reply, dict.fromkeys((q.id for q in self._scene(ask)[0].queries), fault)
+        scene, schema, allowed = self._scene(ask)
+        draw_key = (self.seed, key, attempt)
+        try:
+            if ask.questions:
+                from showtell.testing.servers.decisions import decide
+
+                decisions, guesses, spoiled = await decide(
+                    self.guesser, ask, scene, self.faults, *draw_key
+                )
+                n_output = sum(text_tokens(json.dumps(entry)) for entry in decisions)
+                if ask.vendor == "openai":
+                    n_output = len(decisions)
+                reply = Reply(
+                    number=number,
+                    model=ask.model,
+                    text="",
+                    finish="stop",
+                    count=replace(count, output=n_output),
+                    guesses=tuple(guesses),
+                    decisions=decisions,
+                )
+                self._count_spoiled(spoiled)
+                return reply, spoiled
+            guesses = await self.guesser.guess(
+                scene, allowed, key=key, temperature=ask.temperature, attempt=attempt
+            )
+        except BadImageError as error:
+            return _bad(error)
+        items, spoiled = make_items(guesses, self.faults, *draw_key)
+        text = write_answer(items, len(scene.queries), schema, as_json=ask.as_json)
+        if fault == "broken_json":
+            text = break_json(text, uniform(*draw_key, "broken"))
+        elif fault == "empty":
+            text = ""
+        if fault in ("broken_json", "empty"):
+            self.stats.faults[fault] += 1
+        self._count_spoiled(spoiled)
+        finish: Finish = "stop"
+        if ask.max_tokens is not None and text_tokens(text) > ask.max_tokens:
+            text, finish = text[: 4 * ask.max_tokens], "length"
+        tokens = None
+        if ask.n_logprobs is not None:
+            tokens = tuple(make_tokens(text, items, ask.n_logprobs))
+        reply = Reply(
+            number=number,
+            model=ask.model,
+            text=text,
+            finish=finish,
+            count=replace(count, output=text_tokens(text)),
+            items=tuple(items),
+            tokens=tokens,
+            tool=ask.tool if finish == "stop" and text else None,
+            guesses=tuple(guesses),
+        )
+        return reply, spoiled
+
+    def _count_spoiled(self, spoiled: Mapping[str, str]) -> None:
+        for fault in spoiled.values():
+            self.stats.faults[fault] += 1
+
+    def _scene(self, ask: Ask) -> tuple[Scene, Mapping[str, Any] | None, tuple[str, ...]]:
+        """Read what is shown and asked, and which schema the answer has to follow."""
+        if ask.read is not None:
+            return ask.read
+        schema = ask.schema
+        if schema is None and not ask.questions:
+            schema = schema_in_text(ask.texts)
+            if schema is None and not ask.as_json:
+                ask.as_json = any("json" in text.casefold() for text in ask.texts)
+        allowed = allowed_labels(schema)
+        ask.read = read_scene(ask.system, ask.parts, allowed), schema, allowed
+        return ask.read
+
+    def _log(
+        self,
+        ask: Ask,
+        key: str,
+        attempt: int,
+        fault: str | None,
+        status: int,
+        reply: Reply | None = None,
+        spoiled: Mapping[str, str] | None = None,
+        batch: str | None = None,
+    ) -> None:
+        stats = self.stats
+        spoiled = spoiled or {}
+        stats.n_images += len(ask.images)
+        if reply is not None and reply.guesses:
+            queries = [guess.query for guess in reply.guesses]
+        else:
+            queries = list(self._scene(ask)[0].queries)
+        if reply is not None and status == 200:
+            stats.n_answered += 1
+            self._meter.spend(time.monotonic(), 0 if batch else reply.count.output)
+            stats.input_tokens += reply.count.input
+            stats.output_tokens += reply.count.output
+            stats.cached_tokens += reply.count.cached
+            for query in queries:
+                stats.paid[query.id] += 1
+                stats.paid_images[query.image.digest] += 1
+                if reply.finish == "stop" and reply.text and not spoiled.get(query.id):
+                    stats.delivered[query.id] += fault is None
+                elif reply.decisions and not spoiled.get(query.id):
+                    stats.delivered[query.id] += 1
+        labels = tuple(guess.label for guess in reply.guesses) if reply is not None else ()
+        self.requests.append(
+            ReceivedRequest(
+                number=stats.n_requests,
+                at=time.monotonic() - self._started,
+                vendor=ask.vendor,
+                endpoint=ask.endpoint,
+                model=ask.model,
+                texts=ask.texts,
+                images=tuple(replace(image, data=b"") for image in ask.images),
+                layout="".join("i" if isinstance(p, SentImage) else "t" for p in ask.parts),
+                ids=tuple(query.id for query in queries),
+                labels=labels,
+                key=key,
+                attempt=attempt,
+                batch=batch,
+                status=status,
+                fault=fault,
+                spoiled=dict(spoiled),
+                count=reply.count if reply is not None else None,
+            )
+        )
+
+    def _problem(self, wire: Wire, problem: Problem) -> Response:
+        self.stats.statuses[problem.status] += 1
+        body, headers = wire.problem(problem)
+        if problem.retry_after is not None:
+            # whole seconds, as vendors write it; below one second exactly, to keep tests short
+            wait = problem.retry_after
+            headers["retry-after"] = str(math.ceil(wait)) if wait >= 1 else f"{wait:.3f}"
+            if wire.vendor == "openai":
+                headers["retry-after-ms"] = str(math.ceil(1000 * wait))
+        number = self.stats.n_requests
+        headers["x-request-id"] = f"req_{number:08d}"
+        headers.update(self._quota_headers(wire.vendor))
+        return JSONResponse(body, status_code=problem.status, headers=headers)
+
+    def _quota_headers(self, vendor: Vendor) -> dict[str, str]:
+        """Limits and what is left of them, as OpenAI and Anthropic report them."""
+        headers: dict[str, str] = {}
+        if vendor not in ("openai", "anthropic"):
+            return headers
+        prefix = "x-ratelimit-" if vendor == "openai" else "anthropic-ratelimit-"
+        for name, limit, used in (
+            ("requests", self.quota.rpm, self._meter.n_requests),
+            ("tokens", self.quota.tpm, self._meter.n_tokens),
+        ):
+            if limit is not None:
+                for kind, value in (("limit", limit), ("remaining", max(0, limit - used))):
+                    words = f"{kind}-{name}" if vendor == "openai" else f"{name}-{kind}"
+                    headers[prefix + words] = str(value)
+        return headers
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, but not longer than the server lives."""
+        try:
+            await asyncio.wait_for(self.stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _hang(self, request: Request) -> None:
+        """Leave the connection open until the client or the server goes away."""
+        stopping = asyncio.create_task(self.stopping.wait())
+        gone = asyncio.create_task(_until_gone(request))
+        try:
+            await asyncio.wait({stopping, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (stopping, gone):
+                task.cancel()
+
+
+async def _until_gone(request: Request) -> None:
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            return
+
+
+def _dumps(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _bad(error: Exception) -> Problem:
+    return Problem(status=400, kind="bad_request", message=str(error) or type(error).__name__)
+
+
+def _server_trouble(draw: float) -> Problem:
+    kinds: Sequence[tuple[int, Literal["server", "overloaded"], str]] = (
+        (500, "server", "The server had an error while processing your request."),
+        (502, "server", "Bad gateway."),
+        (503, "overloaded", "The model is overloaded. Please try again later."),
+    )
+    status, kind, message = kinds[int(draw * len(kinds))]
+    return Problem(status=status, kind=kind, message=message)
+
+
+class _StreamResponse(Response):
+    """Sends pieces one by one."""
+
+    def __init__(self, pieces: Iterator[bytes], vendor: Vendor) -> None:
+        self._pieces = pieces
+        self.media_type = "application/x-ndjson" if vendor == "ollama" else "text/event-stream"
+        super().__init__()
+        del self.headers["content-length"]
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        async for piece in _given_way(self._pieces):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _CutResponse(Response):
+    """Promises a body, sends a part of it and closes the connection."""
+
+    def __init__(self, body: bytes, draw: float, stream: bool) -> None:
+        super().__init__(body, media_type="text/event-stream" if stream else "application/json")
+        self._part = body[: int(draw * len(body) * 0.9)]
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        await send({"type": "http.response.body", "body": self._part, "more_body": True})
+        # returning without the rest makes the HTTP server close the connection
+
+
+async def _given_way(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+        await asyncio.sleep(0)

@@ -388,3 +388,12 @@ def test_drawn_pictures_are_told_apart_by_colour():
     images = encoder.encode_images([draw_shape(label, seed=3) for label in labels])
     texts = encoder.encode_texts([f"a photo of a {label}." for label in labels])
     assert (images @ texts.T).argmax(axis=1).tolist() == [0, 1, 2, 3]
+
+
+def test_kept_errors_hold_no_traceback_and_so_no_bytes_of_the_file(tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff" + bytes(1000))
+    for encoder in (HashEncoder(), WordEncoder(["cat"])):
+        result = embed_images(encoder, [broken if isinstance(encoder, HashEncoder) else ""])
+        error = result.errors[0]
+        assert error.__traceback__ is error.__cause__ is error.__context__ is None

@@ -282,8 +282,14 @@ def _encode_alone(encoder: Encoder, source: Media) -> Embeddings | MediaError:
     try:
         vector: Embeddings = _checked(encoder, encoder.encode_images([source]), 1, "images")[0]
     except MediaError as error:
-        return error
+        return _bare(error)
     return vector
+
+
+def _bare(error: MediaError) -> MediaError:
+    """Drop what an error drags along: its traceback holds the bytes of the file."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,7 +331,7 @@ class _Reader:
             try:
                 raw = read_media(source, limits=self._limits)
             except MediaError as error:
-                findings.append(_Finding(error=error))
+                findings.append(_Finding(error=_bare(error)))
                 continue
             findings.append(_Finding(digest=raw.digest))
             with self._lock:
@@ -356,7 +362,7 @@ class _Reader:
                 min_side=encoder.input_side, background=self._background, limits=self._limits
             )
         except MediaError as error:
-            return _Finding(digest=raw.digest, error=error)
+            return _Finding(digest=raw.digest, error=_bare(error))
         pixels = encoder.prepare(picture)
         if self.batch_size > 1:
             return _Finding(digest=raw.digest, pixels=pixels)

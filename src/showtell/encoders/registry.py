@@ -47,7 +47,7 @@ class EncoderInfo:
     n_dims: int | None
     """None where it depends on the model."""
     size_mb: int | None
-    """About how much is loaded (fp32) or lies in the package; None where it depends."""
+    """Size of the weights in the package; None where it depends on the model."""
     modality: str
     note: str
     installed: bool
@@ -145,13 +145,13 @@ def list_encoders() -> list[EncoderInfo]:
         )
         for name in sorted(_plugins())
     ]
-    for name, n_dims, size_mb, has_onnx, note in _WELL_KNOWN:
+    for name, n_dims, has_onnx, note in _WELL_KNOWN:
         needs = "ONNX, needs the extra `hub`" if has_onnx else "needs the extra `export` once"
         rows.append(
             EncoderInfo(
                 name=f"hf-hub:{name}",
                 n_dims=n_dims,
-                size_mb=size_mb,
+                size_mb=None,
                 modality=both,
                 note=f"{note}; {needs}",
                 installed=has_hub if has_onnx else has_export,
@@ -180,13 +180,13 @@ def list_encoders() -> list[EncoderInfo]:
     return rows
 
 
-_WELL_KNOWN: tuple[tuple[str, int, int, bool, str], ...] = (
-    ("Xenova/clip-vit-base-patch32", 512, 606, True, "CLIP ViT-B/32 of OpenAI"),
-    ("Xenova/clip-vit-base-patch16", 512, 599, True, "CLIP ViT-B/16 of OpenAI"),
-    ("Xenova/siglip-base-patch16-224", 768, 813, True, "SigLIP base"),
-    ("openai/clip-vit-large-patch14", 768, 1711, False, "CLIP ViT-L/14 of OpenAI"),
-    ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", 512, 605, False, "OpenCLIP ViT-B/32, LAION-2B"),
-    ("google/siglip2-base-patch16-224", 768, 1500, False, "SigLIP 2 base, many languages"),
+_WELL_KNOWN: tuple[tuple[str, int, bool, str], ...] = (
+    ("Xenova/clip-vit-base-patch32", 512, True, "CLIP ViT-B/32 of OpenAI"),
+    ("Xenova/clip-vit-base-patch16", 512, True, "CLIP ViT-B/16 of OpenAI"),
+    ("Xenova/siglip-base-patch16-224", 768, True, "SigLIP base"),
+    ("openai/clip-vit-large-patch14", 768, False, "CLIP ViT-L/14 of OpenAI"),
+    ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", 512, False, "OpenCLIP ViT-B/32, LAION-2B"),
+    ("google/siglip2-base-patch16-224", 768, False, "SigLIP 2 base, many languages"),
 )
 
 

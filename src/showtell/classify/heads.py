@@ -84,15 +84,28 @@ def prototype_head(support: Support, *, centre: bool = False) -> LinearHead:
     ----------
     support : Support
     centre : bool, default=False
-        Subtract the support's mean first: helps where all embeddings share a direction.
+        Subtract the mean of the classes' means first, which helps where all embeddings share a
+        direction. Not done where it would leave nothing of a class: a single class, or classes of
+        the same pictures.
+
+    References
+    ----------
+    Wang, Chao, Weinberger, van der Maaten (2019), SimpleShot: Revisiting Nearest-Neighbor
+    Classification for Few-Shot Learning, arXiv:1911.04623, for centring.
     """
-    middle = support.embeddings.mean(axis=0, dtype=np.float64).astype(np.float32)
-    x = _centred(support.embeddings, middle) if centre else support.embeddings
-    return LinearHead(
-        weights=class_means(x, support.codes, support.n_classes),
-        bias=np.zeros(support.n_classes, np.float32),
-        centre=middle if centre else None,
-    )
+    bias = np.zeros(support.n_classes, np.float32)
+    if centre:
+        sums = np.zeros((support.n_classes, support.embeddings.shape[1]))
+        np.add.at(sums, support.codes, support.embeddings)
+        middle = (sums / support.shots[:, None]).mean(axis=0).astype(np.float32)
+        x = _centred(support.embeddings, middle)
+        lost = np.zeros(support.n_classes, bool)
+        lost[support.codes[~x.any(axis=1)]] = True
+        if not lost.any():
+            weights = class_means(x, support.codes, support.n_classes)
+            return LinearHead(weights=weights, bias=bias, centre=middle)
+    weights = class_means(support.embeddings, support.codes, support.n_classes)
+    return LinearHead(weights=weights, bias=bias)
 
 
 def linear_head(support: Support, *, C: float) -> LinearHead:
@@ -163,6 +176,7 @@ def choose(
     *,
     default: float,
     candidates: Sequence[float],
+    n_errors: float = 1.0,
 ) -> float:
     """Choose a value by held-out rows, staying with the default unless another is surely better.
 
@@ -173,12 +187,15 @@ def choose(
     codes : ndarray of shape (n,), int
     default : float
     candidates : sequence of float
+    n_errors : float, default=1.0
+        How many standard errors better another value must be.
 
     Returns
     -------
     value : float
         The candidate with the lowest negative log-likelihood (at its own best temperature) if that
-        beats the default's by more than one standard error of the difference; else the default.
+        beats the default's by more than `n_errors` standard errors of the difference; else the
+        default.
     """
     if len(codes) < 2:
         return default
@@ -188,7 +205,7 @@ def choose(
         difference = base - row_losses(logits_of(value), codes)
         mean = float(difference.mean())
         error = float(difference.std(ddof=1)) / np.sqrt(len(codes))
-        if mean > error and mean > gain + 1e-9:
+        if mean > n_errors * error and mean > gain + 1e-9:
             best, gain = value, mean
     return best
 

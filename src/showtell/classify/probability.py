@@ -13,7 +13,7 @@ __all__ = ["ProbabilityRule", "probabilities", "row_losses", "smoothed_temperatu
 
 ProbabilityRule: TypeAlias = Literal["softmax", "sigmoid"]
 
-_LOG_T = (-4.0, 4.0)
+_LOG_T = 4.0  # how far ln T may be from the logarithm of the logits' range
 
 
 def probabilities(logits: NDArray[Any], rule: ProbabilityRule) -> NDArray[np.float32]:
@@ -56,8 +56,8 @@ def smoothed_temperature(
     Returns
     -------
     temperature : float
-        No unit; logits are to be divided by it. Between e⁻⁴ and e⁴; 1.0 where nothing can be
-        learned (no rows, or a single class).
+        No unit; logits are to be divided by it. Between e⁻⁴ and e⁴ times the mean range of a row
+        of logits; 1.0 where nothing can be learned (no rows, a single class, all logits equal).
 
     Notes
     -----
@@ -85,6 +85,9 @@ def smoothed_temperature(
     n, n_classes = z.shape
     if n == 0 or n_classes < 2:
         return 1.0
+    spread = float(np.ptp(z, axis=1).mean())
+    if not spread > 0:
+        return 1.0
     truth = np.zeros(z.shape, bool)
     truth[np.arange(n), np.asarray(codes)] = True
     if rule == "softmax":
@@ -100,7 +103,13 @@ def smoothed_temperature(
         gain = targets * log_expit(scaled) + (1 - targets) * log_expit(-scaled)
         return float(-np.sum(gain) / n)
 
-    found = minimize_scalar(loss, bounds=_LOG_T, method="bounded", options={"xatol": 1e-6})
+    middle = float(np.log(spread))
+    found = minimize_scalar(
+        loss,
+        bounds=(middle - _LOG_T, middle + _LOG_T),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
     return float(np.exp(found.x))
 
 

@@ -144,9 +144,9 @@ def search_tip_adapter(
     """Choose alpha and beta by leaving each support image out of its own cache.
 
     A key with the query's own content never votes, else its affinity of 1 would make any sharp
-    cache look perfect. The choice minimises the negative log-likelihood at the best temperature;
-    ties go to the smaller beta, then to the smaller alpha. Classes are judged on rows that leave
-    at least one key of their own class.
+    cache look perfect. The choice has the fewest errors (as published); among equals the lowest
+    negative log-likelihood at the best temperature, then the smaller beta and alpha. Only rows
+    that leave a key of their own class are judged.
 
     Parameters
     ----------
@@ -176,14 +176,17 @@ def search_tip_adapter(
         return TipAdapterChoice(
             alpha=float(alphas[0]), beta=float(betas[0]), rows=rows, logits=text
         )
-    best, choice = np.inf, None
+    fewest, best, choice = len(rows), np.inf, None
     for beta in betas:
         votes = cache_votes(keys[rows], keys, codes, n_classes, beta=beta, mask=~same[rows])
         for alpha in alphas:
             logits = text + np.float32(alpha) * votes
+            n_wrong = int((logits.argmax(axis=1) != codes[rows]).sum())
+            if n_wrong > fewest:
+                continue
             loss = float(row_losses(logits, codes[rows]).mean())
-            if loss < best - 1e-9:
-                best = loss
+            if n_wrong < fewest or loss < best - 1e-9:
+                fewest, best = n_wrong, loss
                 choice = TipAdapterChoice(
                     alpha=float(alpha), beta=float(beta), rows=rows, logits=logits
                 )

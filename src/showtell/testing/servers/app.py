@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from starlette.applications import Starlette
@@ -9,8 +10,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from showtell.testing.servers.anthropic import MessagesWire, anthropic_problem
+from showtell.testing.servers.anthropic_jobs import anthropic_job_routes
 from showtell.testing.servers.counting import Vendor
-from showtell.testing.servers.engine import Engine, Problem
+from showtell.testing.servers.engine import Ask, BadRequestError, Engine, Problem, Wire
+from showtell.testing.servers.google import GenerateWire, GoogleDecisionsWire, google_problem
+from showtell.testing.servers.google_jobs import google_file_routes, google_job_actions
+from showtell.testing.servers.jobs import JobStore
+from showtell.testing.servers.ollama import (
+    VERSION,
+    OllamaWire,
+    SystemOneWire,
+    show_model,
+    tags,
+)
 from showtell.testing.servers.openai import (
     ChatWire,
     DecisionsWire,
@@ -18,7 +31,8 @@ from showtell.testing.servers.openai import (
     model_list,
     openai_problem,
 )
-from showtell.testing.servers.sight import Sight
+from showtell.testing.servers.openai_jobs import openai_job_routes
+from showtell.testing.servers.sight import BadImageError, Sight
 
 __all__ = ["make_app"]
 
@@ -40,16 +54,27 @@ def make_app(
     batch_delay : float
         Seconds that a batch job takes.
     """
+    store = JobStore(engine, batch_delay)
     routes: list[BaseRoute] = []
+    if kind in ("anthropic", "all"):
+        routes += _anthropic_routes(engine, sight, model, store)
     if kind in ("openai", "ollama", "all"):
-        routes += _openai_routes(engine, sight, "ollama" if kind == "ollama" else "openai", model)
+        vendor: Vendor = "ollama" if kind == "ollama" else "openai"
+        routes += _openai_routes(engine, sight, vendor, model, store)
+    if kind in ("ollama", "all"):
+        routes += _ollama_routes(engine, sight, model)
+    if kind in ("google", "all"):
+        routes += _google_routes(engine, sight, model, store)
     return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
 
 
-def _openai_routes(engine: Engine, sight: Sight, vendor: Vendor, model: str) -> list[BaseRoute]:
+def _openai_routes(
+    engine: Engine, sight: Sight, vendor: Vendor, model: str, store: JobStore
+) -> list[BaseRoute]:
     chat = ChatWire(sight, vendor=vendor)
-    responses = ResponsesWire(sight)
+    responses = ResponsesWire(sight, vendor=vendor)
     decisions = DecisionsWire(sight)
+    system_one = SystemOneWire(sight)
 
     async def on_chat(request: Request) -> Response:
         return await engine.handle(request, chat, chat.read)
@@ -60,19 +85,153 @@ def _openai_routes(engine: Engine, sight: Sight, vendor: Vendor, model: str) -> 
     async def on_decisions(request: Request) -> Response:
         return await engine.handle(request, decisions, decisions.read)
 
-    async def on_models(_request: Request) -> Response:
-        return JSONResponse(model_list((model,), "showtell"))
+    async def on_system_one(request: Request) -> Response:
+        return await engine.handle(request, system_one, system_one.read)
 
-    return [
+    async def on_models(request: Request) -> Response:
+        if refused := engine.check_key(request):
+            return JSONResponse(openai_problem(refused), status_code=refused.status)
+        listed = model_list((model,), "showtell")
+        name = request.path_params.get("name")
+        if name is not None:
+            return JSONResponse({**listed["data"][0], "id": name})
+        return JSONResponse(listed)
+
+    routes: list[BaseRoute] = [
         Route("/v1/chat/completions", on_chat, methods=["POST"]),
         Route("/v1/responses", on_responses, methods=["POST"]),
-        Route("/v1/decisions", on_decisions, methods=["POST"]),
+        Route("/v1/systemone", on_system_one, methods=["POST"]),
+        Route("/v1/models", on_models),
+        Route("/v1/models/{name}", on_models),
+    ]
+    if vendor == "openai":
+        routes.append(Route("/v1/decisions", on_decisions, methods=["POST"]))
+        routes += openai_job_routes(engine, store, chat, responses)
+    return routes
+
+
+def _anthropic_routes(engine: Engine, sight: Sight, model: str, store: JobStore) -> list[BaseRoute]:
+    messages = MessagesWire(sight)
+
+    async def on_messages(request: Request) -> Response:
+        return await engine.handle(request, messages, messages.read)
+
+    async def on_count(request: Request) -> Response:
+        try:
+            ask = messages.read({"max_tokens": 1, **json.loads(await request.body())})
+        except (ValueError, BadRequestError, BadImageError) as error:
+            problem = Problem(status=400, kind="bad_request", message=str(error))
+            return JSONResponse(anthropic_problem(problem), status_code=400)
+        return JSONResponse({"input_tokens": engine.count_input(ask).input})
+
+    async def on_models(request: Request) -> Response:
+        if "anthropic-version" not in request.headers:
+            return JSONResponse(model_list((model,), "showtell"))
+        entry = {"type": "model", "id": model, "display_name": model}
+        entry["created_at"] = "2025-01-01T00:00:00Z"
+        page = {"data": [entry], "has_more": False, "first_id": model, "last_id": model}
+        return JSONResponse(page)
+
+    return [
+        *anthropic_job_routes(engine, store, messages),
+        Route("/v1/messages", on_messages, methods=["POST"]),
+        Route("/v1/messages/count_tokens", on_count, methods=["POST"]),
         Route("/v1/models", on_models),
     ]
 
 
+def _ollama_routes(engine: Engine, sight: Sight, model: str) -> list[BaseRoute]:
+    native = OllamaWire(sight)
+
+    async def on_chat(request: Request) -> Response:
+        return await engine.handle(request, native, native.read)
+
+    async def on_tags(_request: Request) -> Response:
+        return JSONResponse(tags(model))
+
+    async def on_show(request: Request) -> Response:
+        body = json.loads(await request.body() or b"{}")
+        return JSONResponse(show_model(str(body.get("model") or body.get("name") or model)))
+
+    async def on_version(_request: Request) -> Response:
+        return JSONResponse({"version": VERSION})
+
+    return [
+        Route("/api/chat", on_chat, methods=["POST"]),
+        Route("/api/tags", on_tags),
+        Route("/api/show", on_show, methods=["POST"]),
+        Route("/api/version", on_version),
+    ]
+
+
+def _google_routes(engine: Engine, sight: Sight, model: str, store: JobStore) -> list[BaseRoute]:
+    generate = GenerateWire(sight)
+    decisions = GoogleDecisionsWire(sight)
+    create_job = google_job_actions(engine, store, generate)
+
+    async def on_model(request: Request) -> Response:
+        name, _, action = request.path_params["rest"].partition(":")
+        wire: Wire = generate
+
+        def read(body: dict[str, Any]) -> Ask:
+            return generate.read(body, name, stream=action == "streamGenerateContent")
+
+        match action:
+            case "generateContent" | "streamGenerateContent":
+                return await engine.handle(request, wire, read)
+            case "batchGenerateContent":
+                return await create_job(request, name)
+            case "countTokens":
+                body = json.loads(await request.body())
+                try:
+                    ask = generate.read(body.get("generateContentRequest", body), name)
+                except (BadRequestError, BadImageError) as error:
+                    problem = Problem(status=400, kind="bad_request", message=str(error))
+                    return JSONResponse(google_problem(problem), status_code=400)
+                return JSONResponse({"totalTokens": engine.count_input(ask).input})
+            case _:
+                return await _not_found(request, LookupError(action))
+
+    async def on_decisions(request: Request) -> Response:
+        return await engine.handle(request, decisions, decisions.read)
+
+    def entry(name: str) -> dict[str, Any]:
+        methods = ["generateContent", "countTokens", "batchGenerateContent"]
+        return {
+            "name": f"models/{name}",
+            "displayName": name,
+            "supportedGenerationMethods": methods,
+        }
+
+    async def on_models(_request: Request) -> Response:
+        return JSONResponse({"models": [entry(model)]})
+
+    async def on_one(request: Request) -> Response:
+        return JSONResponse(entry(request.path_params["rest"]))
+
+    routes: list[BaseRoute] = []
+    for version in ("v1beta", "v1alpha", "v1"):
+        routes += [
+            Route(f"/{version}/models/{{rest:path}}", on_model, methods=["POST"]),
+            Route(f"/{version}/models/{{rest:path}}", on_one, methods=["GET"]),
+            Route(f"/{version}/models", on_models),
+            Route(f"/{version}/decisions", on_decisions, methods=["POST"]),
+            *google_file_routes(engine, store, generate, version),
+        ]
+    return routes
+
+
 async def _not_found(request: Request, _error: Exception) -> Response:
-    message = f"Unknown request URL: {request.method} {request.url.path}."
+    """Answer a path that nobody speaks, in the form of its vendor."""
+    path = request.url.path
+    message = f"Unknown request URL: {request.method} {path}."
     problem = Problem(status=404, kind="not_found", message=message)
-    body: dict[str, Any] = openai_problem(problem)
+    if path.startswith(("/v1beta", "/v1alpha", "/upload")):
+        body = google_problem(problem)
+    elif "anthropic-version" in request.headers:
+        body = anthropic_problem(problem)
+    elif path.startswith("/api/"):
+        body = {"error": message}
+    else:
+        body = openai_problem(problem)
     return JSONResponse(body, status_code=404)

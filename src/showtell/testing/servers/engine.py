@@ -368,6 +368,10 @@ class Engine:
         self._log(ask, key, attempt, fault, 200, reply, spoiled, batch=batch)
         return reply, spoiled
 
+    def count_input(self, ask: Ask) -> TokenCount:
+        """Count the input tokens of a request that is not answered."""
+        return self._count(ask)
+
     def check_key(self, request: Request) -> Problem | None:
         """Tell what is wrong with the API key, if anything."""
         if self.keys is None:
@@ -382,6 +386,29 @@ class Engine:
         if given & self.keys:
             return None
         return Problem(status=401, kind="auth", message="Incorrect API key provided.")
+
+    def trouble(self, request: Request, wire: Wire) -> Response | None:
+        """Turn away a request around jobs and files: no key, or a 429 or 5xx that was drawn."""
+        self.stats.n_requests += 1
+        if refused := self.check_key(request):
+            return self._problem(wire, refused)
+        place = f"{request.method} {request.url.path}"
+        count = self._attempts.get(place, 0)
+        self._attempts[place] = count + 1
+        fault = self.faults.of_request(uniform(self.seed, "job", place, count))
+        if fault == "rate_limit":
+            problem = Problem(
+                status=429,
+                kind="rate_limit",
+                message="Rate limit reached. Please try again later.",
+                retry_after=self.retry_after,
+            )
+        elif fault == "server_error":
+            problem = _server_trouble(uniform(self.seed, "server", place, count))
+        else:
+            return None
+        self.stats.faults[fault] += 1
+        return self._problem(wire, problem)
 
     # -- steps ------------------------------------------------------------------------------------
     def _draw(self, ask: Ask) -> tuple[str, int, str | None]:

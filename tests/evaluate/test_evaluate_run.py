@@ -8,12 +8,18 @@ from PIL import Image
 from sklearn.base import BaseEstimator
 
 import showtell
-from showtell.classify import MediaClassifier, Predictions
+from showtell.classify import (
+    LimitsWarning,
+    MediaClassifier,
+    Predictions,
+    ZeroShotClassifier,
+)
 from showtell.datasets import Dataset, Sample
 from showtell.errors import DataError, InputError, MediaError
 from showtell.evaluate import Record, evaluate
 from showtell.evaluate.about import about_estimator, data_fingerprint, plain, shown_path
 from showtell.media import load_image, media_name
+from showtell.testing import ColourEncoder
 
 RED, BLUE = (200, 10, 10), (10, 10, 200)
 
@@ -136,6 +142,18 @@ def test_the_record_says_what_was_run_and_keeps_no_secret(clf, data, tmp_path, m
 )
 def test_unknown_cost_is_none_not_zero(data, cost, expected):
     assert evaluate(ByColour(cost=cost).fit([0], ["blue", "red"]), data).cost_usd == expected
+
+
+def test_zero_shot_records_carry_the_limits_of_their_encoder(data, tmp_path):
+    encoder = ColourEncoder()
+    encoder.zero_shot_note = "Knows colours only."
+    encoder.name = "colours with a note"  # its limits are said once per name
+    with pytest.warns(LimitsWarning, match="colours only"):
+        clf = ZeroShotClassifier(encoder, labels=["red", "blue"]).fit()
+    run = evaluate(clf, data).run
+    assert run["estimator"]["note"] == "Knows colours only."
+    assert run["estimator"]["encoder"]["name"] == encoder.name
+    assert run["cost_usd"] == "0"
 
 
 def test_progress_is_passed_on(clf, data):

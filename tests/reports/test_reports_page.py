@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from showtell.classify import Predictions
+from showtell.datasets import LazyRows
 from showtell.errors import InputError
 from showtell.evaluate import Record, score_predictions
 from showtell.reports import write_gallery, write_report
@@ -155,6 +156,22 @@ def test_one_picture_is_embedded_once(record, tmp_path):
     thumbs = make_thumbnails(media, range(len(media)), limit_mb=1)
     assert len(thumbs.pictures) == 1
     assert set(thumbs.of_row.tolist()) == {0}
+
+
+def test_rows_of_one_content_share_a_picture_and_lazy_ones_are_read_only_when_needed():
+    asked = []
+
+    def read(row):
+        asked.append(row)
+        return np.full((20, 20, 3), row % 256, np.uint8)
+
+    lazy = LazyRows(read, np.arange(300))
+    thumbs = make_thumbnails(lazy, range(300), limit_mb=1, same=np.arange(300) // 100)
+    assert len(thumbs.pictures) == 3
+    assert asked == [0, 100, 200]
+    assert thumbs.of_row[[0, 99, 100, 299]].tolist() == [0, 0, 1, 2]
+    alone = make_thumbnails(lazy, range(300), limit_mb=1)  # no two rows are taken for the same
+    assert len(alone.pictures) == 300
 
 
 def test_unreadable_pictures_carry_their_reason(tmp_path):

@@ -18,7 +18,9 @@ import numpy as np
 from PIL import Image
 
 from showtell import __version__
+from showtell.classify import ZeroShotClassifier
 from showtell.datasets import Dataset
+from showtell.encoders import load_encoder
 from showtell.media import Crop, Media, media_name
 
 __all__ = [
@@ -119,7 +121,8 @@ def about_estimator(clf: Any) -> dict[str, Any]:
     -------
     about : dict
         ``class``, ``params``, and where they exist ``encoder`` (``name``, ``fingerprint``),
-        ``n_support`` (labelled images it was fitted on) and ``fitted`` (choices made in `fit`).
+        ``note`` (limits of the encoder without examples), ``n_support``
+        (labelled images it was fitted on) and ``fitted`` (choices made in `fit`).
     """
     kind = type(clf)
     about: dict[str, Any] = {"class": f"{kind.__module__}.{kind.__qualname__}"}
@@ -128,6 +131,9 @@ def about_estimator(clf: Any) -> dict[str, Any]:
     encoder = _encoder_of(clf)
     if encoder is not None:
         about["encoder"] = encoder
+        note = _note_of(clf)
+        if note:
+            about["note"] = note
     n_support = _support_of(clf)
     if n_support is not None:
         about["n_support"] = n_support
@@ -169,6 +175,13 @@ def _encoder_of(clf: Any) -> dict[str, str] | None:
             if isinstance(encoder, str) and isinstance(fingerprint, str):
                 return {"name": str(plain(encoder)), "fingerprint": fingerprint}
     return None
+
+
+def _note_of(clf: Any) -> str:
+    """Say what to know before trusting zero-shot results of its encoder; "" if nothing."""
+    if not isinstance(clf, ZeroShotClassifier):
+        return ""
+    return str(getattr(load_encoder(clf.encoder), "zero_shot_note", ""))
 
 
 def _support_of(clf: Any) -> int | None:

@@ -103,6 +103,7 @@ def write_report(
         "comparison": comparison_section(comparison, record.name),
         "parsing": record.parsing,
         "errors": error_section(record.predictions),
+        "note": words.dig(record.run, "estimator", "note") or "",
         "facts": run_facts(record.run),
         "run_json": json.dumps(dict(record.run), ensure_ascii=False, indent=2),
         "classes": record.classes,
@@ -167,6 +168,7 @@ def write_gallery(
         "comparison": None,
         "parsing": (),
         "errors": error_section(predictions),
+        "note": words.dig(run or {}, "estimator", "note") or "",
         "facts": run_facts(run or {}),
         "run_json": json.dumps(dict(run), ensure_ascii=False, indent=2) if run else "",
         "classes": predictions.classes,
@@ -225,6 +227,7 @@ def _thumbnails(
         sources,
         order,
         limit_mb=limit_mb,
+        same=predictions.distinct,
         reasons={i: _reason(text) for i, text in predictions.errors.items()},
         fetch=media is not None,
     )

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell.datasets import LazyRows
 from showtell.errors import MediaError
-from showtell.media import Crop, Media, open_image
+from showtell.media import Media, open_image
 from showtell.media.source import is_url
 
 __all__ = ["Thumbnails", "make_thumbnails", "row_order"]
@@ -62,13 +63,18 @@ def thumbnail(source: Media) -> str:
     return base64.b64encode(stream.getvalue()).decode("ascii")
 
 
-def _identity(source: Media) -> object:
-    """Name a source so that the same picture is made once."""
-    if isinstance(source, Crop):
-        return (_identity(source.image), source.box)
-    if isinstance(source, os.PathLike):
-        return os.fspath(source)
-    return source if isinstance(source, str | bytes) else id(source)
+def _identities(sources: Sequence[Media], same: NDArray[np.int64] | None) -> list[object]:
+    """Name each row, so that one picture is made once however many rows show it."""
+    lazy = isinstance(sources, LazyRows)  # reading is work, and what is read has no lasting id
+    names: list[object] = []
+    for row in range(len(sources)):
+        if same is not None and same[row] >= 0:
+            names.append(int(same[row]))
+            continue
+        source = None if lazy else sources[row]
+        named = isinstance(source, str | os.PathLike)
+        names.append(os.fspath(source) if named else ("row", row))  # type: ignore[arg-type]
+    return names
 
 
 def make_thumbnails(
@@ -76,6 +82,7 @@ def make_thumbnails(
     order: Iterable[int],
     *,
     limit_mb: float,
+    same: NDArray[np.int64] | None = None,
     reasons: Mapping[int, str] | None = None,
     fetch: bool = True,
     n_threads: int = 4,
@@ -89,6 +96,8 @@ def make_thumbnails(
         Row numbers, most informative first; rows not named get no picture.
     limit_mb : float
         Megabytes (10^6) of base64 text that all pictures may take.
+    same : ndarray of shape (n_rows,), optional
+        Equal numbers mean the same picture; -1 says nothing. Rows of one path are the same.
     reasons : mapping of int to str, optional
         Rows that are known to be unusable, and why; they are not tried again.
     fetch : bool, default=True
@@ -101,16 +110,15 @@ def make_thumbnails(
     """
     made = Thumbnails(of_row=np.full(len(sources), -1, np.int32))
     limit = int(limit_mb * 1_000_000)
-    known: dict[object, int | str] = {}
-    for row, why in (reasons or {}).items():
-        known[_identity(sources[row])] = why
+    names = _identities(sources, same)
+    known: dict[object, int | str] = {names[row]: why for row, why in (reasons or {}).items()}
 
     def attempt(row: int) -> tuple[str, str | None]:
         source = sources[row]
         if not fetch and is_url(source):
             return "", "behind a URL, not fetched again"
         try:
-            return thumbnail(sources[row]), None
+            return thumbnail(source), None
         except MediaError as error:
             return "", error.reason
         except (OSError, ValueError) as error:
@@ -119,8 +127,8 @@ def make_thumbnails(
     rows = list(dict.fromkeys(order))
     first_of: dict[object, int] = {}
     for row in rows:
-        if (identity := _identity(sources[row])) not in known:
-            first_of.setdefault(identity, row)
+        if names[row] not in known:
+            first_of.setdefault(names[row], row)
     with ThreadPoolExecutor(n_threads) as pool:
         todo = list(first_of.items())
         for start in range(0, len(todo), _WAVE):
@@ -136,7 +144,7 @@ def make_thumbnails(
             if made.n_bytes >= limit - 3000:  # about one picture short of it
                 break
     for row in rows:
-        found = known.get(_identity(sources[row]), -1)
+        found = known.get(names[row], -1)
         if isinstance(found, str):
             made.of_row[row] = -2
             made.reasons[row] = found

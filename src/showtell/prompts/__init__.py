@@ -1,4 +1,4 @@
-"""Words sent to encoders, and words that come back as answers."""
+"""Words sent to encoders and MLLMs, and words that come back as answers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,21 @@ from showtell.prompts.answers import (
     normalise,
     parse_answer,
 )
+from showtell.prompts.reconcile import OUTCOMES, Outcome, OutcomeStatus, Reconciled, reconcile
+from showtell.prompts.requests import (
+    DEFAULT_ROLE,
+    Demonstration,
+    PromptSet,
+    Query,
+    RequestForm,
+    answer_form,
+    answer_schema,
+    copy_prompts,
+    load_prompts,
+    query_ids,
+    render_decision,
+    render_request,
+)
 from showtell.prompts.template import (
     DEFAULT_TEMPLATES,
     TEMPLATE_SETS,
@@ -21,15 +36,32 @@ from showtell.prompts.template import (
 
 __all__ = [
     "ANSWER_RULES",
+    "DEFAULT_ROLE",
     "DEFAULT_TEMPLATES",
+    "OUTCOMES",
     "TEMPLATE_SETS",
     "AnswerParser",
     "AnswerRule",
+    "Demonstration",
+    "Outcome",
+    "OutcomeStatus",
     "ParsedAnswer",
+    "PromptSet",
+    "Query",
+    "Reconciled",
+    "RequestForm",
     "TemplateSet",
     "answer_codes",
+    "answer_form",
+    "answer_schema",
+    "copy_prompts",
     "fill",
+    "load_prompts",
     "normalise",
     "parse_answer",
+    "query_ids",
+    "reconcile",
+    "render_decision",
+    "render_request",
     "resolve_templates",
 ]

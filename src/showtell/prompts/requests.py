@@ -1,0 +1,561 @@
+"""Requests to multimodal LLMs: prompt files, answer schemas, demonstrations, queries in order.
+
+A request is laid out so that providers can reuse its beginning: system text, demonstrations in a
+fixed order, then the queries, each with its id before and after the image, then the count. No
+answer with a real label is shown as an example of the form: models give such a label back more
+often than it is true.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from showtell.errors import InputError
+from showtell.mllm.base import ImagePart, Part, Request, Settings, TextPart
+from showtell.mllm.capabilities import Capabilities
+
+__all__ = [
+    "DEFAULT_ROLE",
+    "Demonstration",
+    "PromptSet",
+    "Query",
+    "RequestForm",
+    "answer_form",
+    "answer_schema",
+    "copy_prompts",
+    "load_prompts",
+    "query_ids",
+    "render_decision",
+    "render_request",
+]
+
+DEFAULT_ROLE = "an expert who sorts images with great care"
+"""Who the model is asked to be."""
+
+_LIBRARY = "classify"
+# File to its fields; True where the text cannot do without.
+_FIELDS: Mapping[str, Mapping[str, bool]] = {
+    "system": {
+        "role": False,
+        "labels": True,
+        "examples": False,
+        "schema": True,
+        "confidence": False,
+    },
+    "examples": {},
+    "confidence": {},
+    "closing": {"n_images": True, "ids": False},
+    "again": {"attempt": True},
+    "decide": {"role": False, "labels": True, "examples": False},
+}
+_ID_LETTERS = "bcdfghjkmnpqrstvwxz23456789"  # no vowels: no words; nothing that looks alike
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSet:
+    """The texts of a request, as files hold them. Made by `load_prompts`."""
+
+    version: str
+    """Name and hash of the contents: part of the cache key of every answer."""
+    texts: Mapping[str, str]
+    """File name without ``.txt`` to text."""
+
+    def render(self, name: str, **values: object) -> str:
+        """Fill in one text.
+
+        Parameters
+        ----------
+        name : str
+            ``"system"``, ``"closing"`` ...
+        **values : object
+            Field to value.
+
+        Raises
+        ------
+        InputError
+            If a field of the text has no value, or a value is given that no such text has.
+        """
+        allowed = _FIELDS[name]
+        unknown = sorted(set(values) - set(allowed))
+        if unknown:
+            raise InputError(f"Prompt {name!r} has no field {', '.join(map(repr, unknown))}.")
+        pieces = []
+        for text, field in _pieces(f"{name}.txt", self.texts[name], tuple(allowed.items())):
+            pieces.append(text)
+            if field is not None:
+                if field not in values:
+                    raise InputError(f"Prompt {name!r} needs a value for '{{{field}}}'.")
+                pieces.append(str(values[field]))
+        return "".join(pieces).strip()
+
+
+@functools.lru_cache(maxsize=256)
+def _pieces(
+    where: str, text: str, fields: tuple[tuple[str, bool], ...]
+) -> tuple[tuple[str, str | None], ...]:
+    """Split a text at its fields, or say what is wrong with it."""
+    allowed = dict(fields)
+    shown = ", ".join(f"{{{name}}}" for name in allowed) or "none"
+    try:
+        parts = list(Formatter().parse(text))
+    except ValueError as error:
+        raise InputError(
+            f"{where} has a stray brace ({error}). Write '{{{{' or '}}}}' for a brace itself; the "
+            f"fields are: {shown}."
+        ) from None
+    pieces: list[tuple[str, str | None]] = []
+    for before, field, format_spec, conversion in parts:
+        if field is not None and field not in allowed:
+            raise InputError(f"{where} has the unknown field '{{{field}}}'. Allowed: {shown}.")
+        if format_spec or conversion:
+            raise InputError(f"{where} formats '{{{field}}}' with ':' or '!'; write it plain.")
+        pieces.append((before, field))
+    present = {field for _, field in pieces}
+    missing = [f"{{{name}}}" for name, must in fields if must and name not in present]
+    if missing:
+        raise InputError(f"{where} lacks {', '.join(missing)}, without which it makes no sense.")
+    return tuple(pieces)
+
+
+def load_prompts(prompt_dir: str | os.PathLike[str] | None = None) -> PromptSet:
+    """Read the prompts, from a folder or as they come with showtell.
+
+    Parameters
+    ----------
+    prompt_dir : path, optional
+        A folder with some of the files that `copy_prompts` writes, edited; the others are taken
+        as they come. None takes all as they come.
+
+    Returns
+    -------
+    prompts : PromptSet
+
+    Raises
+    ------
+    InputError
+        If the folder is not there, holds no prompt or one of another name, or a text has an
+        unknown field or lacks one it needs.
+
+    Examples
+    --------
+    >>> prompts = load_prompts()
+    >>> prompts.version.partition("-")[0]
+    'classify'
+    >>> prompts.render("again", attempt=2)[-7:]
+    '(Try 2)'
+    """
+    own = {} if prompt_dir is None else _read_folder(Path(prompt_dir))
+    texts = {**_built_in(), **own}
+    for name, text in texts.items():
+        _pieces(f"{name}.txt", text, tuple(_FIELDS[name].items()))
+    content = "\0".join(f"{name}\0{texts[name]}" for name in sorted(texts))
+    digest = hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    label = _LIBRARY if prompt_dir is None else Path(prompt_dir).resolve().name or _LIBRARY
+    return PromptSet(version=f"{label}-{digest}", texts=texts)
+
+
+@functools.cache
+def _built_in() -> Mapping[str, str]:
+    folder = resources.files("showtell.prompts") / "library" / _LIBRARY
+    return {name: (folder / f"{name}.txt").read_text(encoding="utf-8") for name in _FIELDS}
+
+
+def _read_folder(folder: Path) -> dict[str, str]:
+    if not folder.is_dir():
+        raise InputError(
+            f"There is no folder of prompts {str(folder)!r}. `copy_prompts` writes one to edit."
+        )
+    found = sorted(folder.glob("*.txt"))
+    names = ", ".join(f"{name}.txt" for name in _FIELDS)
+    strange = [path.name for path in found if path.stem not in _FIELDS]
+    if strange or not found:
+        what = f"unknown prompts: {', '.join(strange)}" if strange else "no prompt"
+        raise InputError(f"{str(folder)!r} holds {what}. Prompts are: {names}.")
+    texts = {}
+    for path in found:
+        try:
+            texts[path.stem] = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"Cannot read the prompt {str(path)!r}: {error}.") from None
+    return texts
+
+
+def copy_prompts(folder: str | os.PathLike[str]) -> list[Path]:
+    """Write the prompts into a folder, to edit them and give it as `prompt_dir`.
+
+    Parameters
+    ----------
+    folder : path
+        Made if needed.
+
+    Returns
+    -------
+    paths : list of Path
+
+    Raises
+    ------
+    InputError
+        If one of the files is already there: nothing is overwritten.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sorted(path.name for path in copy_prompts(folder))[:3]
+    ['README.md', 'again.txt', 'closing.txt']
+    """
+    source = resources.files("showtell.prompts") / "library" / _LIBRARY
+    target = Path(folder)
+    names = ["README.md", *(f"{name}.txt" for name in _FIELDS)]
+    taken = [name for name in names if (target / name).exists()]
+    if taken:
+        raise InputError(
+            f"{str(target)!r} already has {', '.join(taken)}; give an empty folder, so that edited "
+            "prompts are not overwritten."
+        )
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (target / name).write_text((source / name).read_text(encoding="utf-8"), encoding="utf-8")
+    return [target / name for name in names]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstration:
+    """An image that is shown with its answer."""
+
+    image: ImagePart
+    code: int
+    """Index of its label in `RequestForm.labels`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """An image that is asked about."""
+
+    id: str
+    image: ImagePart
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestForm:
+    """What the requests of a run have in common."""
+
+    model: str
+    """``"provider:name"``."""
+    prompts: PromptSet
+    labels: tuple[str, ...]
+    """The label set as it is written, in the order of the classes."""
+    descriptions: tuple[tuple[str, ...], ...] = ()
+    """Per label, sentences on how it looks; () for none at all."""
+    role: str = DEFAULT_ROLE
+    verbalised: bool = True
+    """Whether a confidence from 0 to 10 is asked for."""
+    capabilities: Capabilities = Capabilities()
+    """Decide whether the provider is given a JSON schema, and whether it lists the labels. The
+    form always stands in the system text as well."""
+
+
+def answer_form(*, verbalised: bool = True) -> str:
+    """Show the form of an answer with placeholders, and never with a real label.
+
+    Parameters
+    ----------
+    verbalised : bool, default=True
+        Whether a confidence is part of it.
+
+    Examples
+    --------
+    >>> print(answer_form(verbalised=False))
+    {"n_images": <number of images>, "answers": [{"id": "<id>", "label": "<label>"}, ...]}
+    """
+    confidence = ', "confidence": <0 to 10>' if verbalised else ""
+    item = f'{{"id": "<id>", "label": "<label>"{confidence}}}'
+    return f'{{"n_images": <number of images>, "answers": [{item}, ...]}}'
+
+
+@functools.lru_cache(maxsize=512)
+def answer_schema(labels: tuple[str, ...] | None, *, verbalised: bool = True) -> Mapping[str, Any]:
+    """JSON schema of an answer. It is the same for every request of a run, as providers cache it.
+
+    Parameters
+    ----------
+    labels : tuple of str or None
+        What the field ``label`` may hold; None for any text.
+    verbalised : bool, default=True
+        Whether a confidence is part of it.
+
+    Returns
+    -------
+    schema : mapping
+        Not to be changed.
+
+    Examples
+    --------
+    >>> item = answer_schema(("cat", "dog"))["properties"]["answers"]["items"]
+    >>> item["properties"]["label"], item["required"]
+    ({'type': 'string', 'enum': ['cat', 'dog']}, ['id', 'label', 'confidence'])
+    """
+    label: dict[str, Any] = {"type": "string"}
+    if labels is not None:
+        label["enum"] = list(labels)
+    properties: dict[str, Any] = {"id": {"type": "string"}, "label": label}
+    if verbalised:  # no minimum and maximum: several providers refuse them
+        properties["confidence"] = {"type": "integer", "description": "0 to 10"}
+    item = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "properties": {
+            "n_images": {"type": "integer"},
+            "answers": {"type": "array", "items": item},
+        },
+        "required": ["n_images", "answers"],
+        "additionalProperties": False,
+    }
+
+
+def query_ids(digests: Sequence[str], *, avoid: Sequence[str] = ()) -> list[str]:
+    """Name the queries of one request by short ids that follow from their content.
+
+    Not numbers: a model that leaves an image out goes on counting, and every later answer would
+    be joined to the wrong image without a trace.
+
+    Parameters
+    ----------
+    digests : sequence of str
+        Content hash of each query.
+    avoid : sequence of str, optional
+        Texts that no id may contain: the labels, where they are to stay unknown.
+
+    Returns
+    -------
+    ids : list of str
+        All different, 4 letters and digits or more.
+
+    Examples
+    --------
+    >>> ids = query_ids(["0a", "0b", "0a"])
+    >>> len(set(ids)), ids[:2] == query_ids(["0a", "0b"])
+    (3, True)
+    """
+    words = [word.casefold() for word in avoid]
+    taken: dict[str, None] = {}
+    for digest in digests:
+        salt = 0
+        while (name := _id(digest, salt)) in taken or any(word in name for word in words):
+            salt += 1
+            if salt > 10_000:
+                raise InputError("Labels of one letter or digit leave no ids to name images by.")
+        taken[name] = None
+    return list(taken)
+
+
+def _id(digest: str, salt: int) -> str:
+    """Letters and digits out of a hash; longer after many tries."""
+    seed = hashlib.blake2b(f"{digest} {salt}".encode(), digest_size=8).digest()
+    number = int.from_bytes(seed, "big")
+    letters = []
+    for _ in range(4 + salt // 100):
+        number, digit = divmod(number, len(_ID_LETTERS))
+        letters.append(_ID_LETTERS[digit])
+    return "".join(letters)
+
+
+def render_request(
+    form: RequestForm,
+    demonstrations: Sequence[Demonstration],
+    queries: Sequence[Query],
+    *,
+    settings: Settings | None = None,
+    order: Sequence[int] | None = None,
+    attempt: int = 0,
+    sample: int = 0,
+) -> Request:
+    """Build one request.
+
+    Parameters
+    ----------
+    form : RequestForm
+    demonstrations : sequence of Demonstration
+        In the order in which they are shown; keep it from request to request.
+    queries : sequence of Query
+        At least one; all ids differ.
+    settings : Settings, optional
+    order : sequence of int, optional
+        Codes of the labels that are listed, in the order of the list; default: all, in order.
+    attempt : int, default=0
+        How often these images were asked about before; above 0 the request says so.
+    sample : int, default=0
+        Number of the repetition.
+
+    Returns
+    -------
+    request : Request
+        Its first `n_prefix` parts are the demonstrations.
+
+    Raises
+    ------
+    InputError
+        If there is no query, an id comes twice, or a demonstration has a label that is not
+        listed.
+
+    Examples
+    --------
+    >>> image = ImagePart(data=b"", media_type="image/png", digest="0", width=1, height=1)
+    >>> form = RequestForm(model="openai:try", prompts=load_prompts(), labels=("cat", "dog"))
+    >>> request = render_request(
+    ...     form, [Demonstration(image=image, code=1)], [Query(id="k3f9", image=image)]
+    ... )
+    >>> [part.text for part in request.parts[:5] if isinstance(part, TextPart)]
+    ['Example:', 'Label: dog', 'Image k3f9:']
+    """
+    ids = [query.id for query in queries]
+    if not ids or len(set(ids)) < len(ids):
+        raise InputError(f"A request needs queries with ids that all differ, got {ids!r}.")
+    listed = tuple(range(len(form.labels)) if order is None else order)
+    parts = _shown(form, demonstrations, listed)
+    n_prefix = len(parts)
+    for query in queries:
+        parts.append(TextPart(text=f"Image {query.id}:"))
+        parts.append(query.image)
+        parts.append(TextPart(text=f"End of image {query.id}."))
+    closing = form.prompts.render("closing", **_closing_values(form.prompts, ids))
+    if attempt:
+        closing = f"{form.prompts.render('again', attempt=attempt + 1)}\n{closing}"
+    parts.append(TextPart(text=closing))
+    names = tuple(form.labels[code] for code in listed)
+    schema = None
+    if form.capabilities.structured_output:
+        listable = names if form.capabilities.fits_enum(names) else None
+        schema = answer_schema(listable, verbalised=form.verbalised)
+    return Request(
+        model=form.model,
+        system=_system(form, listed, bool(demonstrations)),
+        parts=tuple(parts),
+        schema=schema,
+        settings=settings or Settings(),
+        prompt_version=form.prompts.version,
+        n_queries=len(ids),
+        n_prefix=n_prefix,
+        sample=sample,
+    )
+
+
+def render_decision(
+    form: RequestForm,
+    demonstrations: Sequence[Demonstration],
+    image: ImagePart,
+    *,
+    settings: Settings | None = None,
+    order: Sequence[int] | None = None,
+    sample: int = 0,
+) -> Request:
+    """Build a question for a provider's classification endpoint: one image, a set of labels.
+
+    Parameters
+    ----------
+    form : RequestForm
+    demonstrations : sequence of Demonstration
+    image : ImagePart
+    settings : Settings, optional
+    order : sequence of int, optional
+        Codes of the labels to choose from; default: all.
+    sample : int, default=0
+        Number of the repetition.
+
+    Returns
+    -------
+    request : Request
+        Its `labels` are the choice.
+    """
+    listed = tuple(range(len(form.labels)) if order is None else order)
+    parts = _shown(form, demonstrations, listed)
+    n_prefix = len(parts)
+    examples = form.prompts.render("examples") if demonstrations else ""
+    values = {"role": form.role, "labels": _label_lines(form, listed), "examples": examples}
+    return Request(
+        model=form.model,
+        system=form.prompts.render("decide", **values),
+        parts=(*parts, image),
+        settings=settings or Settings(),
+        prompt_version=form.prompts.version,
+        labels=tuple(form.labels[code] for code in listed),
+        n_prefix=n_prefix,
+        sample=sample,
+    )
+
+
+def _shown(
+    form: RequestForm, demonstrations: Sequence[Demonstration], listed: tuple[int, ...]
+) -> list[Part]:
+    """Parts of the demonstrations."""
+    parts: list[Part] = []
+    known = set(listed)
+    for shown in demonstrations:
+        if shown.code not in known:
+            raise InputError(f"A demonstration has label {shown.code}, which is not listed.")
+        parts.append(TextPart(text="Example:"))
+        parts.append(shown.image)
+        parts.append(TextPart(text=f"Label: {form.labels[shown.code]}"))
+    return parts
+
+
+def _closing_values(prompts: PromptSet, ids: Sequence[str]) -> dict[str, object]:
+    values: dict[str, object] = {"n_images": len(ids)}
+    if "{ids}" in prompts.texts["closing"]:
+        values["ids"] = ", ".join(ids)
+    return values
+
+
+def _system(form: RequestForm, listed: tuple[int, ...], has_examples: bool) -> str:
+    labels = tuple(form.labels[code] for code in listed)
+    sentences = tuple(form.descriptions[code] for code in listed) if form.descriptions else ()
+    key = form.prompts.version, tuple(form.prompts.texts.items())
+    return _system_text(key, form.role, labels, sentences, form.verbalised, has_examples)
+
+
+@functools.lru_cache(maxsize=512)
+def _system_text(
+    prompts: tuple[str, tuple[tuple[str, str], ...]],
+    role: str,
+    labels: tuple[str, ...],
+    descriptions: tuple[tuple[str, ...], ...],
+    verbalised: bool,
+    has_examples: bool,
+) -> str:
+    texts = PromptSet(version=prompts[0], texts=dict(prompts[1]))
+    return texts.render(
+        "system",
+        role=role,
+        labels=_lines(labels, descriptions),
+        examples=f"{texts.render('examples')}\n\n" if has_examples else "",
+        schema=answer_form(verbalised=verbalised),
+        confidence=texts.render("confidence") if verbalised else "",
+    )
+
+
+def _label_lines(form: RequestForm, listed: tuple[int, ...]) -> str:
+    sentences = tuple(form.descriptions[code] for code in listed) if form.descriptions else ()
+    return _lines(tuple(form.labels[code] for code in listed), sentences)
+
+
+def _lines(labels: tuple[str, ...], descriptions: tuple[tuple[str, ...], ...]) -> str:
+    """One label per line, with its descriptions; a line break inside would start another label."""
+    lines = []
+    for place, label in enumerate(labels):
+        about = " ".join(" ".join(descriptions[place]).split()) if descriptions else ""
+        name = " ".join(label.split())
+        lines.append(f"- {name}: {about}" if about else f"- {name}")
+    return "\n".join(lines)

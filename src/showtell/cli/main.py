@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from showtell.cli import cache, classify, compare, encoders, evaluate, version
+from showtell.cli import cache, classify, compare, encoders, evaluate, try_server, version
 from showtell.cli.options import paragraphs
 from showtell.cli.session import Session
 from showtell.errors import InputError, ShowtellError
@@ -100,7 +100,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for _verb in (classify, evaluate, compare, encoders, cache, version):
+for _verb in (classify, evaluate, compare, encoders, try_server, cache, version):
     _verb.add_to(app)
 
 

@@ -142,12 +142,12 @@ class MessagesWire:
                 delta = {"type": kind, key: reply.text[start : start + _PIECE]}
                 yield _event("content_block_delta", index=place, delta=delta)
             yield _event("content_block_stop", index=place)
-        delta = {
+        ending = {
             "stop_reason": message["stop_reason"],
             "stop_sequence": None,
             "stop_details": message["stop_details"],
         }
-        yield _event("message_delta", delta=delta, usage=message["usage"])
+        yield _event("message_delta", delta=ending, usage=message["usage"])
         yield _event("message_stop")
 
     def problem(self, problem: Problem) -> tuple[dict[str, Any], dict[str, str]]:
@@ -167,8 +167,7 @@ def anthropic_problem(problem: Problem) -> dict[str, Any]:
         "blocked": "invalid_request_error",
     }[problem.kind]
     error = {"type": kind, "message": problem.message}
-    body: dict[str, Any] = {"type": "error", "error": error, "request_id": None}
-    return body
+    return {"type": "error", "error": error}
 
 
 def _schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -172,6 +172,10 @@ class LocalServer:
         """What came over the wire, oldest first."""
         return list(self._engine.requests)
 
+    def load(self) -> None:
+        """Load the encoder now instead of at the first image."""
+        _ = self._sight.encoder
+
     def warm(self, images: Sequence[Media]) -> None:
         """Embed images ahead of time, so that no request waits for it.
 

@@ -1,0 +1,129 @@
+"""`showtell try-server`: a server to try MLLM commands with, without a key."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from typing import Annotated, Any, Literal
+
+import typer
+
+from showtell.cli import options as o
+from showtell.cli.output import print_json
+from showtell.cli.session import begin
+
+__all__ = ["add_to", "try_server"]
+
+_EPILOG = """[bold]Examples[/bold]
+
+showtell try-server --port 8765
+
+showtell classify photos/ --labels cat,dog --model openai:try --base-url http://127.0.0.1:8765/v1
+
+showtell try-server --latency 0.3 --faults 429=0.05,500=0.05,drop=0.03,broken-json=0.03
+"""
+
+_SERVER = "What it is like"
+
+Kind = Annotated[
+    Literal["openai", "google", "anthropic", "ollama", "all"],
+    o.option(
+        "--kind",
+        panel=_SERVER,
+        metavar="openai|google|anthropic|ollama|all",
+        help="Wire format; all speaks every one on the same port.",
+    ),
+]
+Port = Annotated[
+    int,
+    o.option("--port", panel=_SERVER, min=0, max=65535, metavar="N", help="0 takes a free one."),
+]
+Latency = Annotated[
+    float,
+    o.option("--latency", panel=_SERVER, min=0.0, metavar="S", help="Seconds before each answer."),
+]
+FaultSpec = Annotated[
+    str,
+    o.option(
+        "--faults",
+        panel=_SERVER,
+        metavar="SPEC",
+        help="What goes wrong, how often: 429, 500, timeout, cut, refuse, block, empty, "
+        "broken-json per request; drop, duplicate, conflict, swap, unknown, alien per image; "
+        "all=0.2 shares a part among them.",
+    ),
+]
+Rpm = Annotated[
+    int | None,
+    o.option("--rpm", panel=_SERVER, min=1, metavar="N", help="Requests allowed per minute."),
+]
+Tpm = Annotated[
+    int | None,
+    o.option("--tpm", panel=_SERVER, min=1, metavar="N", help="Tokens allowed per minute."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    help_text = o.paragraphs(try_server.__doc__)
+    app.command("try-server", help=help_text, epilog=_EPILOG)(try_server)
+
+
+def try_server(
+    ctx: typer.Context,
+    kind: Kind = "all",
+    port: Port = 0,
+    latency: Latency = 0.0,
+    faults: FaultSpec = "",
+    rpm: Rpm = None,
+    tpm: Tpm = None,
+    encoder: o.EncoderName = "mini",
+    seed: o.Seed = 0,
+    json: o.Json = False,
+    config: o.Config = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    debug: o.Debug = False,
+) -> None:
+    """Run a server that speaks the providers' wire formats, to try every command without a key.
+
+    It answers by looking at the images it is sent, with the embedded encoder: the label of the
+    nearest examples, or of the nearest label text. It listens on this machine only. Ctrl-C ends it.
+    """
+    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    from showtell.testing.servers import Faults, LocalServer, Quota
+
+    server = LocalServer(
+        kind=kind,
+        port=port,
+        latency=latency,
+        faults=Faults.parse(faults),
+        quota=Quota(rpm=rpm, tpm=tpm),
+        encoder=encoder,
+        seed=seed,
+    )
+    server.load()
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    with server:
+        kinds: tuple[Any, ...] = ("openai", "google", "anthropic", "ollama")
+        spoken = [one for one in kinds if kind in (one, "all")]
+        urls = {one: server.url_for(one) for one in spoken}
+        if json:
+            models = {one: f"{one}:{server.model}" for one in spoken}
+            print_json({"port": server.port, "models": models, "base_urls": urls})
+        else:
+            for one, url in urls.items():
+                sys.stdout.write(f"--model {one}:{server.model} --base-url {url}\n")
+        sys.stdout.flush()
+        session.summary("Any API key will do. Ctrl-C ends the server.")
+        try:
+            while not ended.wait(0.5):
+                continue
+        except KeyboardInterrupt:
+            ended.set()
+        stats = server.stats
+    session.summary(
+        f"{stats.n_answered} of {stats.n_requests} requests answered, {stats.n_images} images seen."
+    )

@@ -3,7 +3,8 @@
 A page is run from top to bottom in one namespace and one working directory, which holds
 ``examples`` as in a clone. Blocks are told apart by their language:
 
-- ``python`` is run; an ``output`` block right after it is what it must print;
+- ``python`` is run; an ``output`` block right after it is what it must print, an ``output about``
+  block the same but for numbers, which may be a little off (other processors round differently);
 - ``console`` lines that start with ``$ showtell`` are run, and must end with exit code 0; lines
   below a command are what it must print on standard output;
 - any other language is shown only: ``sh`` for what needs a network or another shell.
@@ -16,9 +17,11 @@ from __future__ import annotations
 import contextlib
 import doctest
 import io
+import re
 import shlex
 from pathlib import Path
 
+import pytest
 from sybil.document import Document
 from sybil.evaluators.python import PythonEvaluator
 from sybil.example import Example
@@ -30,12 +33,18 @@ from showtell.cli.main import app
 __all__ = ["run_page"]
 
 _FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+_NUMBER = re.compile(r"-?\d+\.\d+")
 _PRINTED = "_printed_by_the_block_above"
 
 
 def run_page(page: Path) -> int:
     """Run all code of a page in the working directory; return how many blocks there were."""
-    languages = {"python": _python, "output": _output, "console": _console}
+    languages = {
+        "python": _python,
+        "output": _output,
+        "output about": _output_about,
+        "console": _console,
+    }
     parsers = [CodeBlockParser(language, run) for language, run in languages.items()]
     examples = list(Document.parse(str(page), *parsers).examples())
     for example in examples:
@@ -53,6 +62,15 @@ def _python(example: Example) -> None:
 def _output(example: Example) -> None:
     assert _PRINTED in example.namespace, f"{_place(example)}: no python block before this output"
     _same(example, str(example.parsed), example.namespace.pop(_PRINTED), "the block above")
+
+
+def _output_about(example: Example) -> None:
+    got = example.namespace[_PRINTED]
+    expected = str(example.parsed)
+    numbers = [[float(n) for n in _NUMBER.findall(text)] for text in (expected, got)]
+    assert numbers[0] == pytest.approx(numbers[1], rel=0.1, abs=0.06), f"{_place(example)}: {got}"
+    example.namespace[_PRINTED] = _NUMBER.sub("0", got)
+    _same(example, _NUMBER.sub("0", expected), example.namespace.pop(_PRINTED), "the block above")
 
 
 def _console(example: Example) -> None:

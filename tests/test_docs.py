@@ -48,6 +48,16 @@ def test_the_runner_of_pages_finds_a_wrong_output(tmp_path):
         run_page(page)
 
 
+def test_the_runner_of_pages_allows_numbers_to_be_a_little_off_where_the_page_says_so(tmp_path):
+    page = tmp_path / "page.md"
+    text = "```python\nprint('accuracy', 0.71)\n```\n\n```output about\naccuracy {}\n```\n"
+    page.write_text(text.format("0.73"), encoding="utf-8")
+    run_page(page)
+    page.write_text(text.format("0.85"), encoding="utf-8")
+    with pytest.raises(AssertionError):
+        run_page(page)
+
+
 def test_the_runner_of_pages_finds_a_failing_command(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("```console\n$ showtell classify nowhere\n```\n", encoding="utf-8")

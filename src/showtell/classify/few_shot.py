@@ -47,8 +47,8 @@ _LINEAR_TEXT = (0.1, 0.25, 0.5, 1.0, 2.0)
 _LINEAR_CS = (1.0, 10.0, 1000.0)  # tried besides 100
 _PROTOTYPE_FOLDS, _LINEAR_FOLDS = 20, 5
 _TIP_BETA = 5.5
-_TIP_BETAS = np.geomspace(0.5, 50, 12)
-_TIP_ALPHAS = np.geomspace(0.01, 1e4, 25)  # in units of the encoder's logit scale
+_TIP_BETAS = np.geomspace(0.5, 50, 8)
+_TIP_ALPHAS = np.geomspace(0.01, 1e4, 13)  # in units of the encoder's logit scale
 
 
 class FewShotClassifier(EncoderClassifier):

@@ -27,6 +27,7 @@ __all__ = ["RowWriter", "TableFormat", "html_table", "read_predictions", "table_
 TableFormat: TypeAlias = Literal["csv", "jsonl", "parquet"]
 _SUFFIXES: dict[str, TableFormat] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
 _ROW_GROUP = 50_000  # rows held in memory while Parquet is written
+_AS_THEY_ARE = {str, int, type(None), bool}  # types of cells that need no care
 _SPREADSHEET_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _COLUMN_TYPES: dict[str, type] = {
     "cost_usd": Decimal,
@@ -104,6 +105,8 @@ class RowWriter:
         self.n_rows = 0
         self._types = {**_COLUMN_TYPES, **(types or {})}
         self._escape = escape_formulas
+        self._csv_as_is = {type(None), int, float} | (set() if escape_formulas else {str})
+        self._json = json.JSONEncoder(ensure_ascii=False, default=_to_json)
         self._path: Path | None = None
         self._temporary: Path | None = None
         self._stream: Any = None
@@ -135,8 +138,11 @@ class RowWriter:
 
     def _write_csv(self, cells: Sequence[Any]) -> None:
         """Write a line; Python's writer would leave a lone carriage return unquoted."""
-        odd = any(isinstance(cell, str) and "\r" in cell for cell in cells)
-        (self._csv_quoted if odd else self._csv).writerow(cells)
+        for cell in cells:
+            if type(cell) is str and "\r" in cell:
+                self._csv_quoted.writerow(cells)
+                return
+        self._csv.writerow(cells)
 
     def _open(self, path: Path) -> None:
         """Open a temporary file beside `path`, or a device such as /dev/stdout itself."""
@@ -173,25 +179,28 @@ class RowWriter:
                 kind = arrow.get(_plain_type(self._types.get(name, str)), pa.string())
             fields.append(pa.field(name, kind))
         self._pa, self._schema = pa, pa.schema(fields)
+        self._is_text = [field.type == pa.string() for field in fields]
         self._columns: dict[str, list[Any]] = {name: [] for name in self.header}
         self._parquet = pq.ParquetWriter(self._stream, self._schema)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Write one row; a column that `row` lacks is empty."""
-        values = [_plain(row.get(name)) for name in self.header]
+        values = [row.get(name) for name in self.header]
+        values = [
+            v if type(v) in _AS_THEY_ARE or (v == v and type(v) is float) else _plain(v)
+            for v in values
+        ]
         if self.format == "csv":
-            self._write_csv([self._csv_cell(value) for value in values])
+            self._write_csv(
+                [v if type(v) in self._csv_as_is else self._csv_cell(v) for v in values]
+            )
         elif self.format == "jsonl":
-            record = {
-                name: float(value) if isinstance(value, Decimal) else value
-                for name, value in zip(self.header, values, strict=True)
-            }
-            self._stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+            record = dict(zip(self.header, values, strict=True))
+            self._stream.write(self._json.encode(record) + "\n")
         else:
-            for field, value in zip(self._schema, values, strict=True):
-                if value is not None and field.type == self._pa.string():
-                    value = str(value)
-                self._columns[field.name].append(value)
+            for name, is_text, value in zip(self.header, self._is_text, values, strict=True):
+                as_text = is_text and value is not None and type(value) is not str
+                self._columns[name].append(str(value) if as_text else value)
             if len(self._columns[self.header[0]]) >= _ROW_GROUP:
                 self._flush_parquet()
         self.n_rows += 1
@@ -239,7 +248,12 @@ def _plain(value: Any) -> Any:
     """Numpy scalars as Python values; NaN as None."""
     if isinstance(value, np.generic):
         value = value.item()
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and value != value else value
+
+
+def _to_json(value: Any) -> Any:
+    """Express what JSON has no word for: decimals as numbers, everything else as text."""
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def _plain_type(kind: type) -> type:

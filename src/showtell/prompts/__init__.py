@@ -11,6 +11,7 @@ from showtell.prompts.answers import (
     normalise,
     parse_answer,
 )
+from showtell.prompts.batches import BatchPlan, plan_batches
 from showtell.prompts.reconcile import OUTCOMES, Outcome, OutcomeStatus, Reconciled, reconcile
 from showtell.prompts.requests import (
     DEFAULT_ROLE,
@@ -42,6 +43,7 @@ __all__ = [
     "TEMPLATE_SETS",
     "AnswerParser",
     "AnswerRule",
+    "BatchPlan",
     "Demonstration",
     "Outcome",
     "OutcomeStatus",
@@ -59,6 +61,7 @@ __all__ = [
     "load_prompts",
     "normalise",
     "parse_answer",
+    "plan_batches",
     "query_ids",
     "reconcile",
     "render_decision",

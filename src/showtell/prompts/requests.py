@@ -12,7 +12,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from string import Formatter
@@ -88,12 +88,12 @@ class PromptSet:
         if unknown:
             raise InputError(f"Prompt {name!r} has no field {', '.join(map(repr, unknown))}.")
         pieces = []
-        for text, field in _pieces(f"{name}.txt", self.texts[name], tuple(allowed.items())):
+        for text, place in _pieces(f"{name}.txt", self.texts[name], tuple(allowed.items())):
             pieces.append(text)
-            if field is not None:
-                if field not in values:
-                    raise InputError(f"Prompt {name!r} needs a value for '{{{field}}}'.")
-                pieces.append(str(values[field]))
+            if place is not None:
+                if place not in values:
+                    raise InputError(f"Prompt {name!r} needs a value for '{{{place}}}'.")
+                pieces.append(str(values[place]))
         return "".join(pieces).strip()
 
 
@@ -112,13 +112,13 @@ def _pieces(
             f"fields are: {shown}."
         ) from None
     pieces: list[tuple[str, str | None]] = []
-    for before, field, format_spec, conversion in parts:
-        if field is not None and field not in allowed:
-            raise InputError(f"{where} has the unknown field '{{{field}}}'. Allowed: {shown}.")
+    for before, place, format_spec, conversion in parts:
+        if place is not None and place not in allowed:
+            raise InputError(f"{where} has the unknown field '{{{place}}}'. Allowed: {shown}.")
         if format_spec or conversion:
-            raise InputError(f"{where} formats '{{{field}}}' with ':' or '!'; write it plain.")
-        pieces.append((before, field))
-    present = {field for _, field in pieces}
+            raise InputError(f"{where} formats '{{{place}}}' with ':' or '!'; write it plain.")
+        pieces.append((before, place))
+    present = {place for _, place in pieces}
     missing = [f"{{{name}}}" for name, must in fields if must and name not in present]
     if missing:
         raise InputError(f"{where} lacks {', '.join(missing)}, without which it makes no sense.")
@@ -258,7 +258,7 @@ class RequestForm:
     role: str = DEFAULT_ROLE
     verbalised: bool = True
     """Whether a confidence from 0 to 10 is asked for."""
-    capabilities: Capabilities = Capabilities()
+    capabilities: Capabilities = field(default_factory=Capabilities)
     """Decide whether the provider is given a JSON schema, and whether it lists the labels. The
     form always stands in the system text as well."""
 

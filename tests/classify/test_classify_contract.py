@@ -25,6 +25,7 @@ from showtell.classify import (
     ZeroShotClassifier,
     load_classifier,
 )
+from showtell.datasets import Dataset, LazyRows
 from showtell.errors import InputError, MediaError
 from showtell.testing import WordEncoder
 
@@ -298,6 +299,26 @@ def test_any_sequence_will_do(case):
     wanted = clf.predict(X_TEST).tolist()
     for X in (tuple(X_TEST), np.array(X_TEST), np.array(X_TEST, object), iter(X_TEST)):
         assert clf.predict(X).tolist() == wanted
+
+
+def test_a_lazy_sequence_is_read_once_and_in_order(case):
+    read = []
+
+    def look(row):
+        read.append(row)
+        return X_TEST[row]
+
+    clf = case.fitted()
+    predictions = clf.classify(LazyRows(look, np.arange(len(X_TEST))))
+    assert read == list(range(len(X_TEST)))
+    assert list(predictions.images) == X_TEST
+    assert predictions.label.tolist() == clf.predict(X_TEST).tolist()
+
+
+def test_a_data_set_is_not_taken_for_its_images(case):
+    data = Dataset(images=X_TRAIN, labels=("cat",))
+    with pytest.raises(InputError, match=r"give `data\.images`"):
+        case.make().fit(data, Y_TRAIN)
 
 
 def test_integer_labels_stay_integers(case):

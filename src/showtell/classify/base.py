@@ -6,9 +6,9 @@ import copy
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,7 @@ def media_list(X: Any) -> Sequence[Media]:
     Parameters
     ----------
     X : sequence of Media
-        A list, tuple or array is taken as it is; other iterables (a pandas column, a generator)
+        A sequence or an array is taken as it is; other iterables (a pandas column, a generator)
         become a list.
 
     Raises
@@ -91,7 +91,7 @@ def media_list(X: Any) -> Sequence[Media]:
         raise InputError("X must be a sequence of images; of a data set, give `data.images`.")
     if isinstance(X, np.ndarray) and X.dtype.kind == "U":
         return X.tolist()  # type: ignore[no-any-return]  # plain text, named and kept as such
-    if isinstance(X, list | tuple | np.ndarray):
+    if isinstance(X, Sequence | np.ndarray):  # a lazy sequence stays unread
         return X  # type: ignore[return-value]
     try:
         return list(X)
@@ -193,19 +193,17 @@ class EncoderClassifier(MediaClassifier):
         """
         check_is_fitted(self)
         images = media_list(X)
-        found = self._embed(images, progress)
+        named = _Named(images)
+        found = embed_images(self._fitted_encoder(), named, store=self.store, progress=progress)
         scores, proba = self._score(found.embeddings)
         return make_predictions(
-            images,
+            named.names,
             tuple(str(label) for label in self.classes_.tolist()),
             found,
             scores,
             proba,
             abstain_below=self.abstain_below,
         )
-
-    def _embed(self, images: Sequence[Media], progress: Progress) -> ImageEmbeddings:
-        return embed_images(self._fitted_encoder(), images, store=self.store, progress=progress)
 
     def _fitted_encoder(self) -> Encoder:
         """Resolve the encoder, and refuse one whose embeddings `fit` has not seen."""
@@ -276,7 +274,7 @@ class EncoderClassifier(MediaClassifier):
 
 
 def make_predictions(
-    images: Sequence[Media],
+    names: Sequence[str],
     classes: tuple[str, ...],
     found: ImageEmbeddings,
     scores: NDArray[Any],
@@ -288,7 +286,8 @@ def make_predictions(
 
     Parameters
     ----------
-    images : sequence of Media, length n_samples
+    names : sequence of str, length n_samples
+        Of the inputs, as rows show them.
     classes : tuple of str, length n_classes
     found : ImageEmbeddings
         Which input is which distinct image, and which could not be used.
@@ -302,7 +301,6 @@ def make_predictions(
     -------
     predictions : Predictions
     """
-    n = len(found.distinct)
     best = np.append(scores.argmax(axis=1), -1).astype(np.int32)  # index -1 picks the last: none
     sure = np.append(proba[np.arange(len(proba)), best[:-1]], np.nan).astype(np.float32)
     status = np.where(found.distinct < 0, STATUSES.index("error"), 0).astype(np.int8)
@@ -310,7 +308,7 @@ def make_predictions(
     if abstain_below is not None:
         status[confidence < abstain_below] = STATUSES.index("abstained")  # NaN compares as False
     return Predictions(
-        images=_names(images, n),
+        images=names,
         classes=classes,
         codes=best[found.distinct],
         confidence_all=confidence,
@@ -321,9 +319,32 @@ def make_predictions(
     )
 
 
-def _names(images: Sequence[Media], n: int) -> list[str]:
-    """Names of all inputs; a plain ASCII path is its own name and is not copied."""
-    return [
-        x if type(x) is str and x.isascii() and "\n" not in x and "\r" not in x else media_name(x)
-        for x in (images[i] for i in range(n))
-    ]
+class _Named(Sequence[Media]):
+    """Media that leave their names behind when gone through, so that each is read once."""
+
+    def __init__(self, images: Sequence[Media]) -> None:
+        self._images = images
+        self.names: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @overload
+    def __getitem__(self, index: int) -> Media: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Media]: ...
+    def __getitem__(self, index: int | slice) -> Media | Sequence[Media]:
+        return self._images[index]
+
+    def __iter__(self) -> Iterator[Media]:
+        self.names = names = []
+        for image in self._images:
+            names.append(_name(image))
+            yield image
+
+
+def _name(image: Media) -> str:
+    """Name of an input; a plain ASCII path is its own name and is not copied."""
+    if type(image) is str and image.isascii() and "\n" not in image and "\r" not in image:
+        return image
+    return media_name(image)

@@ -31,6 +31,7 @@ from showtell.classify.probability import probabilities, smoothed_temperature
 from showtell.classify.prototypes import cosines, text_prototypes
 from showtell.classify.tip_adapter import cache_votes, search_tip_adapter
 from showtell.datasets import support_rows
+from showtell.datasets.lazy import pick_rows
 from showtell.encoders import Embeddings, Encoder, embed_images, load_encoder
 from showtell.encoders.embed import Store
 from showtell.errors import InputError, MediaError, UnknownNameError
@@ -282,7 +283,7 @@ class FewShotClassifier(EncoderClassifier):
         while True:
             usable = order[~np.isin(order, list(broken))]
             rows = usable[rank_in_class(codes[usable]) < self._most()]
-            found = embed_images(encoder, [images[i] for i in rows], store=self.store)
+            found = embed_images(encoder, pick_rows(images, rows), store=self.store)
             broken.update((int(rows[i]), error) for i, error in found.errors.items())
             if not found.errors:
                 break

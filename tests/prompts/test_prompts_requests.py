@@ -270,7 +270,7 @@ def test_fifteen_classes_of_five_shots_cost_a_thirtieth_of_one_by_one():
 @pytest.mark.parametrize(
     ("capabilities", "more", "size", "limit"),
     [
-        (Capabilities(max_images=100), {"n_demonstrations": 75, "shared_tokens": 9000}, 25, "images"),
+        (Capabilities(max_images=99), {"n_demonstrations": 75, "shared_tokens": 9e4}, 24, "images"),
         (Capabilities(max_images=1), {}, 1, "images"),
         (Capabilities(), {"shared_tokens": 300}, 10, "price"),
         (Capabilities(), {"shared_tokens": 0}, 1, "price"),

@@ -7,10 +7,10 @@ import math
 
 import pytest
 from jsonschema import validate
+from tests.servers.wire import LABELS, SCHEMA, SYSTEM, anthropic_content, contract, png, shots
 
 from showtell.testing import ColourEncoder
 from showtell.testing.servers import Faults, LocalServer
-from tests.servers.wire import LABELS, SCHEMA, SYSTEM, anthropic_content, contract, png, shots
 
 anthropic = pytest.importorskip("anthropic", reason="needs the extra `anthropic`")
 

@@ -8,10 +8,10 @@ import math
 
 import pytest
 from jsonschema import validate
+from tests.servers.wire import LABELS, SCHEMA, SYSTEM, contract, google_parts, png, shots
 
 from showtell.testing import ColourEncoder
 from showtell.testing.servers import Faults, LocalServer
-from tests.servers.wire import LABELS, SCHEMA, SYSTEM, contract, google_parts, png, shots
 
 genai = pytest.importorskip("google.genai", reason="needs the extra `google`")
 types = pytest.importorskip("google.genai.types")

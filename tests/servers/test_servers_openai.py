@@ -7,9 +7,6 @@ import math
 
 import pytest
 from jsonschema import validate
-
-from showtell.testing import ColourEncoder
-from showtell.testing.servers import Faults, LocalServer
 from tests.servers.wire import (
     LABELS,
     SCHEMA,
@@ -20,6 +17,9 @@ from tests.servers.wire import (
     responses_content,
     shots,
 )
+
+from showtell.testing import ColourEncoder
+from showtell.testing.servers import Faults, LocalServer
 
 openai = pytest.importorskip("openai", reason="needs the extra `openai`")
 

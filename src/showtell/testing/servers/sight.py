@@ -37,6 +37,8 @@ class SentImage:
     digest: str
     """Hash of the bytes, as `showtell.media.content_hash` of the same file."""
     data: bytes = field(repr=False)
+    """Emptied in the log of requests."""
+    n_bytes: int
     media_type: str
     """As the client called it."""
     width: int
@@ -100,6 +102,7 @@ def decode_image(
     return SentImage(
         digest=digest,
         data=data,
+        n_bytes=len(data),
         media_type=media_type,
         width=header.width,
         height=header.height,

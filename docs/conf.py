@@ -39,6 +39,8 @@ suppress_warnings = ["ref.python"]  # attributes of the same name in two classes
 
 html_theme = "furo"
 html_title = "showtell"
+html_static_path = ["_static"]
+html_css_files = ["formulas.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}

@@ -19,7 +19,7 @@ from showtell.errors import DataError, InputError, MediaError
 from showtell.evaluate import Record, evaluate
 from showtell.evaluate.about import about_estimator, data_fingerprint, plain, shown_path
 from showtell.media import load_image, media_name
-from showtell.testing import ColourEncoder
+from showtell.testing import ColourEncoder, make_images
 
 RED, BLUE = (200, 10, 10), (10, 10, 200)
 
@@ -257,3 +257,16 @@ def test_encoders_inside_pipelines_are_found():
     step.encoder_fingerprint_ = "beef"
     assert about_estimator(step)["encoder"] == {"name": "mini", "fingerprint": "beef"}
     assert isinstance(Record, type)
+
+
+def test_speed_is_unknown_where_embeddings_came_from_the_store(tmp_path):
+    X = make_images(tmp_path, n_per_label=3)
+    y = [path.parent.name for path in X]
+    clf = ZeroShotClassifier(ColourEncoder(), labels=sorted(set(y))).fit()
+
+    first, second = evaluate(clf, (X, y)), evaluate(clf, (X, y))
+
+    assert first.run["n_from_store"] == 0
+    assert first.run["images_per_second"] > 0
+    assert second.run["n_from_store"] == len(X)
+    assert second.run["images_per_second"] is None

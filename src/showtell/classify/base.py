@@ -316,6 +316,7 @@ def make_predictions(
         errors={row: " ".join(str(error).split()) for row, error in found.errors.items()},
         distinct_proba=proba,
         distinct=found.distinct,
+        n_from_store=found.n_from_store,
     )
 
 

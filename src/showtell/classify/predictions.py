@@ -52,6 +52,9 @@ class Predictions:
         Row of `distinct_proba` of each input, -1 for error rows.
     columns : mapping of str to sequence
         Further columns, each of length n_samples, in order: ``cost_usd``, ``reason`` ...
+    n_from_store : int, default=0
+        Distinct images whose embedding was found, not computed: the time this took says
+        nothing about the encoder's speed.
 
     Examples
     --------
@@ -81,6 +84,7 @@ class Predictions:
     distinct_proba: NDArray[np.float32] | None = None
     distinct: NDArray[np.int64] | None = None
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    n_from_store: int = 0
 
     def __post_init__(self) -> None:
         n = len(self.images)

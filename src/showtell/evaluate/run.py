@@ -90,11 +90,17 @@ def evaluate(
             "started": started,
             "finished": now(),
             "seconds": round(seconds, 4),
-            "images_per_second": round(len(samples) / seconds, 2) if seconds > 0 else None,
+            "n_from_store": predictions.n_from_store,
+            "images_per_second": _speed(len(samples), seconds, predictions.n_from_store),
             "cost_usd": None if cost is None else str(cost),
             **about_machine(),
         },
     )
+
+
+def _speed(n_samples: int, seconds: float, n_from_store: int) -> float | None:
+    """Images per second; unknown where embeddings were found instead of computed."""
+    return round(n_samples / seconds, 2) if seconds > 0 and not n_from_store else None
 
 
 def as_dataset(

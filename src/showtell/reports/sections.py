@@ -334,6 +334,10 @@ def run_facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     n_support = dig(run, "estimator", "n_support")
     seconds = dig(run, "seconds")
     speed = dig(run, "images_per_second")
+    n_kept = dig(run, "n_from_store")
+    aside = f"{speed:,.1f} pictures per second" if speed else ""
+    if n_kept:
+        aside = f"{plural(n_kept, 'embedding')} found in the store, so this is no measure of speed"
     facts = [
         ("Classifier", str(dig(run, "estimator", "class") or "").rsplit(".", 1)[-1]),
         ("Encoder", dig(run, "estimator", "encoder", "name")),
@@ -345,9 +349,7 @@ def run_facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Seed", _text(dig(run, "random_state"))),
         (
             "Time",
-            f"{duration(seconds)} ({speed:,.1f} pictures per second)"
-            if seconds is not None and speed
-            else None,
+            f"{duration(seconds)} ({aside})" if seconds is not None and aside else None,
         ),
         ("Finished", dig(run, "finished")),
         ("Versions", ", ".join(f"{name} {v}" for name, v in versions.items())),

@@ -286,3 +286,36 @@ def test_published_tables_are_reproduced(cli, shared_data, name, accuracy, macro
     )  # fmt: skip
     assert value["accuracy"] == pytest.approx(accuracy, abs=5e-5)
     assert value["macro_f1"] == pytest.approx(macro_f1, abs=5e-7)
+
+
+def test_examples_without_labels_are_refused(cli, shapes):
+    Path("loose").mkdir()
+    draw_shape("red circle").save("loose/1.png")
+    result = cli("evaluate", shapes, "--examples", "loose")
+    assert result.exit_code == 2
+    assert "--examples 'loose' has no labels" in result.stderr
+
+
+def test_limit_scores_only_a_part_of_the_test_split(cli, parted):
+    assert one_object(cli("evaluate", parted, "--limit", "3", "--json"))["n_samples"] == 3
+
+
+def test_duplicates_are_not_looked_for_where_it_would_take_long(cli, parted, monkeypatch):
+    monkeypatch.setattr("showtell.cli.data._DUPLICATES_UP_TO", 5)
+    result = cli("evaluate", parted, "--shots", "1", "--json", "-v")
+    assert "More than 5 images: not looked for near duplicates." in result.stderr
+
+
+def test_a_run_folder_that_is_a_file_or_of_another_program_is_refused(cli, parted):
+    Path("file").write_text("")
+    assert "is a file; --run needs a folder" in cli("evaluate", parted, "--run", "file").stderr
+    Path("other").mkdir()
+    Path("other/run.json").write_text("{}")
+    assert "that this command did not make" in cli("evaluate", parted, "--run", "other").stderr
+
+
+def test_a_passed_over_file_is_noted(cli, shapes):
+    Path("shapes/red circle/notes.txt").write_text("a note")
+    result = cli("classify", shapes, "--labels", "red circle,blue square")
+    assert "note: " in result.stderr
+    assert "notes.txt" in result.stderr or "1 file" in result.stderr

@@ -25,8 +25,8 @@ def breaking(error):
     return broken
 
 
-def test_the_verbs_are_those_of_the_contract():
-    assert VERBS == ["classify", "evaluate", "compare", "encoders", "cache", "version"]
+def test_the_verbs_of_the_main_job_are_there():
+    assert {"classify", "evaluate", "compare", "encoders", "cache", "version"} <= set(VERBS)
 
 
 def test_help_names_every_verb_settings_and_exit_codes(cli):

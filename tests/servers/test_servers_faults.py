@@ -1,0 +1,357 @@
+"""What can go wrong: each fault has its form, its count, and comes as often as asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+
+import pytest
+from tests.servers.wire import LABELS, SCHEMA, SYSTEM, contract, openai_content, png
+
+from showtell.errors import InputError, UnknownNameError
+from showtell.testing import ColourEncoder
+from showtell.testing.servers import Faults, LocalServer, Quota
+from showtell.testing.servers.counting import Meter
+
+httpx2 = pytest.importorskip("httpx2", reason="needs the extra `mllm`")
+openai = pytest.importorskip("openai", reason="needs the extra `openai`")
+
+
+def body(queries, *, schema=SCHEMA, **more):
+    made = {
+        "model": "try",
+        "messages": [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": openai_content(contract(queries))},
+        ],
+        **more,
+    }
+    if schema is not None:
+        form = {"name": "answer", "schema": schema}
+        made["response_format"] = {"type": "json_schema", "json_schema": form}
+    return made
+
+
+def post(server, sent, **more):
+    return httpx2.post(f"{server.base_url}/chat/completions", json=sent, **more)
+
+
+def truth_server(**knobs):
+    """A server that knows the label of each id: faults without looking at pictures."""
+    return LocalServer("openai", encoder=ColourEncoder(), truth=by_number, **knobs)
+
+
+def by_number(query):
+    return LABELS[int(query.id) % 3]
+
+
+def many(n, first=0):
+    picture = png("red circle")
+    return [(str(number), picture) for number in range(first, first + n)]
+
+
+def answers(reply):
+    return json.loads(reply.json()["choices"][0]["message"]["content"])["answers"]
+
+
+def test_a_rate_limit_tells_when_to_come_back():
+    with truth_server(faults=Faults(rate_limit=1.0), retry_after=3) as server:
+        reply = post(server, body(many(1)))
+    assert reply.status_code == 429
+    assert reply.headers["retry-after"] == "3"
+    assert reply.headers["retry-after-ms"] == "3000"
+    assert reply.json()["error"]["code"] == "rate_limit_exceeded"
+    assert server.stats.faults == {"rate_limit": 1}
+    assert not server.stats.paid
+
+
+def test_server_errors_are_500_502_and_503():
+    with truth_server(faults=Faults(server_error=1.0)) as server:
+        codes = Counter(post(server, body(many(1, n))).status_code for n in range(30))
+    assert set(codes) == {500, 502, 503}
+
+
+def test_a_timeout_never_answers_and_ends_with_the_server():
+    with truth_server(faults=Faults(timeout=1.0)) as server:
+        with pytest.raises(httpx2.ReadTimeout):
+            post(server, body(many(1)), timeout=0.3)
+        assert server.stats.faults == {"timeout": 1}
+        started = time.monotonic()
+    assert time.monotonic() - started < 5
+    assert not server.stats.paid
+
+
+def test_a_cut_answer_is_a_broken_connection():
+    with truth_server(faults=Faults(cut=1.0)) as server:
+        for n in range(5):
+            with pytest.raises(httpx2.RemoteProtocolError):
+                post(server, body(many(1, n)))
+        with (
+            openai.OpenAI(base_url=server.base_url, api_key="x", max_retries=0) as client,
+            pytest.raises(openai.APIConnectionError),
+        ):
+            client.chat.completions.create(**body(many(1)))
+    assert server.stats.faults == {"cut": 6}
+    assert not server.stats.paid
+
+
+def test_a_cut_stream_is_a_broken_connection():
+    with (
+        truth_server(faults=Faults(cut=1.0)) as server,
+        openai.OpenAI(base_url=server.base_url, api_key="x", max_retries=0) as client,
+        pytest.raises((openai.APIConnectionError, httpx2.RemoteProtocolError, ValueError)),
+    ):
+        list(client.chat.completions.create(**body(many(1), stream=True)))
+
+
+def test_a_refusal_stands_in_its_own_field():
+    with truth_server(faults=Faults(refuse=1.0)) as server:
+        message = post(server, body(many(1))).json()["choices"][0]["message"]
+        assert message["content"] is None
+        assert "can't" in message["refusal"]
+        responses = httpx2.post(
+            f"{server.base_url}/responses", json={"model": "try", "input": "What?"}
+        ).json()
+        assert responses["output"][0]["content"][0]["type"] == "refusal"
+        question = {"type": "predicate", "name": "a", "instructions": "?"}
+        decision = httpx2.post(
+            f"{server.base_url}/decisions",
+            json={"model": "m", "input": "x", "questions": [question]},
+        ).json()
+        assert decision["answers"] == [{"type": "refusal", "name": "a"}]
+
+
+def test_a_block_is_a_content_filter():
+    with truth_server(faults=Faults(block=1.0)) as server:
+        choice = post(server, body(many(1))).json()["choices"][0]
+        responses = httpx2.post(
+            f"{server.base_url}/responses", json={"model": "try", "input": "What?"}
+        ).json()
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("content_filter", "")
+    assert responses["status"] == "incomplete"
+    assert responses["incomplete_details"] == {"reason": "content_filter"}
+
+
+def test_an_empty_answer_has_no_text():
+    with truth_server(faults=Faults(empty=1.0)) as server:
+        choice = post(server, body(many(1))).json()["choices"][0]
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("stop", "")
+
+
+def test_broken_json_comes_in_four_kinds():
+    with truth_server(faults=Faults(broken_json=1.0)) as server:
+        texts = [
+            post(server, body(many(2, n))).json()["choices"][0]["message"]["content"]
+            for n in range(40)
+        ]
+    fenced = [text for text in texts if text.startswith("```json")]
+    prose = [text for text in texts if text.startswith("Sure!")]
+    misnamed = [text for text in texts if "lable_" in text]
+    cut = [text for text in texts if text[0] == "{" and text not in misnamed]
+    assert all((fenced, prose, misnamed, cut))
+    assert len(fenced) + len(prose) + len(misnamed) + len(cut) == 40
+    for text in cut:
+        with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
+            json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("fault", "check"),
+    [
+        ("drop", lambda ids, labels: ids == []),
+        ("duplicate", lambda ids, labels: sorted(ids) == sorted(2 * ["0", "1", "2", "3"])),
+        ("unknown", lambda ids, labels: not set(ids) & {"0", "1", "2", "3"} and len(ids) == 4),
+        ("alien", lambda ids, labels: not set(labels) & set(LABELS) and len(ids) == 4),
+    ],
+)
+def test_each_fault_of_a_query_has_its_form(fault, check):
+    with truth_server(faults=Faults(**{fault: 1.0})) as server:
+        entries = answers(post(server, body(many(4))))
+    assert check([e["id"] for e in entries], [e["label"] for e in entries])
+    assert server.stats.faults == {fault: 4}
+    assert not server.stats.delivered
+    assert sum(server.stats.paid.values()) == 4
+
+
+def test_a_swap_changes_places_but_never_joins_an_id_to_anothers_label():
+    with truth_server(faults=Faults(swap=0.5)) as server:
+        entries = answers(post(server, body(many(9))))
+    assert [e["id"] for e in entries] != [str(n) for n in range(9)]
+    assert {e["id"]: e["label"] for e in entries} == {str(n): LABELS[n % 3] for n in range(9)}
+
+
+def test_a_conflict_gives_the_honest_label_first():
+    with truth_server(faults=Faults(conflict=1.0)) as server:
+        entries = answers(post(server, body(many(3))))
+    assert [e["id"] for e in entries] == ["0", "0", "1", "1", "2", "2"]
+    for honest, other in zip(entries[::2], entries[1::2], strict=True):
+        assert honest["label"] == LABELS[int(honest["id"]) % 3]
+        assert other["label"] != honest["label"]
+
+
+def test_faults_come_as_often_as_asked_and_the_same_on_every_run():
+    seen = []
+    for _ in range(2):
+        with (
+            truth_server(faults=Faults(server_error=0.2), seed=5) as server,
+            httpx2.Client() as client,
+        ):
+            url = f"{server.base_url}/chat/completions"
+            seen.append([client.post(url, json=body(many(1, n))).status_code for n in range(250)])
+    assert seen[0] == seen[1]
+    failed = sum(code >= 500 for code in seen[0])
+    assert 27 <= failed <= 75  # 50 expected, standard deviation 6.3
+
+
+def test_a_second_try_has_a_new_chance():
+    with truth_server(faults=Faults(server_error=0.5)) as server:
+        sent = body(many(1))
+        codes = {post(server, sent).status_code == 200 for _ in range(20)}
+    assert codes == {True, False}
+    assert [request.attempt for request in server.requests] == list(range(20))
+
+
+def test_faults_of_decisions_are_missing_renamed_or_alien_answers():
+    question = {
+        "type": "choice",
+        "name": "0",
+        "instructions": "?",
+        "choices": [{"value": label} for label in LABELS],
+    }
+    url = openai_content([png("red circle")])[0]["image_url"]["url"]
+    sent = {
+        "model": "m",
+        "input": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "Image 0:"},
+                    {
+                        "type": "input_image",
+                        "image_url": url,
+                    },
+                ],
+            }
+        ],
+        "questions": [question],
+    }
+    found = {}
+    for fault in ("drop", "unknown", "alien"):
+        with truth_server(faults=Faults(**{fault: 1.0})) as server:
+            reply = httpx2.post(f"{server.base_url}/decisions", json=sent)
+            found[fault] = reply.json()["answers"]
+    assert found["drop"] == []
+    assert found["unknown"][0]["name"] != "0"
+    assert found["alien"][0]["choice"] not in LABELS
+
+
+def test_a_client_that_leaves_early_is_not_billed():
+    with truth_server(latency=0.6) as server:
+        with pytest.raises(httpx2.ReadTimeout):
+            post(server, body(many(1)), timeout=0.15)
+        for _ in range(100):
+            if server.stats.n_abandoned:
+                break
+            time.sleep(0.02)
+        assert server.stats.n_abandoned == 1
+        assert not server.stats.paid
+        assert post(server, body(many(1))).status_code == 200
+        assert server.stats.paid == {"0": 1}
+
+
+def test_latency_and_jitter_delay_the_answer():
+    with truth_server(latency=0.2, jitter=0.2) as server:
+        times = []
+        for n in range(4):
+            started = time.monotonic()
+            post(server, body(many(1, n)))
+            times.append(time.monotonic() - started)
+    assert min(times) >= 0.2
+    assert max(times) - min(times) > 0.01
+
+
+def test_in_flight_requests_are_counted_at_their_peak():
+    async def go(url):
+        async with httpx2.AsyncClient(limits=httpx2.Limits(max_connections=64)) as client:
+            sent = [client.post(url, json=body(many(1, n)), timeout=30) for n in range(64)]
+            return await asyncio.gather(*sent)
+
+    with truth_server(latency=1.0) as server:
+        replies = asyncio.run(go(f"{server.base_url}/chat/completions"))
+        assert all(reply.status_code == 200 for reply in replies)
+        assert server.stats.max_in_flight == 64
+        assert server.stats.in_flight == 0
+        assert server.stats.paid == {str(n): 1 for n in range(64)}
+
+
+def test_the_quota_admits_exactly_as_many_requests_as_it_says():
+    with truth_server(quota=Quota(rpm=5, window=30.0)) as server:
+        replies = [post(server, body(many(1, n))) for n in range(8)]
+    assert [reply.status_code for reply in replies] == [200] * 5 + [429] * 3
+    assert 20 <= float(replies[-1].headers["retry-after"]) <= 30
+    assert replies[0].headers["x-ratelimit-limit-requests"] == "5"
+    assert replies[-1].headers["x-ratelimit-remaining-requests"] == "0"
+    assert server.stats.faults["quota"] == 3
+
+
+def test_the_quota_of_tokens_counts_input_and_output():
+    with truth_server(quota=Quota(tpm=1000, window=30.0)) as server:
+        codes = []
+        while 429 not in codes:
+            codes.append(post(server, body(many(1, len(codes)))).status_code)
+        used = server.stats.input_tokens + server.stats.output_tokens
+        one = used / (len(codes) - 1)
+    assert used <= 1000 + one
+    assert used > 1000 - 2 * one
+
+
+def test_the_quota_slides():
+    with truth_server(quota=Quota(rpm=2, window=0.5)) as server:
+        assert [post(server, body(many(1))).status_code for _ in range(3)] == [200, 200, 429]
+        time.sleep(0.55)
+        assert post(server, body(many(1))).status_code == 200
+
+
+def test_a_request_larger_than_the_whole_quota_passes_an_empty_window():
+    meter = Meter(Quota(tpm=100))
+    assert meter.admit(0.0, 500) is None
+    assert meter.admit(1.0, 1) == 59.0
+
+
+def test_too_many_images_are_a_bad_request():
+    with truth_server(max_images=3) as server:
+        assert post(server, body(many(3))).status_code == 200
+        reply = post(server, body(many(4)))
+    assert reply.status_code == 400
+    assert "at most 3" in reply.json()["error"]["message"]
+
+
+def test_specifications_of_faults_are_read():
+    faults = Faults.parse("429=0.05,500=0.05, broken-json=0.03,broken_json=0.01,drop=1")
+    assert faults == Faults(rate_limit=0.05, server_error=0.05, broken_json=0.04, drop=1.0)
+    assert Faults.parse("") == Faults()
+
+
+@pytest.mark.parametrize("spec", ["drop", "drop=", "drop=2", "drop=-0.1", "drop=x", "=0.1=2"])
+def test_bad_specifications_of_faults_are_refused(spec):
+    with pytest.raises(InputError, match=r"429=0\.05"):
+        Faults.parse(spec)
+
+
+def test_unknown_faults_are_refused_with_the_list():
+    with pytest.raises(UnknownNameError, match="broken-json"):
+        Faults.parse("broken=0.1")
+
+
+def test_faults_that_exclude_each_other_cannot_add_up_to_more_than_1():
+    with pytest.raises(InputError, match="add up"):
+        Faults(rate_limit=0.6, cut=0.6)
+    Faults(rate_limit=0.6, drop=0.6)
+
+
+@pytest.mark.parametrize("bad", [{"rpm": 0}, {"tpm": -1}, {"window": 0}])
+def test_impossible_quotas_are_refused(bad):
+    with pytest.raises(InputError):
+        Quota(**bad)

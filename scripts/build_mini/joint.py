@@ -20,6 +20,8 @@ from showtell.encoders.mini import (
 
 N_DIMS = 512
 CLASS_RIDGE = 0.1
+DESCRIPTION_WEIGHT = 0.5
+"""A class's text is the direction of name + weight * description; see holdout.py."""
 EMOJI_RIDGE = 5.0
 """Emoji are drawings, not photographs: trusted fifty times less than classes."""
 
@@ -61,13 +63,8 @@ def joint_arrays(
     one_hot = np.concatenate([np.eye(n_classes), np.zeros((n_emoji, n_classes))])
     to_classes = one_hot - 1 / n_classes
 
-    kernel = text_kernel(anchor_texts @ anchor_texts.T) * _noun_kernel(anchors)
-    kernel = (kernel + kernel.T) / 2
-    np.fill_diagonal(kernel, 1.0)
-    ridge = np.concatenate([np.full(n_classes, CLASS_RIDGE), np.full(n_emoji, EMOJI_RIDGE)])
-    solved = np.linalg.solve(
-        kernel + np.diag(ridge), np.concatenate([to_features, to_classes], axis=1)
-    )
+    kernel = ridged_kernel(anchor_texts, anchors, n_classes)
+    solved = np.linalg.solve(kernel, np.concatenate([to_features, to_classes], axis=1))
     by_features, by_classes = solved[:, : centred.shape[1]], solved[:, centred.shape[1] :]
     by_classes = by_classes - by_classes.mean(axis=1, keepdims=True)
     arrays = {
@@ -81,6 +78,25 @@ def joint_arrays(
         "class_coefficients": by_classes @ class_basis,
     }
     return {name: array.astype(np.float16) for name, array in arrays.items()}
+
+
+def class_texts(
+    names: NDArray[np.float32], descriptions: NDArray[np.float32], weight: float
+) -> NDArray[np.float32]:
+    """Mix what MiniLM says of names and of descriptions, to rows of length 1."""
+    return unit_rows(names + weight * descriptions).astype(np.float32)
+
+
+def ridged_kernel(
+    anchor_texts: NDArray[np.float32], anchors: AnchorSenses, n_classes: int
+) -> NDArray[np.float64]:
+    """Kernel between all anchors, with what is added to its diagonal."""
+    kernel = text_kernel(anchor_texts @ anchor_texts.T) * _noun_kernel(anchors)
+    kernel = (kernel + kernel.T) / 2
+    n_emoji = len(kernel) - n_classes
+    ridge = np.concatenate([np.full(n_classes, CLASS_RIDGE), np.full(n_emoji, EMOJI_RIDGE)])
+    np.fill_diagonal(kernel, 1.0 + ridge)
+    return kernel
 
 
 def _noun_kernel(anchors: AnchorSenses) -> NDArray[np.float64]:

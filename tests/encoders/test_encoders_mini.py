@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from sklearn.base import clone
 
 from showtell.classify.batch import adapt, balance
+from showtell.encoders._nouns import NO_SENSE, AnchorSenses, Nouns
 from showtell.encoders.base import Encoder
 from showtell.encoders.mini import (
     CROP_SIDE,
@@ -22,6 +23,7 @@ from showtell.encoders.mini import (
     WEIGHTS,
     MiniEncoder,
     noun_kernel,
+    sense_kernel,
     strip_template,
     text_kernel,
 )
@@ -190,10 +192,30 @@ def test_related_words_lie_near_each_other(encoder):
 def test_kernels_are_one_for_the_same_text_and_the_same_sense(encoder):
     encoder.encode_texts(["cat"])
     anchors = encoder._texts._anchors
-    row = noun_kernel(anchors, ["tench", "qwertzuiop"])
-    assert row[0, 0] == 1.0  # class 0 is the tench
-    np.testing.assert_allclose(row[1], np.exp(-0.7 / 0.6))
+    tench = int(anchors.senses[0])  # class 0
+    assert sense_kernel(anchors, tench)[0] == 1.0
+    np.testing.assert_allclose(noun_kernel(anchors, ["qwertzuiop"]), np.exp(-0.7 / 0.6))
     np.testing.assert_allclose(text_kernel(np.array([1.0, 0.6])), [1.0, np.exp(-1)])
+
+
+def test_likely_senses_share_the_noun_kernel_by_their_weights():
+    nouns = Nouns(
+        Nouns.pack(
+            parents=[[], [0], [0], [0]],
+            senses={"bat": [1, 2], "club": [2], "one": [1, 2, 3, 0]},
+        )
+    )
+    anchors = AnchorSenses(nouns, [1, 2, NO_SENSE])
+    same, other, unknown = 1.0, np.exp(-1 / 0.6), np.exp(-0.7 / 0.6)
+    kernel = noun_kernel(anchors, ["bats", "club", "one"], weights=(0.6, 0.2, 0.2))
+    np.testing.assert_allclose(
+        kernel,
+        [
+            [0.75 * same + 0.25 * other, 0.25 * same + 0.75 * other, unknown],
+            [other, same, unknown],
+            [0.6 * same + 0.4 * other, 0.2 * same + 0.8 * other, unknown],
+        ],
+    )
 
 
 def test_an_embedded_class_lies_nearest_to_its_own_photograph_direction(encoder):

@@ -46,8 +46,10 @@ NOUN_WIDTH = 0.6
 """Kernel width in units of Lin similarity."""
 NOUN_UNKNOWN = 0.7
 """Distance ``1 - Lin similarity`` assumed where a text or an anchor has no known noun."""
+SENSE_WEIGHTS = (0.6, 0.25, 0.15)
+"""How much the first, second and third sense of a text's noun count."""
 ANCHOR_TEMPLATE = "a photo of a {}"
-"""What MiniLM reads, for anchors and labels alike; `build_mini` embeds the anchors with it."""
+"""What MiniLM reads, for labels and for the names of anchors alike."""
 
 _MAX_TOKENS = 128
 _IMAGE_CHUNK = 32  # rows per call of the network: bounds memory whatever the caller's batch
@@ -89,9 +91,10 @@ class MiniEncoder(PixelEncoder):
     ``x = unit(sqrt(.7) unit(f - mean) R1 + sqrt(.3) unit(sqrt(p) - mean) R2)``.
 
     Text: `strip_template`, then ``k(text, anchor) = exp((cosine - 1) / .4) exp((lin - 1) / .6)``
-    against all anchors, with the MiniLM cosine and the Lin similarity of their nouns in WordNet,
-    then ``q = unit(sqrt(.7) unit(k B1) + sqrt(.3) unit(k B2))``, where B1 and B2 are the solved
-    kernel regressions onto the head's weight rows and the one-hot classes, both less their mean.
+    against all anchors, with the MiniLM cosine and the Lin similarity of their nouns in WordNet
+    (the second factor averaged over the three most frequent senses of the text's noun), then
+    ``q = unit(sqrt(.7) unit(k B1) + sqrt(.3) unit(k B2))``, where B1 and B2 are the solved kernel
+    regressions onto the head's weight rows and the one-hot classes, both less their mean.
 
     Each row depends on its own image or text only.
 
@@ -340,15 +343,19 @@ class WordTower:
         self._session = open_network(folder / "text.onnx", threads, fp32=True)
 
     def embed(self, names: Sequence[str]) -> Embeddings:
-        """Embed ``a photo of a NAME`` for each name.
+        """Embed ``a photo of a NAME`` for each name, shape (n_names, 384)."""
+        return self.embed_sentences([ANCHOR_TEMPLATE.format(name) for name in names])
 
-        Texts of equal length go together, so that no padding enters any row.
+    def embed_sentences(self, sentences: Sequence[str]) -> Embeddings:
+        """Embed sentences as they are, shape (n_sentences, 384).
+
+        Those of equal length go together, so that no padding enters any row.
         """
-        encodings = self._tokenizer.encode_batch([ANCHOR_TEMPLATE.format(n) for n in names])
+        encodings = self._tokenizer.encode_batch(list(sentences))
         of_length: dict[int, list[int]] = {}
         for row, encoding in enumerate(encodings):
             of_length.setdefault(len(encoding.ids), []).append(row)
-        embedded = np.empty((len(names), 384), np.float32)
+        embedded = np.empty((len(encodings), 384), np.float32)
         for rows in of_length.values():
             for i in range(0, len(rows), _TEXT_CHUNK):
                 chunk = rows[i : i + _TEXT_CHUNK]
@@ -363,13 +370,16 @@ def text_kernel(cosines: NDArray[np.float32]) -> NDArray[np.float64]:
     return kernel
 
 
-def noun_kernel(anchors: AnchorSenses, names: Sequence[str]) -> NDArray[np.float64]:
-    """Second factor of the kernel, shape (n_names, n_anchors); 1 for the same sense."""
+def noun_kernel(
+    anchors: AnchorSenses, names: Sequence[str], weights: Sequence[float] = SENSE_WEIGHTS
+) -> NDArray[np.float64]:
+    """Second factor of the kernel, shape (n_names, n_anchors), averaged over likely senses."""
     kernel = np.full((len(names), len(anchors.senses)), np.exp(-NOUN_UNKNOWN / NOUN_WIDTH))
     for row, name in enumerate(names):
-        senses = anchors.nouns.senses(name)
+        senses = anchors.nouns.senses(name)[: len(weights)]
         if senses:
-            kernel[row] = sense_kernel(anchors, senses[0])
+            rows = [sense_kernel(anchors, sense) for sense in senses]
+            kernel[row] = np.average(rows, axis=0, weights=weights[: len(senses)])
     return kernel
 
 

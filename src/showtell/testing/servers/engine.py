@@ -517,6 +517,9 @@ class Engine:
             )
         except BadImageError as error:
             return _bad(error)
+        except Exception as error:  # noqa: BLE001  the encoder is anyone's
+            message = f"The local server failed: {type(error).__name__}: {error}"
+            return Problem(status=500, kind="server", message=message)
         items, spoiled = make_items(guesses, self.faults, *draw_key)
         text = write_answer(items, len(scene.queries), schema, as_json=ask.as_json)
         if fault == "broken_json":

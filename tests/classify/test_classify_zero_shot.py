@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import warnings
 
 import numpy as np
 import pytest
+from tests.memory import needs_peak_memory, run_measured
 
 from showtell.classify import LimitsWarning, ZeroShotClassifier, adapt, balance
 from showtell.classify import base as base_module
@@ -266,7 +265,7 @@ def test_pictures_are_classified_and_kept_in_the_store(tmp_path):
 
 
 MILLION = """
-import resource, sys, tempfile, os
+import tempfile, os
 from showtell.classify import ZeroShotClassifier
 from showtell.testing import ColourEncoder, make_images
 
@@ -282,19 +281,12 @@ with open(out, encoding="utf-8") as stream:
 assert n_lines == 1_000_001, n_lines
 assert predictions.counts["ok"] == 1_000_000
 assert [p.split("/")[-2] for p in few] == predictions.label[:len(few)].tolist()
-kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-if sys.platform == "linux":  # there ru_maxrss starts from that of the process that started this one
-    with open("/proc/self/status") as stream:
-        kb = next(int(line.split()[1]) for line in stream if line.startswith("VmHWM"))
-print(kb / 1024)
+print(peak_mb())
 """
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="counts memory the Unix way")
+@needs_peak_memory
 def test_a_million_rows_of_few_images_stay_under_600_mb():
-    done = subprocess.run(
-        [sys.executable, "-c", MILLION], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 600
+    (peak,) = run_measured(MILLION)
+    assert float(peak) < 600

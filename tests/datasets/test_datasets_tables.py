@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.memory import needs_peak_memory, run_measured
 
 from showtell.datasets import Dataset, expand_images, load_dataset
 from showtell.errors import DataError, InputError, MissingExtraError
@@ -347,20 +347,20 @@ def test_published_answer_tables_load(shared_data, name, n, n_labels):
 
 
 @pytest.mark.slow
+@needs_peak_memory
 def test_a_million_rows_over_few_images_need_little_memory(tmp_path):
     path = tmp_path / "big.csv"
     with path.open("w") as file:
         file.write("image,label\n")
         file.writelines(f"{i % 50}.jpg,c{i % 7}\n" for i in range(1_000_000))
-    code = (
-        "import resource, sys; from showtell.datasets import load_dataset;"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024;"
-        "before = peak(); data = load_dataset(sys.argv[1]); print(len(data), peak() - before)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
-    )
-    n_rows, megabytes = done.stdout.split()
+    code = """
+        import sys
+        from showtell.datasets import load_dataset
+        before = peak_mb()
+        data = load_dataset(sys.argv[1])
+        print(len(data), peak_mb() - before)
+    """
+    n_rows, megabytes = run_measured(code, path)
     assert int(n_rows) == 1_000_000
     assert float(megabytes) < 100  # 35 measured
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
-import textwrap
 import threading
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.memory import needs_peak_memory, run_measured
 
 from showtell.encoders import (
     EmbeddingStore,
@@ -352,9 +349,7 @@ def test_encode_images_raises_the_first_error(paths, tmp_path):
         HashEncoder().encode_images([paths[0], tmp_path / "bad.jpg", tmp_path / "missing.jpg"])
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc"
-)
+@needs_peak_memory
 def test_a_million_rows_of_few_images_stay_small(tmp_path):
     make_images(tmp_path, n_per_label=3)
     script = f"""
@@ -365,13 +360,10 @@ def test_a_million_rows_of_few_images_stay_small(tmp_path):
         images = [names[row % len(names)] for row in range(1_000_000)]
         result = embed_images(HashEncoder(), images, store=None)
         assert result.distinct[-1] == 999_999 % len(names) and len(result.embeddings) == len(names)
-        peak = [x for x in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in x]
-        print(int(peak[0].split()[1]) * 1024)
+        print(peak_mb())
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) < 150e6  # measured: 70 MB
+    (peak,) = run_measured(script)
+    assert float(peak) < 150  # measured: 70
 
 
 def test_warnings_of_the_store_come_from_the_calling_thread(paths, tmp_path):

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from showtell.testing.servers.counting import Vendor
-from showtell.testing.servers.engine import Ask, BadRequestError, Problem, Reply
 from showtell.testing.servers.reading import Part
+from showtell.testing.servers.records import Ask, BadRequestError, Problem, Reply
 from showtell.testing.servers.sight import SentImage, Sight, decode_image
 
 __all__ = ["MessagesWire", "anthropic_problem"]

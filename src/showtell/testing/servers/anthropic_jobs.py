@@ -11,8 +11,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from showtell.testing.servers.anthropic import MessagesWire, anthropic_problem
-from showtell.testing.servers.engine import BadRequestError, Engine, Problem
+from showtell.testing.servers.engine import Engine
 from showtell.testing.servers.jobs import Job, JobStore, json_lines, rfc3339
+from showtell.testing.servers.records import BadRequestError, Problem
 from showtell.testing.servers.sight import BadImageError
 
 __all__ = ["anthropic_job_routes"]

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from showtell.testing.servers.anthropic import MessagesWire, anthropic_problem
 from showtell.testing.servers.anthropic_jobs import anthropic_job_routes
 from showtell.testing.servers.counting import Vendor
-from showtell.testing.servers.engine import Ask, BadRequestError, Engine, Problem, Wire
+from showtell.testing.servers.engine import Engine, Wire
 from showtell.testing.servers.google import GenerateWire, GoogleDecisionsWire, google_problem
 from showtell.testing.servers.google_jobs import google_file_routes, google_job_actions
 from showtell.testing.servers.jobs import JobStore
@@ -32,6 +32,7 @@ from showtell.testing.servers.openai import (
     openai_problem,
 )
 from showtell.testing.servers.openai_jobs import openai_job_routes
+from showtell.testing.servers.records import Ask, BadRequestError, Problem
 from showtell.testing.servers.sight import BadImageError, Sight
 
 __all__ = ["make_app"]

@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from showtell.testing.servers.engine import Ask, BadRequestError, Reply
+import numpy as np
+
 from showtell.testing.servers.guessing import Guess, Guesser
 from showtell.testing.servers.knobs import Faults, uniform
 from showtell.testing.servers.reading import Query, Scene
+from showtell.testing.servers.records import Ask, BadRequestError, Reply
 from showtell.testing.servers.writing import ALIEN_LABELS
 
 __all__ = ["decide", "google_questions", "openai_questions", "write_google", "write_openai"]
@@ -207,7 +209,9 @@ async def _one(
             alone = replace(scene, queries=(query,))
             (guess,) = await guesser.guess(alone, scene.labels, key=key)
             share = float(guess.probabilities[list(guess.labels).index(named[0])])
-            return replace(guess, probabilities=_pair(share), labels=(named[0], _NO_OPTION))
+            return replace(
+                guess, probabilities=np.array([share, 1 - share]), labels=(named[0], _NO_OPTION)
+            )
         options = [question["instructions"] or "a picture", _NO_OPTION]
     words = {**scene.descriptions, **{str(k): v for k, v in described.items()}}
     alone = replace(scene, queries=(query,), descriptions=words)
@@ -246,12 +250,6 @@ def _best(answer: Mapping[str, Any]) -> int:
 
 def _mean_level(p: Sequence[float]) -> float:
     return sum(level * share for level, share in enumerate(p))
-
-
-def _pair(share: float) -> Any:
-    import numpy as np
-
-    return np.array([share, 1 - share])
 
 
 def _mentions(text: str, label: str) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import math
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeAlias
+from dataclasses import replace
+from typing import Any, Literal, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,13 +22,21 @@ from showtell.testing.servers.counting import (
     Vendor,
     text_tokens,
 )
-from showtell.testing.servers.guessing import Guess, Guesser
+from showtell.testing.servers.decisions import decide
+from showtell.testing.servers.guessing import Guesser
 from showtell.testing.servers.knobs import Faults, Quota, uniform
-from showtell.testing.servers.reading import Part, Scene, read_scene, schema_in_text
+from showtell.testing.servers.reading import Scene, read_scene, schema_in_text
+from showtell.testing.servers.records import (
+    Ask,
+    BadRequestError,
+    Finish,
+    Problem,
+    ReceivedRequest,
+    Reply,
+    Stats,
+)
 from showtell.testing.servers.sight import BadImageError, SentImage
 from showtell.testing.servers.writing import (
-    Item,
-    Token,
     allowed_labels,
     break_json,
     make_items,
@@ -37,173 +44,12 @@ from showtell.testing.servers.writing import (
     write_answer,
 )
 
-__all__ = [
-    "Ask",
-    "BadRequestError",
-    "Engine",
-    "Problem",
-    "ReceivedRequest",
-    "Reply",
-    "Stats",
-    "Wire",
-]
-
-Finish: TypeAlias = Literal["stop", "length", "refused", "blocked"]
+__all__ = ["REFUSAL", "Engine", "Wire"]
 
 REFUSAL = "I'm sorry, but I can't help with that."
 """What a model that declines says."""
 
 _KEPT_ATTEMPTS = 200_000
-
-
-class BadRequestError(Exception):
-    """The request is not as its wire format wants it."""
-
-
-@dataclass(kw_only=True)
-class Ask:
-    """A request, out of its wire format."""
-
-    vendor: Vendor
-    endpoint: str
-    model: str
-    system: str
-    parts: list[Part]
-    schema: Mapping[str, Any] | None = None
-    as_json: bool = False
-    tool: str | None = None
-    """Name of the function that is called with the answer."""
-    max_tokens: int | None = None
-    temperature: float | None = None
-    n_logprobs: int | None = None
-    stream: bool = False
-    marks: tuple[int, ...] = ()
-    """Anthropic's cache marks: number of parts before each."""
-    questions: list[dict[str, Any]] = field(default_factory=list)
-    """Of a decisions request; see `showtell.testing.servers.decisions`."""
-    wants_usage: bool = True
-    """Whether a stream ends with usage (OpenAI sends it only if asked)."""
-    read: tuple[Scene, Mapping[str, Any] | None, tuple[str, ...]] | None = None
-    """What was made of it: scene, schema to follow, labels that the schema allows."""
-
-    def key(self) -> str:
-        """Hash of what the answer may depend on."""
-        head = json.dumps(
-            [
-                self.vendor,
-                self.model,
-                self.system,
-                self.schema,
-                self.questions,
-                self.temperature,
-                self.max_tokens,
-                [p.digest if isinstance(p, SentImage) else p for p in self.parts],
-            ],
-            sort_keys=True,
-            default=str,
-        )
-        data = head.encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(data, digest_size=12, usedforsecurity=False).hexdigest()
-
-    @property
-    def images(self) -> tuple[SentImage, ...]:
-        """All images, in order."""
-        return tuple(part for part in self.parts if isinstance(part, SentImage))
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """All texts, the system's first."""
-        return (self.system, *(part for part in self.parts if isinstance(part, str)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """An answer, before it takes a wire format."""
-
-    number: int
-    model: str
-    text: str
-    finish: Finish
-    count: TokenCount
-    items: tuple[Item, ...] = ()
-    tokens: tuple[Token, ...] | None = None
-    tool: str | None = None
-    guesses: tuple[Guess, ...] = ()
-    decisions: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """Why there is no answer."""
-
-    status: int
-    kind: Literal[
-        "bad_request", "auth", "not_found", "rate_limit", "server", "overloaded", "blocked"
-    ]
-    message: str
-    retry_after: float | None = None
-    """Seconds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReceivedRequest:
-    """What came over the wire, and what became of it. Pixels are not kept."""
-
-    number: int
-    at: float
-    """Seconds since the server started."""
-    vendor: Vendor
-    endpoint: str
-    model: str
-    texts: tuple[str, ...]
-    """The system text, then all pieces of text in order."""
-    images: tuple[SentImage, ...]
-    """In order; `data` is emptied."""
-    layout: str
-    """``t`` for each piece of text and ``i`` for each image, in order."""
-    ids: tuple[str, ...]
-    """Queries."""
-    labels: tuple[str, ...]
-    """Answered labels, in the order of `ids`; () without an answer."""
-    key: str
-    attempt: int
-    """0 the first time this content came."""
-    batch: str | None
-    """Id of the batch job it belonged to."""
-    status: int
-    """HTTP status; 0 where the connection was left open or cut."""
-    fault: str | None
-    spoiled: Mapping[str, str]
-    """Fault by query id."""
-    count: TokenCount | None
-
-
-@dataclass(kw_only=True)
-class Stats:
-    """Counts since the server started; read them at any time."""
-
-    n_requests: int = 0
-    n_answered: int = 0
-    """Requests answered with 200, complete."""
-    n_abandoned: int = 0
-    """Requests whose client was gone before the answer."""
-    in_flight: int = 0
-    max_in_flight: int = 0
-    n_images: int = 0
-    statuses: Counter[int] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
-    """Faults that were done, by name; `quota` is a 429 because of the quota."""
-    paid: Counter[str] = field(default_factory=Counter)
-    """How often each query id was in a request that was answered with 200 and so is paid for."""
-    paid_images: Counter[str] = field(default_factory=Counter)
-    """The same by digest of the query's image."""
-    delivered: Counter[str] = field(default_factory=Counter)
-    """How often each query id got an unspoiled answer."""
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    n_batch_requests: int = 0
-    """Requests that came inside batch jobs; they are in `n_answered` too."""
 
 
 class Wire(Protocol):
@@ -493,8 +339,6 @@ class Engine:
         draw_key = (self.seed, key, attempt)
         try:
             if ask.questions:
-                from showtell.testing.servers.decisions import decide
-
                 decisions, guesses, spoiled = await decide(
                     self.guesser, ask, scene, self.faults, *draw_key
                 )

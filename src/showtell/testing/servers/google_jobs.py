@@ -12,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from showtell.testing.servers.engine import BadRequestError, Engine, Problem
+from showtell.testing.servers.engine import Engine
 from showtell.testing.servers.google import GenerateWire, google_problem
 from showtell.testing.servers.jobs import Job, JobStore, StoredFile, json_lines, rfc3339
+from showtell.testing.servers.records import BadRequestError, Problem
 from showtell.testing.servers.sight import BadImageError
 
 __all__ = ["google_file_routes", "google_job_actions"]

@@ -9,8 +9,8 @@ from typing import Any
 
 from showtell.testing.servers.counting import Vendor
 from showtell.testing.servers.decisions import google_questions, write_google
-from showtell.testing.servers.engine import Ask, BadRequestError, Problem, Reply
 from showtell.testing.servers.reading import Part, interleave
+from showtell.testing.servers.records import Ask, BadRequestError, Problem, Reply
 from showtell.testing.servers.sight import Sight, decode_image
 
 __all__ = ["VERSION", "OllamaWire", "SystemOneWire", "show_model", "tags"]

@@ -9,8 +9,8 @@ from typing import Any
 
 from showtell.testing.servers.counting import Vendor
 from showtell.testing.servers.decisions import openai_questions, write_openai
-from showtell.testing.servers.engine import Ask, BadRequestError, Problem, Reply
 from showtell.testing.servers.reading import Part
+from showtell.testing.servers.records import Ask, BadRequestError, Problem, Reply
 from showtell.testing.servers.sight import SentImage, Sight, decode_image
 from showtell.testing.servers.writing import Token
 

@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from showtell.testing.servers.engine import BadRequestError, Engine, Problem
+from showtell.testing.servers.engine import Engine
 from showtell.testing.servers.jobs import Job, JobStore, StoredFile, json_lines, read_form
 from showtell.testing.servers.openai import ChatWire, ResponsesWire, openai_problem
+from showtell.testing.servers.records import BadRequestError, Problem
 from showtell.testing.servers.sight import BadImageError
 
 __all__ = ["openai_job_routes"]

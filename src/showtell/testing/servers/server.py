@@ -13,9 +13,9 @@ from showtell._extras import need
 from showtell.encoders.base import Encoder
 from showtell.errors import InputError, RunError
 from showtell.media import Media
-from showtell.testing.servers.engine import Engine, ReceivedRequest, Stats
 from showtell.testing.servers.guessing import Guesser, Truth
 from showtell.testing.servers.knobs import Bias, Faults, Quota
+from showtell.testing.servers.records import ReceivedRequest, Stats
 from showtell.testing.servers.sight import Sight
 
 __all__ = ["Kind", "LocalServer"]
@@ -117,6 +117,8 @@ class LocalServer:
             raise InputError("`latency`, `jitter` and `batch_delay` are seconds and not negative.")
         for package in ("starlette", "uvicorn"):
             need(package, extra="mllm", what="A local server")
+        from showtell.testing.servers.engine import Engine
+
         self.kind: Kind = kind
         self.model = model
         self._sight = Sight(encoder)

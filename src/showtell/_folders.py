@@ -1,0 +1,31 @@
+"""Where showtell keeps what it may compute, or ask, again."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["cache_folder"]
+
+
+def cache_folder() -> Path:
+    """Return the folder for everything showtell may compute or ask again.
+
+    Returns
+    -------
+    folder : Path
+        ``SHOWTELL_CACHE_DIR`` if set; else the platform's place for caches: below
+        ``LOCALAPPDATA`` on Windows, ``~/Library/Caches`` on macOS, ``XDG_CACHE_HOME`` or
+        ``~/.cache`` elsewhere. It need not exist.
+    """
+    chosen = os.environ.get("SHOWTELL_CACHE_DIR")
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+        return Path(base) / "showtell" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "showtell"
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(xdg) if Path(xdg).is_absolute() else Path.home() / ".cache") / "showtell"

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from showtell.encoders import EmbeddingStore, StoreWarning, cache_folder, default_store
+from showtell._folders import cache_folder
+from showtell.encoders import EmbeddingStore, StoreWarning, default_store
 from showtell.errors import InputError, RunError
 
 

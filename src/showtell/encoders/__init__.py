@@ -10,7 +10,6 @@ from showtell.encoders.store import (
     StoredEncoder,
     StoreStats,
     StoreWarning,
-    cache_folder,
     default_store,
 )
 
@@ -24,7 +23,6 @@ __all__ = [
     "StoreStats",
     "StoreWarning",
     "StoredEncoder",
-    "cache_folder",
     "default_store",
     "embed_images",
     "embed_texts",

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from showtell._folders import cache_folder
 from showtell.encoders._hub_config import CONFIG_FILES, read_model, read_scalars
 from showtell.encoders._hub_export import (
     IMAGE_FILE,
@@ -29,7 +30,6 @@ from showtell.encoders._hub_export import (
 from showtell.encoders._hub_files import digest_files, find_folder
 from showtell.encoders._hub_text import Tokens, TruncationWarning
 from showtell.encoders.base import Embeddings, PixelEncoder, unit
-from showtell.encoders.store import cache_folder
 from showtell.errors import InputError, RunError, UnknownNameError
 
 __all__ = ["HubEncoder", "HubWarning", "TruncationWarning"]

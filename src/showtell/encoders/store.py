@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import sys
 import threading
 import time
 import warnings
@@ -22,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell._folders import cache_folder
 from showtell.errors import InputError, RunError
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "StoreStats",
     "StoreWarning",
     "StoredEncoder",
-    "cache_folder",
     "default_store",
 ]
 
@@ -80,28 +79,6 @@ class StoreStats:
     """Size of the files on disk."""
     encoders: tuple[StoredEncoder, ...]
     """Largest first."""
-
-
-def cache_folder() -> Path:
-    """Folder for everything showtell may compute again.
-
-    Returns
-    -------
-    folder : Path
-        ``SHOWTELL_CACHE_DIR`` if set; else the platform's place for caches: below
-        ``LOCALAPPDATA`` on Windows, ``~/Library/Caches`` on macOS, ``XDG_CACHE_HOME`` or
-        ``~/.cache`` elsewhere. It need not exist.
-    """
-    chosen = os.environ.get("SHOWTELL_CACHE_DIR")
-    if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-        return Path(base) / "showtell" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "showtell"
-    xdg = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(xdg) if Path(xdg).is_absolute() else Path.home() / ".cache") / "showtell"
 
 
 _default: EmbeddingStore | None = None

@@ -135,7 +135,7 @@ def test_backoff_never_comes_before_the_provider_asked():
     waits = [backoff(1, retry_after=8) for _ in range(200)]
     assert min(waits) >= 8
     assert max(waits) <= 9
-    assert backoff(1, retry_after=0.0) == 0.0
+    assert backoff(1, retry_after=0.0) >= 0.05
 
 
 def most_in_any_window(times, amounts, window=60.0):

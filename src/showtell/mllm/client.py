@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import random
 import time
 from collections import deque
@@ -169,6 +170,7 @@ class Client:
         self._sleep, self._clock, self._draw = sleep, clock, draw
         self._asking: dict[str, asyncio.Future[Answer]] = {}
         self._longest_output = 0
+        self._underestimated = 1.0  # most that an input was above its estimate, as a factor
         known = getattr(mllm, "capabilities", None)
         self._capabilities = known if isinstance(known, Capabilities) else None
         self._sources: set[_Source] = set()
@@ -355,7 +357,8 @@ class Client:
         tokens = estimate_tokens(request, self.capabilities)
         if tokens.input is None or not is_installed():
             return None
-        usage = Usage(input_tokens=tokens.input, output_tokens=self._expected_output(request))
+        n_input = math.ceil(tokens.input * self._underestimated)
+        usage = Usage(input_tokens=n_input, output_tokens=self._expected_output(request))
         return price(self.mllm.name, usage)
 
     async def aclose(self) -> None:
@@ -483,6 +486,10 @@ class Client:
             totals.cost_usd += usage.cost_usd
         if usage.output_tokens is not None:
             self._longest_output = max(self._longest_output, usage.output_tokens)
+        if self.budget is not None and usage.input_tokens:
+            expected = estimate_tokens(request, self.capabilities).input
+            if expected:
+                self._underestimated = max(self._underestimated, usage.input_tokens / expected)
         return answer
 
     def _expected_tokens(self, request: Request) -> int:

@@ -17,6 +17,8 @@ __all__ = ["AdaptiveConcurrency", "Clock", "RateLimiter", "Sleep", "backoff"]
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds that never go back, such as `time.monotonic`."""
+_LEAST_WAIT = 0.05  # seconds
+
 Sleep: TypeAlias = Callable[[float], Awaitable[None]]
 """Waits for seconds, such as `asyncio.sleep`."""
 
@@ -58,7 +60,8 @@ def backoff(
     20.0
     """
     if retry_after is not None:
-        return retry_after + draw() * min(retry_after / 4, 1.0)
+        wait = max(retry_after, _LEAST_WAIT)  # "at once" would be asked for again and again
+        return wait + draw() * min(wait / 4, 1.0)
     return float(min(most, base * 2.0 ** min(attempt - 1, 30)) * (0.5 + 0.5 * draw()))
 
 
@@ -274,7 +277,7 @@ class AdaptiveConcurrency:
         """
         while True:
             pause = self._pause_until - self._clock()
-            if pause > 0:
+            if pause > 1e-6:
                 await self._sleep(pause)
                 continue
             if self.in_flight < self.limit:
@@ -324,7 +327,7 @@ class AdaptiveConcurrency:
             self._shrunk_at = now
             self.n_shrunk += 1
         if retry_after is not None:
-            self._pause_until = max(self._pause_until, now + retry_after)
+            self._pause_until = max(self._pause_until, now + max(retry_after, _LEAST_WAIT))
 
     def _wake(self) -> None:
         room = self.limit - self.in_flight

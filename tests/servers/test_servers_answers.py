@@ -240,6 +240,14 @@ def test_the_truth_replaces_looking():
     assert found[1].label == "red circle"
 
 
+def test_the_truth_is_told_in_codes_where_demonstrations_name_them():
+    demonstrations = [("c1", png("blue square")), ("c0", png("red circle"))]
+    scene = scene_of(contract([("q", png("green triangle"))], demonstrations), "")
+    truth = {sent(png(label)).digest: label for label in LABELS}
+    truth[scene.queries[0].image.digest] = "blue square"
+    assert guess(scene, truth=truth)[0].label == "c1"
+
+
 def test_temperature_samples_and_zero_does_not():
     scene = scene_of(contract([("q", png("red circle", 3))]), "Labels:\n- c1\n- c2\nEnd of labels.")
     cold = {guess(scene, temperature=0, attempt=n)[0].label for n in range(10)}
@@ -491,7 +499,10 @@ def test_items_are_spoiled_alike_for_the_same_draw():
         ("anthropic", "c", (200, 200), "auto", 54),
         ("anthropic", "c", (1092, 1092), "auto", 1590),
         ("anthropic", "c", (8000, 6000), "auto", 1600),
-        ("ollama", "llava", (8000, 6000), "auto", 256),
+        ("google", "gemini-3-pro", (500, 375), "auto", 1120),
+        ("anthropic", "claude-opus-4-7", (2576, 1000), "auto", 3435),
+        ("ollama", "try", (8000, 6000), "auto", 256),
+        ("ollama", "llava:7b", (8000, 6000), "auto", 576),
     ],
 )
 def test_image_tokens_follow_the_published_rules(vendor, model, size, detail, expected):

@@ -23,7 +23,7 @@ def server():
         yield running
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(server):
     with anthropic.Anthropic(base_url=server.base_url, api_key="x", max_retries=0) as client:
         yield client

@@ -19,6 +19,15 @@ httpx2 = pytest.importorskip("httpx2", reason="needs the extra `mllm`")
 openai = pytest.importorskip("openai", reason="needs the extra `openai`")
 
 
+HTTP = httpx2.Client()  # one for all: making a client takes longer than a request
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _close_connections():
+    yield
+    HTTP.close()
+
+
 def body(queries, *, schema=SCHEMA, **more):
     made = {
         "model": "try",
@@ -35,7 +44,7 @@ def body(queries, *, schema=SCHEMA, **more):
 
 
 def post(server, sent, **more):
-    return httpx2.post(f"{server.base_url}/chat/completions", json=sent, **more)
+    return HTTP.post(f"{server.base_url}/chat/completions", json=sent, **more)
 
 
 def truth_server(**knobs):

@@ -29,7 +29,7 @@ def connect(server):
     return genai.Client(api_key="x", http_options=options)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(server):
     client = connect(server)
     yield client

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -11,10 +10,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from showtell.testing.servers.anthropic import MessagesWire, anthropic_problem
-from showtell.testing.servers.engine import Engine
+from showtell.testing.servers.engine import Engine, json_object, read_ask
 from showtell.testing.servers.jobs import Job, JobStore, json_lines, rfc3339
 from showtell.testing.servers.records import BadRequestError, Problem
-from showtell.testing.servers.sight import BadImageError
 
 __all__ = ["anthropic_job_routes"]
 
@@ -29,9 +27,9 @@ def anthropic_job_routes(
     async def run(job: Job, params: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         outcome: Any
         try:
-            ask = messages.read(params)
+            ask = read_ask(params, messages.read)
             outcome, _ = await engine.answer_in_batch(ask, job.id)
-        except (BadRequestError, BadImageError, KeyError, TypeError) as error:
+        except (BadRequestError, KeyError, TypeError) as error:
             outcome = Problem(status=400, kind="bad_request", message=str(error))
         if isinstance(outcome, Problem):
             return {"type": "errored", "error": anthropic_problem(outcome)}, False
@@ -46,7 +44,7 @@ def anthropic_job_routes(
             first, last = (entries[0]["id"], entries[-1]["id"]) if entries else (None, None)
             page = {"data": entries, "has_more": False, "first_id": first, "last_id": last}
             return JSONResponse(page)
-        body = json.loads(await request.body())
+        body = await json_object(request)
         given = body.get("requests")
         if not isinstance(given, list) or not given:
             return _problem(400, "requests: at least one request is required")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from showtell.testing.servers.anthropic import MessagesWire, anthropic_problem
 from showtell.testing.servers.anthropic_jobs import anthropic_job_routes
 from showtell.testing.servers.counting import Vendor
-from showtell.testing.servers.engine import Engine, Wire
+from showtell.testing.servers.engine import Engine, Wire, json_object, read_ask
 from showtell.testing.servers.google import GenerateWire, GoogleDecisionsWire, google_problem
 from showtell.testing.servers.google_jobs import google_file_routes, google_job_actions
 from showtell.testing.servers.jobs import JobStore
@@ -33,7 +32,7 @@ from showtell.testing.servers.openai import (
 )
 from showtell.testing.servers.openai_jobs import openai_job_routes
 from showtell.testing.servers.records import Ask, BadRequestError, Problem
-from showtell.testing.servers.sight import BadImageError, Sight
+from showtell.testing.servers.sight import Sight
 
 __all__ = ["make_app"]
 
@@ -64,9 +63,16 @@ def make_app(
         routes += _openai_routes(engine, sight, vendor, model, store)
     if kind in ("ollama", "all"):
         routes += _ollama_routes(engine, sight, model)
+    if kind == "all":  # the same paths as OpenAI's, but Ollama counts tokens in another way
+        own = [
+            *_openai_routes(engine, sight, "ollama", model, store),
+            *_ollama_routes(engine, sight, model),
+        ]
+        routes.append(Mount("/ollama", routes=own))
     if kind in ("google", "all"):
         routes += _google_routes(engine, sight, model, store)
-    return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
+    handlers = {404: _not_found, 405: _not_found, BadRequestError: _bad_request}
+    return Starlette(routes=routes, exception_handlers=handlers)
 
 
 def _openai_routes(
@@ -118,11 +124,7 @@ def _anthropic_routes(engine: Engine, sight: Sight, model: str, store: JobStore)
         return await engine.handle(request, messages, messages.read)
 
     async def on_count(request: Request) -> Response:
-        try:
-            ask = messages.read({"max_tokens": 1, **json.loads(await request.body())})
-        except (ValueError, BadRequestError, BadImageError) as error:
-            problem = Problem(status=400, kind="bad_request", message=str(error))
-            return JSONResponse(anthropic_problem(problem), status_code=400)
+        ask = read_ask({"max_tokens": 1, **await json_object(request)}, messages.read)
         return JSONResponse({"input_tokens": engine.count_input(ask).input})
 
     async def on_models(request: Request) -> Response:
@@ -151,7 +153,7 @@ def _ollama_routes(engine: Engine, sight: Sight, model: str) -> list[BaseRoute]:
         return JSONResponse(tags(model))
 
     async def on_show(request: Request) -> Response:
-        body = json.loads(await request.body() or b"{}")
+        body = await json_object(request)
         return JSONResponse(show_model(str(body.get("model") or body.get("name") or model)))
 
     async def on_version(_request: Request) -> Response:
@@ -183,12 +185,8 @@ def _google_routes(engine: Engine, sight: Sight, model: str, store: JobStore) ->
             case "batchGenerateContent":
                 return await create_job(request, name)
             case "countTokens":
-                body = json.loads(await request.body())
-                try:
-                    ask = generate.read(body.get("generateContentRequest", body), name)
-                except (BadRequestError, BadImageError) as error:
-                    problem = Problem(status=400, kind="bad_request", message=str(error))
-                    return JSONResponse(google_problem(problem), status_code=400)
+                body = await json_object(request)
+                ask = read_ask(body.get("generateContentRequest", body), read)
                 return JSONResponse({"totalTokens": engine.count_input(ask).input})
             case _:
                 return await _not_found(request, LookupError(action))
@@ -223,16 +221,23 @@ def _google_routes(engine: Engine, sight: Sight, model: str, store: JobStore) ->
 
 
 async def _not_found(request: Request, _error: Exception) -> Response:
-    """Answer a path that nobody speaks, in the form of its vendor."""
+    message = f"Unknown request URL: {request.method} {request.url.path}."
+    return _in_form(request, Problem(status=404, kind="not_found", message=message))
+
+
+async def _bad_request(request: Request, error: Exception) -> Response:
+    return _in_form(request, Problem(status=400, kind="bad_request", message=str(error)))
+
+
+def _in_form(request: Request, problem: Problem) -> Response:
+    """Write an error in the form of the vendor whom the path belongs to."""
     path = request.url.path
-    message = f"Unknown request URL: {request.method} {path}."
-    problem = Problem(status=404, kind="not_found", message=message)
     if path.startswith(("/v1beta", "/v1alpha", "/upload")):
         body = google_problem(problem)
-    elif "anthropic-version" in request.headers:
+    elif "anthropic-version" in request.headers or path.startswith("/v1/messages"):
         body = anthropic_problem(problem)
-    elif path.startswith("/api/"):
-        body = {"error": message}
+    elif "/api/" in path:
+        body = {"error": problem.message}
     else:
         body = openai_problem(problem)
-    return JSONResponse(body, status_code=404)
+    return JSONResponse(body, status_code=problem.status)

@@ -4,15 +4,16 @@ Text: one token per 4 characters, rounded up, for every piece of text; the answe
 its compact JSON. Output: the answer's text by the same rule. Images:
 
 * OpenAI, tiles: scale down to fit 2048 x 2048, then the shorter side down to 768; 85 tokens and
-  170 for each 512 x 512 tile begun; 85 at ``detail: low``. gpt-5 takes 70 and 140, gpt-4o-mini
-  2833 and 5667. Patches, for the mini and nano models of gpt-4.1 and gpt-5 and for o4-mini: 32 x 32
-  patches, scaled down to at most 1536 of them, times 1.62 (mini), 1.72 (o4-mini), 2.46 (nano).
+  170 for each 512 x 512 tile begun; 85 at ``detail: low``. gpt-5 takes 70 and 140, o1 and o3 75
+  and 150, gpt-4o-mini 2833 and 5667. Patches, for the mini and nano models of gpt-4.1 and gpt-5
+  and for o4-mini: 32 x 32 patches, scaled down to at most 1536 of them, times 1.62 (mini), 1.72
+  (o4-mini), 2.46 (nano).
 * Google: 258 tokens where both sides are at most 384; else tiles of side
   ``floor(shorter side / 1.5)``, at least 256 and at most 768, 258 tokens each. Media resolution
-  low: 64 tokens; medium: 256.
+  low: 64 tokens; medium: 256. Gemini 3 and later: 1120, low 280, medium 560. Gemma: 256.
 * Anthropic: width x height / 750 after scaling down to at most 1568 on the longer side and about
-  1600 tokens.
-* Ollama: 256 tokens an image.
+  1600 tokens; claude-opus-4-7: 2576 and 4784.
+* Ollama: 256 tokens an image, llava 576.
 
 Cached tokens: what a request shares, from its start, with an earlier one to the same model.
 OpenAI: from 1024 tokens on, in steps of 128. Google: from 1024 on. Anthropic: up to the last
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -42,6 +44,8 @@ _LEAST_CACHED = 1024
 _OPENAI_TILES: tuple[tuple[str, int, int], ...] = (
     ("gpt-4o-mini", 2833, 5667),
     ("gpt-5", 70, 140),
+    ("o1", 75, 150),
+    ("o3", 75, 150),
     ("", 85, 170),
 )
 _OPENAI_PATCHES = (
@@ -106,6 +110,11 @@ def image_tokens(
     if vendor == "openai":
         return _openai_tokens(model, width, height, detail)
     if vendor == "google":
+        name = model.removeprefix("models/")
+        if name.startswith("gemma"):
+            return 256
+        if re.match(r"gemini-[3-9]", name):
+            return {"low": 280, "medium": 560}.get(detail, 1120)
         if detail in ("low", "medium"):
             return 64 if detail == "low" else 256
         if max(width, height) <= 384:
@@ -113,9 +122,10 @@ def image_tokens(
         side = min(max(256, int(min(width, height) / 1.5)), 768)
         return 258 * math.ceil(width / side) * math.ceil(height / side)
     if vendor == "anthropic":
-        shrink = min(1.0, 1568 / max(width, height), math.sqrt(1600 * 750 / (width * height)))
+        side, most = (2576, 4784) if model.startswith("claude-opus-4-7") else (1568, 1600)
+        shrink = min(1.0, side / max(width, height), math.sqrt(most * 750 / (width * height)))
         return math.ceil(int(width * shrink) * int(height * shrink) / 750)
-    return 256
+    return 576 if model.startswith("llava") else 256
 
 
 def _openai_tokens(model: str, width: int, height: int, detail: str) -> int:

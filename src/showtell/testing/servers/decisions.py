@@ -16,7 +16,7 @@ import numpy as np
 
 from showtell.testing.servers.guessing import Guess, Guesser
 from showtell.testing.servers.knobs import Faults, uniform
-from showtell.testing.servers.reading import Query, Scene
+from showtell.testing.servers.reading import Query, Scene, read_scene
 from showtell.testing.servers.records import Ask, BadRequestError, Reply
 from showtell.testing.servers.writing import ALIEN_LABELS
 
@@ -213,7 +213,8 @@ async def _one(
                 guess, probabilities=np.array([share, 1 - share]), labels=(named[0], _NO_OPTION)
             )
         options = [question["instructions"] or "a picture", _NO_OPTION]
-    words = {**scene.descriptions, **{str(k): v for k, v in described.items()}}
+    told = read_scene(question["instructions"], []).descriptions
+    words = {**scene.descriptions, **told, **{str(k): v for k, v in described.items()}}
     alone = replace(scene, queries=(query,), descriptions=words)
     if question["kind"] == "score":
         alone = replace(alone, demonstrations=())

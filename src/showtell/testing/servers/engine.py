@@ -44,7 +44,7 @@ from showtell.testing.servers.writing import (
     write_answer,
 )
 
-__all__ = ["REFUSAL", "Engine", "Wire"]
+__all__ = ["REFUSAL", "Engine", "Wire", "json_object", "read_ask"]
 
 REFUSAL = "I'm sorry, but I can't help with that."
 """What a model that declines says."""
@@ -143,11 +143,8 @@ class Engine:
             if refused := self.check_key(request):
                 return self._problem(wire, refused)
             try:
-                body = json.loads(await request.body())
-                if not isinstance(body, dict):
-                    raise BadRequestError("The body must be a JSON object.")
-                ask = read(body)
-            except (ValueError, BadRequestError, BadImageError) as error:
+                ask = read_ask(await json_object(request), read)
+            except BadRequestError as error:
                 return self._problem(wire, _bad(error))
             return await self._respond(request, wire, ask, started)
         except _GaveUpError:
@@ -509,6 +506,34 @@ class Engine:
         finally:
             for task in (stopping, gone):
                 task.cancel()
+
+
+async def json_object(request: Request) -> dict[str, Any]:
+    """Read a body that must be a JSON object.
+
+    Raises
+    ------
+    BadRequestError
+        If it is anything else.
+    """
+    try:
+        body = json.loads(await request.body())
+    except ValueError as error:
+        raise BadRequestError(f"The body is not valid JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise BadRequestError("The body must be a JSON object.")
+    return body
+
+
+def read_ask(body: dict[str, Any], read: Callable[[dict[str, Any]], Ask]) -> Ask:
+    """Read a request by its wire format; whatever is wrong with it is a `BadRequestError`."""
+    try:
+        return read(body)
+    except BadImageError as error:
+        raise BadRequestError(str(error)) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        message = f"A field is missing or of the wrong type ({type(error).__name__}: {error})."
+        raise BadRequestError(message) from None
 
 
 async def _until_gone(request: Request) -> None:

@@ -12,11 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from showtell.testing.servers.engine import Engine
+from showtell.testing.servers.engine import Engine, json_object, read_ask
 from showtell.testing.servers.google import GenerateWire, google_problem
 from showtell.testing.servers.jobs import Job, JobStore, StoredFile, json_lines, rfc3339
 from showtell.testing.servers.records import BadRequestError, Problem
-from showtell.testing.servers.sight import BadImageError
 
 __all__ = ["google_file_routes", "google_job_actions"]
 
@@ -38,9 +37,9 @@ def google_job_actions(
     async def run(job: Job, entry: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
         outcome: Any
         try:
-            ask = generate.read(entry["request"], job.details["model"])
+            ask = read_ask(entry["request"], lambda body: generate.read(body, job.details["model"]))
             outcome, _ = await engine.answer_in_batch(ask, job.id)
-        except (BadRequestError, BadImageError, KeyError, TypeError) as error:
+        except (BadRequestError, KeyError, TypeError) as error:
             outcome = Problem(status=400, kind="bad_request", message=str(error))
         if isinstance(outcome, Problem):
             code = _CODES.get(outcome.status, 13)
@@ -67,7 +66,7 @@ def google_job_actions(
     async def create(request: Request, model: str) -> Response:
         if turned_away := engine.trouble(request, generate):
             return turned_away
-        body = json.loads(await request.body())
+        body = await json_object(request)
         batch = body.get("batch") or {}
         source = batch.get("inputConfig") or batch.get("input_config") or {}
         requests: list[tuple[str, Any]] = []
@@ -104,7 +103,7 @@ def google_file_routes(
         if "start" in command:
             if turned_away := engine.trouble(request, generate):
                 return turned_away
-            body = json.loads(await request.body() or b"{}")
+            body = await json_object(request)
             about = body.get("file") or {}
             kind = request.headers.get("x-goog-upload-header-content-type", "")
             upload = StoredFile(

@@ -128,6 +128,8 @@ class Guesser:
             logits = np.zeros((len(queries), len(labels)))
             for row, query in zip(logits, queries, strict=True):
                 name = self._true_label(query)
+                if name is not None and name not in labels:  # the labels are codes
+                    name = self._code_of(name, scene)
                 if name in labels:
                     row[labels.index(name)] = _TRUTH_LOGITS
                 elif name is not None:
@@ -173,6 +175,13 @@ class Guesser:
             return self.truth(query)
         assert self.truth is not None
         return self.truth.get(query.image.digest, self.truth.get(query.id))
+
+    def _code_of(self, name: str, scene: Scene) -> str:
+        """Find what a label is called here, by a demonstration that is known to have it."""
+        for shown in scene.demonstrations:
+            if self._true_label(Query(shown.label, shown.image)) == name:
+                return shown.label
+        return name
 
     def _leaning(self, scene: Scene, labels: tuple[str, ...]) -> NDArray[np.float64]:
         """Logits that do not depend on the image, shape (n_labels,)."""

@@ -10,11 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from showtell.testing.servers.engine import Engine
+from showtell.testing.servers.engine import Engine, json_object, read_ask
 from showtell.testing.servers.jobs import Job, JobStore, StoredFile, json_lines, read_form
 from showtell.testing.servers.openai import ChatWire, ResponsesWire, openai_problem
 from showtell.testing.servers.records import BadRequestError, Problem
-from showtell.testing.servers.sight import BadImageError
 
 __all__ = ["openai_job_routes"]
 
@@ -34,9 +33,9 @@ def openai_job_routes(
         wire = wires[job.details["endpoint"]]
         outcome: Any
         try:
-            ask = wire.read(line["body"])
+            ask = read_ask(line["body"], wire.read)
             outcome, _ = await engine.answer_in_batch(ask, job.id)
-        except (BadRequestError, BadImageError, KeyError, TypeError) as error:
+        except (BadRequestError, KeyError, TypeError) as error:
             outcome = Problem(status=400, kind="bad_request", message=str(error))
         is_good = not isinstance(outcome, Problem)
         response = {
@@ -90,11 +89,11 @@ def openai_job_routes(
         if request.method == "GET":
             jobs = [job for job in store.jobs.values() if job.vendor == "openai"]
             return JSONResponse(_page([_batch(job) for job in reversed(jobs)]))
-        body = json.loads(await request.body())
+        body = await json_object(request)
         endpoint = body.get("endpoint")
         if endpoint not in wires:
             return _bad(f"Invalid value: {endpoint!r}. Supported: {', '.join(wires)}.")
-        stored = store.files.get(body.get("input_file_id"))
+        stored = store.files.get(str(body.get("input_file_id")))
         if stored is None:
             return _missing("file", str(body.get("input_file_id")))
         lines = []

@@ -12,8 +12,10 @@ from showtell._version import __version__
 
 if TYPE_CHECKING:
     from showtell.classify import (
+        DirectClassifier,
         FewShotClassifier,
         ImageEmbedder,
+        InContextClassifier,
         Predictions,
         ZeroShotClassifier,
         load_classifier,
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Crop",
     "Dataset",
+    "DirectClassifier",
     "Encoder",
     "FewShotClassifier",
     "ImageEmbedder",
+    "InContextClassifier",
     "Predictions",
     "Record",
     "Sample",
@@ -46,9 +50,11 @@ __all__ = [
 _ROOM_OF = {
     "Crop": "media",
     "Dataset": "datasets",
+    "DirectClassifier": "classify",
     "Encoder": "encoders",
     "FewShotClassifier": "classify",
     "ImageEmbedder": "classify",
+    "InContextClassifier": "classify",
     "Predictions": "classify",
     "Record": "evaluate",
     "Sample": "datasets",

@@ -25,7 +25,7 @@ from showtell.prompts import (
     render_decision,
     render_request,
 )
-from showtell.prompts.batches import pack, plan_batches
+from showtell.prompts.batches import Packer, plan_batches
 
 LABELS = ("monarch", "red admiral", "zebra longwing")
 STRUCTURED = Capabilities(structured_output=True)
@@ -299,11 +299,17 @@ def test_demonstrations_that_fill_the_request_are_refused():
         plan_batches(5, capabilities=Capabilities(), batch_size=0)
 
 
+def packed(packer, items):
+    """Batches of (item, keyword arguments) pairs."""
+    batches = [batch for item, more in items for batch in packer.push(item, **more)]
+    return batches + packer.flush()
+
+
 @given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 7), st.integers(20, 90))
 def test_packing_loses_nothing_and_keeps_order_and_limits(sizes, batch_size, max_bytes):
     items = list(enumerate(sizes))
-    batches = [b.items for b in pack(items, batch_size=batch_size, max_bytes=max_bytes,
-                                     n_bytes=lambda item: item[1])]  # fmt: skip
+    packer = Packer(batch_size=batch_size, max_bytes=max_bytes)
+    batches = [b.items for b in packed(packer, [(i, {"n_bytes": i[1]}) for i in items])]
     assert [item for batch in batches for item in batch] == items
     for batch in batches:
         assert 1 <= len(batch) <= batch_size
@@ -312,7 +318,8 @@ def test_packing_loses_nothing_and_keeps_order_and_limits(sizes, batch_size, max
 
 def test_packing_keeps_candidates_together_within_the_limit():
     wants = {"a": (0, 1), "b": (1, 2), "c": (5, 6), "d": None, "e": None, "f": (7,)}
-    batches = list(pack(wants, batch_size=9, candidates=wants.get, max_labels=3))
+    packer = Packer(batch_size=9, max_labels=3)
+    batches = packed(packer, [(name, {"candidates": codes}) for name, codes in wants.items()])
     assert [(b.items, b.candidates) for b in batches] == [
         (["a", "b"], (0, 1, 2)),
         (["c"], (5, 6)),

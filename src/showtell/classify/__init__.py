@@ -9,8 +9,11 @@ from showtell.classify.base import (
     SkippedImagesWarning,
 )
 from showtell.classify.batch import adapt, balance
+from showtell.classify.confidence import ConfidenceMap, label_probabilities
+from showtell.classify.direct import DirectClassifier
 from showtell.classify.embedder import ImageEmbedder
 from showtell.classify.few_shot import FewShotClassifier
+from showtell.classify.in_context import InContextClassifier
 from showtell.classify.predictions import STATUSES, Predictions, Status
 from showtell.classify.prototypes import class_means, label_prototypes, mean_direction
 from showtell.classify.saved import load_classifier, save_classifier
@@ -20,9 +23,12 @@ from showtell.classify.zero_shot import ZeroShotClassifier
 
 __all__ = [
     "STATUSES",
+    "ConfidenceMap",
+    "DirectClassifier",
     "EncoderClassifier",
     "FewShotClassifier",
     "ImageEmbedder",
+    "InContextClassifier",
     "LimitsWarning",
     "MediaClassifier",
     "Predictions",
@@ -33,6 +39,7 @@ __all__ = [
     "adapt",
     "balance",
     "class_means",
+    "label_probabilities",
     "label_prototypes",
     "load_classifier",
     "mean_direction",

@@ -20,7 +20,7 @@ import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,10 @@ from showtell.classify.few_shot import FewShotClassifier
 from showtell.classify.zero_shot import ZeroShotClassifier
 from showtell.encoders import Encoder, load_encoder
 from showtell.errors import InputError, SavedFolderError
+
+if TYPE_CHECKING:
+    from showtell.classify._mllm_base import MLLMClassifier
+    from showtell.mllm.base import MLLM
 
 __all__ = ["FORMAT_VERSION", "load_classifier", "save_classifier"]
 
@@ -116,8 +120,11 @@ def save_classifier(clf: EncoderClassifier, path: str | os.PathLike[str]) -> Pat
 
 
 def load_classifier(
-    path: str | os.PathLike[str], *, encoder: str | Encoder | None = None
-) -> EncoderClassifier:
+    path: str | os.PathLike[str],
+    *,
+    encoder: str | Encoder | None = None,
+    model: str | MLLM | None = None,
+) -> EncoderClassifier | MLLMClassifier:
     """Read a classifier that `save` wrote; it predicts the same as before.
 
     Parameters
@@ -127,10 +134,13 @@ def load_classifier(
     encoder : str or Encoder, optional
         Needed if the classifier was made with an encoder object; otherwise loaded by the saved
         name. It must have the fingerprint the classifier was fitted with.
+    model : str or MLLM, optional
+        Needed if the classifier asks an MLLM that was given as an object; otherwise loaded by the
+        saved name when it is first asked.
 
     Returns
     -------
-    clf : ZeroShotClassifier or FewShotClassifier
+    clf : ZeroShotClassifier, FewShotClassifier, DirectClassifier or InContextClassifier
 
     Raises
     ------
@@ -154,6 +164,10 @@ def load_classifier(
     folder = Path(path)
     record = _read_record(folder)
     try:
+        if record["class"] in ("DirectClassifier", "InContextClassifier"):
+            from showtell.classify._mllm_saved import rebuild_mllm_classifier
+
+            return rebuild_mllm_classifier(folder, record, model=model, encoder=encoder)
         return _rebuild(folder, record, encoder)
     except SavedFolderError:
         raise

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from showtell.errors import InputError
 from showtell.mllm.capabilities import Capabilities
 
-__all__ = ["ANSWER_TOKENS", "MOST_QUERIES", "BatchPlan", "Packed", "pack", "plan_batches"]
+__all__ = ["ANSWER_TOKENS", "MOST_QUERIES", "BatchPlan", "Packed", "Packer", "plan_batches"]
 
 MOST_QUERIES = 100
 """Queries in one request unless a number is asked for: longer answers lose items more often."""
@@ -149,56 +149,73 @@ class Packed(Generic[T]):
     """Codes of the labels, rising; None for the whole label set."""
 
 
-def pack(
-    items: Iterable[T],
-    *,
-    batch_size: int,
-    max_bytes: float = math.inf,
-    n_bytes: Callable[[T], int] = lambda _: 0,
-    candidates: Callable[[T], Sequence[int] | None] = lambda _: None,
-    max_labels: int | None = None,
-) -> Iterator[Packed[T]]:
-    """Fill batches in order, each within its limits; items are taken one at a time.
+class Packer(Generic[T]):
+    """Fills batches in order, each within its limits; items come one at a time.
 
     Parameters
     ----------
-    items : iterable
     batch_size : int
         Items per batch, at most.
     max_bytes : float, default=inf
         Of a batch; a single item that is larger goes alone, and the provider will tell.
-    n_bytes : callable
-        Bytes of an item.
-    candidates : callable
-        Codes of the labels an item has to choose from; None for the whole label set.
     max_labels : int, optional
         Different candidates of a batch together, at most.
 
-    Yields
-    ------
-    batch : Packed
-
     Examples
     --------
-    >>> [batch.items for batch in pack("abcde", batch_size=2)]
-    [['a', 'b'], ['c', 'd'], ['e']]
+    >>> packer = Packer(batch_size=2)
+    >>> [[batch.items for batch in packer.push(letter)] for letter in "abc"]
+    [[], [['a', 'b']], []]
+    >>> [batch.items for batch in packer.flush()]
+    [['c']]
     """
-    batch: list[T] = []
-    total, labels, whole = 0, set[int](), False
 
-    def done() -> Packed[T]:
-        return Packed(items=batch, candidates=None if whole else tuple(sorted(labels)))
+    def __init__(
+        self, *, batch_size: int, max_bytes: float = math.inf, max_labels: int | None = None
+    ) -> None:
+        self.batch_size, self.max_bytes, self.max_labels = batch_size, max_bytes, max_labels
+        self._clear()
 
-    for item in items:
-        size, own = n_bytes(item), candidates(item)
-        union = labels | set(own or ())
-        full = len(batch) >= batch_size or total + size > max_bytes
-        crowded = own is not None and max_labels is not None and len(union) > max_labels
-        if batch and (full or crowded or whole != (own is None)):
-            yield done()
-            batch, total, labels = [], 0, set()
-            union = set(own or ())
-        batch.append(item)
-        total, labels, whole = total + size, union, own is None
-    if batch:
-        yield done()
+    def _clear(self) -> None:
+        self._items: list[T] = []
+        self._bytes = 0
+        self._labels: set[int] = set()
+        self._whole = False
+
+    def push(
+        self, item: T, *, n_bytes: int = 0, candidates: Sequence[int] | None = None
+    ) -> list[Packed[T]]:
+        """Take an item, and give the batches that are complete by that: none, one or two.
+
+        Parameters
+        ----------
+        item : object
+        n_bytes : int, default=0
+            What it adds to the batch.
+        candidates : sequence of int, optional
+            Codes of the labels it has to choose from; None for the whole label set. Items of the
+            two kinds do not go together.
+        """
+        done: list[Packed[T]] = []
+        whole = candidates is None
+        union = self._labels.union(candidates or ())
+        heavy = self._bytes + n_bytes > self.max_bytes
+        crowded = not whole and self.max_labels is not None and len(union) > self.max_labels
+        if self._items and (heavy or crowded or whole != self._whole):
+            done += self.flush()
+            union = set(candidates or ())
+        self._items.append(item)
+        self._bytes += n_bytes
+        self._labels, self._whole = union, whole
+        if len(self._items) >= self.batch_size:
+            done += self.flush()
+        return done
+
+    def flush(self) -> list[Packed[T]]:
+        """Give what is left, if anything is."""
+        if not self._items:
+            return []
+        labels = None if self._whole else tuple(sorted(self._labels))
+        batch = Packed(items=self._items, candidates=labels)
+        self._clear()
+        return [batch]

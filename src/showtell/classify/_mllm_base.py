@@ -1,0 +1,873 @@
+"""What the classifiers that ask a multimodal LLM share."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from showtell._progress import Progress, no_progress
+from showtell.classify._mllm_run import Given, Item, Phase, Run, explain
+from showtell.classify.base import MediaClassifier, media_list
+from showtell.classify.confidence import UNKNOWN_CONFIDENCE, ConfidenceMap, spread, with_confidence
+from showtell.classify.label_words import LabelWords, Texts, codes_of, label_words, true_labels
+from showtell.classify.predictions import STATUSES, Predictions
+from showtell.classify.prototypes import cosines, text_prototypes
+from showtell.datasets import LabelKey, anonymise_labels
+from showtell.encoders import Encoder, embed_images, load_encoder
+from showtell.encoders.embed import Store
+from showtell.errors import InputError, UnknownNameError
+from showtell.media import Media, media_name
+from showtell.metrics import count_votes
+from showtell.mllm.base import MLLM, ImagePart, Settings
+from showtell.mllm.budget import Budget
+from showtell.mllm.cache import AnswerCache, default_cache
+from showtell.mllm.capabilities import Capabilities, capabilities_of
+from showtell.mllm.client import Client
+from showtell.mllm.journal import Journal
+from showtell.mllm.limits import RateLimiter
+from showtell.mllm.tokens import image_tokens, text_tokens
+from showtell.prompts import (
+    AnswerParser,
+    BatchPlan,
+    Demonstration,
+    PromptSet,
+    RequestForm,
+    answer_schema,
+    load_prompts,
+    plan_batches,
+    render_request,
+)
+from showtell.prompts.requests import Query
+
+__all__ = ["COLUMNS", "Confidence", "MLLMClassifier"]
+
+Confidence: TypeAlias = Literal["auto", "verbalised", "logprobs", "votes", "decisions"]
+_CONFIDENCES = ("auto", "verbalised", "logprobs", "votes", "decisions", "None")
+
+COLUMNS = ("cost_usd", "input_tokens", "output_tokens", "from_cache", "seconds", "reason")
+"""Further columns of `Predictions` from these classifiers."""
+
+_USUAL_TOKENS = 300  # of an image whose formula is not known
+_OUTPUT_BASE, _OUTPUT_EACH = 4096, 60  # longest answer; models that think first take thousands
+_VOTING_TEMPERATURE = 0.7
+_ROUND = 50  # labels per question of two steps, where the provider states no limit
+_TOP_LOGPROBS = 20
+_BLANK = ImagePart(data=b"", media_type="image/png", digest="", width=1, height=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    """Outcome of one distinct image."""
+
+    code: int
+    row: NDArray[np.float64]
+    confidence: float
+    status: int
+    reason: str | None
+    error: str | None
+
+
+class MLLMClassifier(MediaClassifier):
+    """Base of the classifiers that ask a multimodal LLM.
+
+    Subclasses implement `fit`, `_demonstrations` and `_fit_demonstrations`.
+    """
+
+    model: str | MLLM
+    labels: Sequence[Any] | Texts | None
+    descriptions: Texts | None
+    aliases: Texts | None
+    role: str
+    confidence: Confidence | None
+    n_samples: int
+    calibrate: bool | int
+    abstain_below: float | None
+    shortlist: int | Literal["two-step"] | None
+    encoder: str | Encoder
+    store: Store
+    batch_size: int | Literal["auto"]
+    max_side: int | None
+    sampling_temperature: float | Literal["auto"] | None
+    max_tokens: int | Literal["auto"] | None
+    timeout: float
+    max_cost: Decimal | str | float | None
+    max_requests: int | None
+    requests_per_minute: float | None
+    tokens_per_minute: float | None
+    max_concurrency: int | None
+    base_url: str | None
+    prompt_dir: str | os.PathLike[str] | None
+    run_folder: str | os.PathLike[str] | None
+    cache: AnswerCache | str | os.PathLike[str] | None
+    random_state: int | None
+
+    _anonymise = False
+
+    # Fitting
+
+    def _fit_words(self, X: Any, y: Any) -> tuple[LabelWords, Sequence[Media], NDArray[np.intp]]:
+        """Check the arguments; fix the label set and how it is written."""
+        images: Sequence[Media] = [] if X is None else media_list(X)
+        given = None if y is None else true_labels(y, None if X is None else len(images))
+        if X is not None and y is None and len(images):
+            raise InputError("y is missing: give one label per image, or no images.")
+        words = label_words(
+            self.labels, given, descriptions=self.descriptions, aliases=self.aliases
+        )
+        codes = np.zeros(0, np.intp) if given is None else codes_of(given, words.classes)
+        self._check_arguments()
+        self.classes_ = words.classes
+        self._check_abstain_below()
+        self.model_ = self._model_name()
+        capabilities = self._capabilities()
+        self.confidence_ = self._chosen_confidence(capabilities)
+        names = [" ".join(of_class[0].split()) for of_class in words.names]
+        self.label_key_: LabelKey | None = None
+        if self._anonymise:
+            self.label_key_ = anonymise_labels(names, self._seed)
+            names = [self.label_key_.to_code[name] for name in names]
+        self.names_sent_ = tuple(names)
+        self._known_names = tuple(dict.fromkeys(n for of_class in words.names for n in of_class))
+        self._aliases: dict[str, list[str]] = {}
+        self._sentences: tuple[tuple[str, ...], ...] = ()
+        if not self._anonymise:
+            others = zip(names, words.names, strict=True)
+            self._aliases = {n: [a for a in of if a != n] for n, of in others if set(of) - {n}}
+            if any(words.descriptions):
+                self._sentences = words.descriptions
+        AnswerParser(self.names_sent_, self._aliases)  # labels that cannot be told apart
+        prompts = load_prompts(self.prompt_dir)
+        self.prompt_version_, self._texts = prompts.version, dict(prompts.texts)
+        self._refuse_leaks()
+        self.calibration_ = ConfidenceMap(kind="none")
+        return words, images, codes
+
+    @property
+    def _seed(self) -> int:
+        return 0 if self.random_state is None else int(self.random_state)
+
+    def _model_name(self) -> str:
+        return self.model if isinstance(self.model, str) else self.model.name
+
+    def _capabilities(self) -> Capabilities:
+        known = getattr(self.model, "capabilities", None)
+        return known if isinstance(known, Capabilities) else capabilities_of(self._model_name())
+
+    def _check_arguments(self) -> None:
+        if not isinstance(self.model, str) and not isinstance(self.model, MLLM):
+            raise InputError(
+                "`model` is a name such as 'openai:gpt-4.1-mini' or an object with `name`, `ask` "
+                f"and `aclose`; got {type(self.model).__name__}."
+            )
+        if self.confidence is not None and self.confidence not in _CONFIDENCES[:-1]:
+            raise UnknownNameError("confidence", str(self.confidence), _CONFIDENCES)
+        _check_whole("n_samples", self.n_samples, least=1)
+        if self.confidence == "votes" and self.n_samples < 2:
+            raise InputError(
+                "`confidence='votes'` counts repeated answers: set `n_samples` to 2 or more."
+            )
+        if self.shortlist != "two-step" and self.shortlist is not None:
+            _check_whole("shortlist", self.shortlist, least=1, other="'two-step' or None")
+        if self.batch_size != "auto":
+            _check_whole("batch_size", self.batch_size, least=1, other="'auto'")
+        if self.max_tokens is not None and self.max_tokens != "auto":
+            _check_whole("max_tokens", self.max_tokens, least=1, other="'auto' or None")
+        if self.max_side is not None:
+            _check_whole("max_side", self.max_side, least=16, other="None")
+        if self.max_concurrency is not None:
+            _check_whole("max_concurrency", self.max_concurrency, least=1, other="None")
+        if not isinstance(self.calibrate, bool):
+            _check_whole("calibrate", self.calibrate, least=0, other="True or False")
+        if self.random_state is not None:
+            _check_whole("random_state", self.random_state, least=None, other="None")
+        if not isinstance(self.role, str) or not self.role.strip():
+            raise InputError(f"`role` says who the model is asked to be; got {self.role!r}.")
+        temperature = self.sampling_temperature
+        if temperature is not None and temperature != "auto" and not 0 <= float(temperature) <= 2:
+            raise InputError(
+                f"`sampling_temperature` is 0 to 2, 'auto' or None; got {temperature!r}."
+            )
+        Budget(max_cost=self.max_cost, max_requests=self.max_requests)
+
+    def _chosen_confidence(self, capabilities: Capabilities) -> Confidence | None:
+        """Resolve "auto", and refuse what the model does not offer."""
+        chosen = self.confidence
+        if chosen == "auto":
+            if capabilities.decisions:
+                return "decisions"
+            return "votes" if self.n_samples > 1 else "verbalised"
+        offered = {
+            "logprobs": capabilities.logprobs,
+            "decisions": capabilities.decisions,
+            "verbalised": not capabilities.decisions,
+        }
+        if chosen is not None and not offered.get(chosen, True):
+            allowed = [name for name in _CONFIDENCES if offered.get(name, True)]
+            raise InputError(
+                f"{self.model_} offers no {chosen!r}. Allowed for it: {', '.join(allowed)}."
+            )
+        if chosen == "logprobs" and self.batch_size not in ("auto", 1):
+            raise InputError(
+                "`confidence='logprobs'` reads the tokens of one label, so it asks about one image "
+                "per request: leave `batch_size` at 'auto'."
+            )
+        return chosen
+
+    def _check_abstain_below(self) -> None:
+        threshold = self.abstain_below
+        if threshold is None:
+            return
+        if isinstance(threshold, bool) or not 0 <= threshold <= 1:
+            raise InputError(
+                f"`abstain_below` is a probability from 0 to 1, or None; got {threshold!r}."
+            )
+        if self.confidence is None:
+            raise InputError("`abstain_below` needs a confidence; `confidence` is None.")
+        if self.classes_.dtype.kind != "U":
+            raise InputError(
+                "`abstain_below` needs labels of type str: an abstained prediction is the label "
+                f"'', which {self.classes_.dtype} labels cannot express. Convert y to str."
+            )
+
+    def _refuse_leaks(self) -> None:
+        """Refuse a role or edited prompts that name a class which is to stay unknown."""
+        if not self._anonymise:
+            return
+        usual = load_prompts().texts
+        written = [self.role, *(t for name, t in self._texts.items() if t != usual[name])]
+        parser = AnswerParser(self._known_names)
+        for text in written:
+            for line in text.splitlines():
+                for found in parser.parse(line).candidates:
+                    raise InputError(
+                        f"`anonymise` hides the class names, but the role or a prompt file says "
+                        f"{self._known_names[found]!r}: {line.strip()[:80]!r}. Reword it."
+                    )
+
+    def _calibrate(
+        self, images: Sequence[Media], codes: NDArray[np.intp], rows: NDArray[np.intp]
+    ) -> None:
+        """Ask about labelled images that are not shown, and learn what confidences are worth."""
+        if self.calibrate is False or self.confidence_ is None:
+            return
+        if not len(rows):
+            raise InputError(
+                "`calibrate` needs labelled images besides those that are shown: call `fit(X, y)` "
+                "with more of them, or set `calibrate=False`."
+            )
+        if self.calibrate is not True:
+            rows = np.random.default_rng(self._seed).permutation(rows)[: int(self.calibrate)]
+        rows = np.sort(rows)
+        found = self._ask([images[i] for i in rows], no_progress)
+        judged = [None if d < 0 else found.judged[d] for d in found.distinct]
+        usable = [i for i, j in enumerate(judged) if j is not None and j.code >= 0]
+        sure = [judged[i].confidence for i in usable]  # type: ignore[union-attr]
+        right = [judged[i].code == codes[rows[i]] for i in usable]  # type: ignore[union-attr]
+        self.calibration_ = ConfidenceMap.fit(np.clip(sure, 0, 1), right)
+
+    # Classifying
+
+    def classify(self, X: Sequence[Media], *, progress: Progress = no_progress) -> Predictions:
+        """Ask about each input: one row each, in order; the same content is asked about once.
+
+        Parameters
+        ----------
+        X : sequence of Media, length n_samples
+        progress : Progress
+            Called with the number of images that are done.
+
+        Returns
+        -------
+        predictions : Predictions
+            With the columns ``cost_usd``, ``input_tokens``, ``output_tokens``, ``from_cache``,
+            ``seconds`` and ``reason``. What a request took is divided among its images, so columns
+            add up to the run's totals; of several inputs that show the same image the first has
+            its share and the others are from the cache. Inputs that cannot be used, and images
+            about which the model gave no answer, are rows of status "error".
+
+        Raises
+        ------
+        BudgetError
+            If `max_cost` or `max_requests` stopped the run. What was answered is kept (cache, and
+            `run_folder`), so a run with a higher cap goes on from there.
+        MLLMAuthError
+            If the provider refuses the key.
+        """
+        check_is_fitted(self)
+        images = media_list(X)
+        if self._model_name() != self.model_:
+            raise InputError(
+                f"This {type(self).__name__} was fitted for model {self.model_!r}, but its model "
+                f"now is {self._model_name()!r}. Call `fit` again."
+            )
+        return self._predictions(images, self._ask(images, progress))
+
+    def predict(self, X: Sequence[Media]) -> NDArray[Any]:
+        """Label of each input, shape (n_samples,); "" where there is none.
+
+        Raises
+        ------
+        InputError
+            If an input could not be used, or the model named no label and labels are no text, so
+            that "" cannot stand for it. `classify` gives every input a row.
+        """
+        predictions = self._all_usable(self.classify(X))
+        if self.classes_.dtype.kind == "U":
+            return predictions.label
+        if not predictions.ok.all():
+            first = int(np.flatnonzero(~predictions.ok)[0])
+            raise InputError(
+                f"{int((~predictions.ok).sum())} images have no label; the first: "
+                f"{predictions.images[first]}. Use `classify` instead, which gives every input a "
+                "row with its status and reason."
+            )
+        return self.classes_[predictions.codes]
+
+    def _ask(self, images: Sequence[Media], progress: Progress) -> _Asked:
+        """Ask about all images in as many phases as the label set takes."""
+        if not len(images):
+            return _Asked(items=[], judged=[], distinct=np.zeros(0, np.int64), errors={})
+        with self._open_run(images) as (run, journal):
+            items, distinct, errors = self._phases(run, journal, images, progress)
+        judged = [self._judge(item) for item in items]
+        lines = {row: " ".join(str(error).split()) for row, error in errors.items()}
+        return _Asked(items=items, judged=judged, distinct=distinct, errors=lines)
+
+    @contextmanager
+    def _open_run(self, images: Sequence[Media]) -> Iterator[tuple[Run, Journal | None]]:
+        """Build what a run needs, and close it."""
+        journal = None if self.run_folder is None else Journal(self.run_folder)
+        mllm, ours = self._load_model()
+        capabilities = self._capabilities()
+        free_slots = 8 if capabilities.free else 64
+        limiter = None
+        if self.requests_per_minute is not None or self.tokens_per_minute is not None:
+            limiter = RateLimiter(rpm=self.requests_per_minute, tpm=self.tokens_per_minute)
+        client = Client(
+            mllm,
+            cache=self._open_cache(),
+            journal=journal,
+            limiter=limiter,
+            budget=Budget(
+                max_cost=self.max_cost,
+                max_requests=self.max_requests,
+                spent=Decimal(0) if journal is None else journal.spent,
+                n_requests=0 if journal is None else journal.n_requests,
+            ),
+            max_concurrency=self.max_concurrency or free_slots,
+        )
+        try:
+            yield self._make_run(client, images, capabilities), journal
+        finally:
+            if ours:
+                client.close()
+            if journal is not None:
+                journal.close()
+
+    def _load_model(self) -> tuple[MLLM, bool]:
+        """Return the model, and whether we made it."""
+        if not isinstance(self.model, str):
+            return self.model, False
+        from showtell.mllm.registry import load_mllm
+
+        return load_mllm(self.model, base_url=self.base_url), True
+
+    def _open_cache(self) -> AnswerCache | None:
+        if self.cache is None or isinstance(self.cache, AnswerCache):
+            return self.cache
+        return default_cache() if self.cache == "default" else AnswerCache(self.cache)
+
+    def _form(self, capabilities: Capabilities) -> RequestForm:
+        return RequestForm(
+            model=self.model_,
+            prompts=PromptSet(version=self.prompt_version_, texts=self._texts),
+            labels=self.names_sent_,
+            descriptions=self._sentences,
+            role=self.role.strip(),
+            verbalised=self.confidence_ == "verbalised",
+            capabilities=capabilities,
+        )
+
+    def _make_run(self, client: Client, images: Sequence[Media], capabilities: Capabilities) -> Run:
+        form = self._form(capabilities)
+        decisions = self.confidence_ == "decisions"
+        most = self._most_labels(capabilities)
+        shown = self._usual_demonstrations(most)
+        plan = self._plan(form, shown, len(images), capabilities)
+        return Run(
+            client=client,
+            form=form,
+            parser=AnswerParser(self.names_sent_, self._aliases),
+            settings=self._settings(plan.batch_size, capabilities),
+            batch_size=plan.batch_size,
+            demonstrations=self._demonstrations(images),
+            capabilities=capabilities,
+            max_side=self.max_side,
+            n_demonstrations=len(shown),
+            shared_bytes=sum(len(d.image.data) for d in shown),
+            decisions=decisions,
+            logprobs=self.confidence_ == "logprobs",
+            avoid=self._known_names if self._anonymise else (),
+        )
+
+    def _plan(
+        self,
+        form: RequestForm,
+        shown: Sequence[Demonstration],
+        n_queries: int,
+        capabilities: Capabilities,
+    ) -> BatchPlan:
+        """Choose the batch size from what requests share and what an image takes."""
+        rule, side = capabilities.image_token_rule, self.max_side or 768
+        sizes = [image_tokens(rule, d.image.width, d.image.height) for d in shown]
+        each = [_USUAL_TOKENS if n is None else n for n in sizes]
+        fallback = image_tokens(rule, side, max(1, side * 3 // 4))
+        query = int(np.mean(each)) if each else (_USUAL_TOKENS if fallback is None else fallback)
+        system = text_tokens(render_request(form, (), [Query(id="x", image=_BLANK)]).system)
+        schema = text_tokens(json.dumps(answer_schema(form.labels, verbalised=form.verbalised)))
+        single = self.confidence_ in ("decisions", "logprobs") or self._one_by_one()
+        size = 1 if single else None if self.batch_size == "auto" else self.batch_size
+        n_bytes = sum(len(d.image.data) for d in shown)
+        return plan_batches(
+            n_queries,
+            capabilities=capabilities,
+            n_demonstrations=len(shown),
+            shared_tokens=system + schema + sum(each) + 6 * len(each),
+            query_tokens=query + 15,
+            shared_bytes=n_bytes,
+            query_bytes=n_bytes // len(shown) if shown else 0,
+            max_output_tokens=None if self.max_tokens == "auto" else self.max_tokens,
+            batch_size=size,
+        )
+
+    def _settings(self, batch_size: int, capabilities: Capabilities) -> Settings:
+        temperature = self.sampling_temperature
+        if temperature == "auto":
+            temperature = 0.0 if self.n_samples == 1 else _VOTING_TEMPERATURE
+        longest = self.max_tokens
+        if longest == "auto":
+            longest = _OUTPUT_BASE + _OUTPUT_EACH * batch_size
+        logprobs = None
+        if self.confidence_ == "logprobs":
+            logprobs = min(_TOP_LOGPROBS, capabilities.max_top_logprobs or _TOP_LOGPROBS)
+        decisions = self.confidence_ == "decisions"
+        return Settings(
+            temperature=temperature if capabilities.sampling and not decisions else None,
+            max_tokens=None if decisions else longest,
+            top_logprobs=logprobs,
+            timeout=self.timeout,
+        )
+
+    # Phases
+
+    def _phases(
+        self, run: Run, journal: Journal | None, images: Sequence[Media], progress: Progress
+    ) -> tuple[list[Item], NDArray[np.int64], dict[int, Any]]:
+        n, most = len(self.classes_), self._most_labels(run.capabilities)
+        notes = _Notes(journal, self._fingerprint(run))
+        if most is not None and n > most and (self.shortlist == "two-step" or run.decisions):
+            return self._in_rounds(run, notes, images, most, progress)
+        candidates: Mapping[int, tuple[int, ...]] = {}
+        if isinstance(self.shortlist, int) and self.shortlist < n:
+            candidates = self._candidates(images, self.shortlist)
+        phase = Phase(
+            n_views=self.n_samples,
+            choice=lambda item, _view: candidates.get(item.first_row),
+            order=self._order,
+            most_labels=most,
+            on_done=notes.record,
+        )
+        return run.ask_new(images, phase, skip=notes.recall, progress=progress)
+
+    def _in_rounds(
+        self,
+        run: Run,
+        notes: _Notes,
+        images: Sequence[Media],
+        most: int,
+        progress: Progress,
+    ) -> tuple[list[Item], NDArray[np.int64], dict[int, Any]]:
+        """Ask for the best of every `most` labels, then for the best of those, down to one."""
+        if most < 2:
+            raise InputError(f"{self.model_} takes {most} labels a question; rounds need 2.")
+        n = len(self.classes_)
+        left: dict[int, list[int]] = {}
+        # What probability a label has within what its winner stands for.
+        shares: dict[int, dict[int, NDArray[np.float64]]] = {}
+        known: set[int] = set()
+        sample, longest, is_first = 0, n, True
+        items: list[Item] = []
+        distinct = np.zeros(0, np.int64)
+        errors: dict[int, Any] = {}
+
+        def own(item: Item) -> list[int]:
+            return left.get(item.number, list(range(n)) if is_first else [])
+
+        def part(item: Item, view: int) -> tuple[int, ...]:
+            return tuple(own(item)[view * most : (view + 1) * most])
+
+        def combine(item: Item) -> None:
+            for given in item.given.values():
+                if given.row is not None:
+                    given.row = _combined(given.row, shares.get(item.number, {}), own(item))
+                    given.code = int(given.row.argmax())
+            notes.record(item)
+
+        def recall(item: Item) -> bool:
+            if notes.recall(item):
+                known.add(item.number)
+                return True
+            return False
+
+        while longest > most or is_first:
+            n_views = -(-longest // most)
+            phase = Phase(
+                n_views=n_views,
+                choice=part,
+                order=lambda _view, codes: self._order(0, codes),
+                most_labels=most,
+                first_sample=sample,
+            )
+            if is_first:
+                items, distinct, errors = run.ask_new(images, phase, skip=recall, progress=progress)
+            else:
+                run.ask_again([i for i in items if i.number not in known], phase)
+            longest = 1
+            for item in items:
+                if item.number in known:
+                    continue
+                before = shares.get(item.number, {})
+                winners, after = [], {}
+                for view in range(n_views):
+                    given = item.given.get(view)
+                    if given is not None and given.code is not None:
+                        winners.append(given.code)
+                        if given.row is not None:
+                            after[given.code] = _combined(given.row, before, own(item))
+                left[item.number], shares[item.number] = winners, after
+                longest = max(longest, len(winners))
+            sample, is_first = sample + n_views, False
+        fresh = [item for item in items if item.number not in known]
+        for item in fresh:
+            if len(left[item.number]) < 2:  # nothing to choose from any more
+                settled = [g for g in item.given.values() if g.code is not None]
+                item.given = {0: (settled or list(item.given.values()))[0]}
+                combine(item)
+        final = Phase(
+            n_views=self.n_samples,
+            choice=lambda item, _view: tuple(own(item)),
+            order=self._order,
+            most_labels=most,
+            first_sample=sample,
+            on_done=combine,
+        )
+        run.ask_again([item for item in fresh if len(left[item.number]) > 1], final)
+        return items, distinct, errors
+
+    def _most_labels(self, capabilities: Capabilities) -> int | None:
+        """Labels that one question may list, where images choose from different ones."""
+        n, most = len(self.classes_), capabilities.max_enum
+        if self.shortlist is None:
+            return most if self.confidence_ == "decisions" else None
+        if self.shortlist == "two-step":
+            return min(most or _ROUND, _ROUND)
+        wanted = max(3 * int(self.shortlist), 20)
+        return min(n, wanted if most is None else max(int(self.shortlist), min(wanted, most)))
+
+    def _order(self, view: int, codes: tuple[int, ...]) -> tuple[int, ...]:
+        """List neutral names by number; shuffle for every repetition after the first."""
+        if self.label_key_ is not None:
+            names = self.names_sent_
+            codes = tuple(sorted(codes, key=lambda c: (len(names[c]), names[c])))
+        if view == 0:
+            return codes
+        rng = np.random.default_rng([self._seed % 2**63, view])
+        return tuple(int(code) for code in rng.permutation(codes))
+
+    def _candidates(self, images: Sequence[Media], k: int) -> dict[int, tuple[int, ...]]:
+        """For each input, the `k` labels that an encoder finds likeliest, rising."""
+        encoder = load_encoder(self.encoder)
+        found = embed_images(encoder, images, store=self.store)
+        scores = cosines(found.embeddings, self._label_prototypes(encoder))
+        top = np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :k], axis=1)
+        return {
+            row: tuple(int(c) for c in top[d]) for row, d in enumerate(found.distinct) if d >= 0
+        }
+
+    def _label_prototypes(self, encoder: Encoder) -> NDArray[np.float32]:
+        names = [(str(name),) for name in self._words_of_labels()]
+        sentences = [()] * len(names) if not self._sentences else list(self._sentences)
+        return text_prototypes(encoder, names, sentences, "default", self.store)[0]
+
+    def _words_of_labels(self) -> Sequence[str]:
+        """Names that mean something to an encoder; it runs here, so nothing leaks."""
+        if self.label_key_ is None:
+            return self.names_sent_
+        return [self.label_key_.to_label[name] for name in self.names_sent_]
+
+    # Demonstrations: none, unless a subclass has some
+
+    def _demonstrations(
+        self,
+        images: Sequence[Media],  # noqa: ARG002
+    ) -> Callable[[int, tuple[int, ...], Sequence[Item]], Sequence[Demonstration]]:
+        return lambda _view, _listed, _items: ()
+
+    def _usual_demonstrations(self, most_labels: int | None) -> Sequence[Demonstration]:  # noqa: ARG002
+        """As many demonstrations as a request may show."""
+        return ()
+
+    def _one_by_one(self) -> bool:
+        return False
+
+    # Judging
+
+    def _judge(self, item: Item) -> _Judged:
+        """Turn the answers about one image into its outcome."""
+        n = len(self.classes_)
+        given = [item.given[view] for view in sorted(item.given)]
+        answered = [g for g in given if g.code is not None]
+        if not answered:
+            first = given[0]
+            abstained = first.reason == "alien"
+            return _Judged(
+                code=-1,
+                row=np.full(n, 1 / n),
+                confidence=np.nan,
+                status=STATUSES.index("abstained" if abstained else "error"),
+                reason=first.reason,
+                error=None if abstained else explain(first, item.spent.n_answers),
+            )
+        if self.confidence_ == "votes":
+            code, row = self._counted(item, given, n)
+        else:
+            row = np.mean([self._row_of(g, n) for g in answered], axis=0)
+            code = int(row.argmax())
+        sure = float(row[code])
+        if self.calibration_.kind != "none":
+            row = with_confidence(row, code, float(self.calibration_.apply(sure)))
+            sure = float(row[code])
+        status, reason = 0, None
+        if self.abstain_below is not None and sure < self.abstain_below:
+            status, reason = STATUSES.index("abstained"), "unsure"
+        return _Judged(
+            code=code, row=row, confidence=sure, status=status, reason=reason, error=None
+        )
+
+    def _row_of(self, given: Given, n: int) -> NDArray[np.float64]:
+        assert given.code is not None
+        if given.row is not None:
+            return given.row
+        known = given.confidence
+        return spread(given.code, UNKNOWN_CONFIDENCE if known is None else known, n)
+
+    def _counted(
+        self, item: Item, given: Sequence[Given], n: int
+    ) -> tuple[int, NDArray[np.float64]]:
+        """Shares of the votes; no answer counts in the shares, and ties are drawn."""
+        codes = [-1 if g.code is None else g.code for g in given]
+        draw = int.from_bytes(hashlib.blake2b(item.digest.encode(), digest_size=4).digest(), "big")
+        votes = count_votes([codes], n, random_state=(self._seed + draw) % 2**32)
+        counts = np.bincount([c for c in codes if c >= 0], minlength=n).astype(np.float64)
+        row = counts / len(codes) + codes.count(-1) / len(codes) / n
+        code = int(votes.codes[0])
+        return code, with_confidence(row, code, float(row[code]))
+
+    def _predictions(self, images: Sequence[Media], asked: _Asked) -> Predictions:
+        n_rows, n = len(images), len(self.classes_)
+        judged, distinct = asked.judged, asked.distinct
+        at_error = STATUSES.index("error")
+        codes = np.array([*(j.code for j in judged), -1], np.int32)
+        sure = np.array([*(j.confidence for j in judged), np.nan], np.float32)
+        status = np.array([*(j.status for j in judged), at_error], np.int8)
+        has_proba = self.confidence_ is not None
+        rows = np.array([j.row for j in judged], np.float32).reshape(len(judged), n)
+        errors = dict(asked.errors)
+        for row, d in enumerate(distinct.tolist()):
+            if d >= 0 and (line := judged[d].error) is not None:
+                errors[row] = line
+        shown = np.where(status[distinct] == at_error, -1, distinct) if n_rows else distinct
+        return Predictions(
+            images=[media_name(images[i]) for i in range(n_rows)],
+            classes=tuple(str(label) for label in self.classes_.tolist()),
+            codes=codes[distinct],
+            confidence_all=sure[distinct] if has_proba else np.full(n_rows, np.nan, np.float32),
+            status_codes=status[distinct],
+            errors=dict(sorted(errors.items())),
+            distinct_proba=rows if has_proba else None,
+            distinct=shown if has_proba else None,
+            columns=self._columns(asked),
+        )
+
+    @staticmethod
+    def _columns(asked: _Asked) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+        for row, d in enumerate(asked.distinct.tolist()):
+            values: tuple[Any, ...]
+            if d < 0:
+                values = (Decimal(0), 0, 0, False, 0.0, "image")
+            else:
+                item, reason = asked.items[d], asked.judged[d].reason
+                spent = item.spent
+                if item.first_row == row:
+                    values = (
+                        spent.cost_usd,
+                        spent.input_tokens,
+                        spent.output_tokens,
+                        spent.from_cache,
+                        spent.seconds,
+                        reason,
+                    )
+                else:
+                    values = (Decimal(0), 0, 0, True, 0.0, reason)
+            for name, value in zip(COLUMNS, values, strict=True):
+                columns[name].append(value)
+        return columns
+
+    def _fingerprint(self, run: Run) -> str:
+        """Hash of what decides an answer besides the image, for the samples of a run folder."""
+        shown = [(d.image.digest, d.code) for d in self._usual_demonstrations(None)]
+        content = {
+            "form": [
+                run.form.model,
+                run.form.prompts.version,
+                run.form.labels,
+                run.form.descriptions,
+                run.form.role,
+            ],
+            "confidence": self.confidence_,
+            "n_samples": self.n_samples,
+            "shortlist": self.shortlist,
+            "side": self.max_side,
+            "settings": [run.settings.temperature],
+            "shown": shown,
+            "seed": self._seed,
+        }
+        text = json.dumps(content, sort_keys=True, default=str)
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+
+    # scikit-learn
+
+    def __sklearn_clone__(self) -> Self:
+        """Clone as scikit-learn does, but share model, encoder, store and cache."""
+        shared = ("model", "encoder", "store", "cache")
+        shell = copy.copy(self)
+        for name in shared:
+            setattr(shell, name, None)
+        twin: Self = BaseEstimator.__sklearn_clone__(shell)
+        for name in shared:
+            setattr(twin, name, getattr(self, name))
+        return twin
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the fitted classifier into a folder; no key and no password goes with it.
+
+        Parameters
+        ----------
+        path : str or path
+            A new folder, an empty one, or a saved classifier to replace.
+
+        Returns
+        -------
+        path : Path
+
+        See Also
+        --------
+        showtell.classify.load_classifier : Read it back.
+        """
+        from showtell.classify._mllm_saved import save_mllm_classifier
+
+        return save_mllm_classifier(self, path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What became of all inputs."""
+
+    items: list[Item]
+    judged: list[_Judged]
+    distinct: NDArray[np.int64]
+    errors: dict[int, str]
+
+
+class _Notes:
+    """What a run folder knows about images."""
+
+    def __init__(self, journal: Journal | None, fingerprint: str) -> None:
+        self._journal, self._fingerprint = journal, fingerprint
+        self._done = {} if journal is None else journal.done
+
+    def _id(self, item: Item) -> str:
+        return f"{item.digest}:{self._fingerprint}"
+
+    def recall(self, item: Item) -> bool:
+        """Fill in what an earlier process of the run was answered; False if it was not."""
+        if self._journal is None or self._id(item) not in self._done:
+            return False
+        try:
+            saved = self._done[self._id(item)]["given"]
+            item.given = {view: _given_from(values) for view, values in enumerate(saved)}
+        except (KeyError, TypeError, ValueError):
+            return False
+        item.spent.n_answers = item.spent.n_from_cache = 1
+        return bool(item.given)
+
+    def record(self, item: Item) -> None:
+        """Note an outcome; what failed for reasons outside the model stays to be asked."""
+        given = [item.given[view] for view in sorted(item.given)]
+        if self._journal is None or any(g.reason in ("request", "image") for g in given):
+            return
+        status = "ok" if any(g.code is not None for g in given) else "open"
+        self._journal.sample(
+            self._id(item), status=status, image=item.digest, given=[_given_to(g) for g in given]
+        )
+
+
+def _given_to(given: Given) -> list[Any]:
+    row = None if given.row is None else [round(float(p), 9) for p in given.row]
+    return [given.code, given.confidence, row, given.reason, given.text]
+
+
+def _given_from(values: Sequence[Any]) -> Given:
+    code, confidence, row, reason, text = values
+    return Given(
+        code=None if code is None else int(code),
+        confidence=None if confidence is None else float(confidence),
+        row=None if row is None else np.array(row, np.float64),
+        reason=reason,
+        text=str(text),
+    )
+
+
+def _combined(
+    row: NDArray[np.float64], shares: Mapping[int, NDArray[np.float64]], codes: Sequence[int]
+) -> NDArray[np.float64]:
+    """Spread the probability of every winner over the labels it stands for."""
+    total = np.zeros_like(row)
+    for code in codes:
+        if code in shares:
+            total += row[code] * shares[code]
+        else:
+            total[code] += row[code]
+    return total / total.sum() if total.sum() > 0 else row
+
+
+def _check_whole(name: str, value: Any, *, least: int | None, other: str = "") -> None:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if whole and (least is None or value >= least):
+        return
+    what = "a whole number" if least is None else f"a whole number from {least} up"
+    raise InputError(f"`{name}` is {what}{f', {other}' if other else ''}; got {value!r}.")

@@ -1,0 +1,208 @@
+"""DirectClassifier: ask a multimodal LLM for the label."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from showtell.classify._mllm_base import Confidence, MLLMClassifier
+from showtell.classify.label_words import Texts
+from showtell.encoders import Encoder
+from showtell.encoders.embed import Store
+from showtell.media import Media
+from showtell.mllm.base import MLLM
+from showtell.mllm.cache import AnswerCache
+from showtell.prompts import DEFAULT_ROLE
+
+__all__ = ["DirectClassifier"]
+
+
+class DirectClassifier(MLLMClassifier):
+    r"""Classify images by asking a multimodal LLM which of the labels fits; nothing is shown.
+
+    Several images go into one request, each with an id before and after it; answers are joined to
+    images by id. What is missing, contradictory or no label is asked about again (twice at most,
+    and only that), failing requests are halved, and what stays open is a row that says why.
+
+    Parameters
+    ----------
+    model : str or MLLM
+        ``"provider:name"``, for example ``"openai:gpt-4.1-mini"`` (key from the environment), or
+        an object. Objects are shared by ``clone``, never copied.
+    labels : sequence of label, mapping of label to description(s), or None
+        The label set and its order; None takes the labels of `y` in `fit`, sorted.
+    descriptions : mapping of label to str or sequence of str, optional
+        How classes look, written beside the labels.
+    aliases : mapping of label to str or sequence of str, optional
+        Other names that an answer may use.
+    role : str
+        Who the model is asked to be: ``"an entomologist"``.
+    confidence : {"auto", "verbalised", "logprobs", "votes", "decisions"} or None, default="auto"
+        - ``"verbalised"``: the model says 0 to 10 after the label. Free; overconfident.
+        - ``"logprobs"``: from the probabilities of the label's tokens, where the provider tells
+          them. One image per request.
+        - ``"votes"``: share of `n_samples` repetitions, each with the labels in another order.
+        - ``"decisions"``: the probabilities of a provider's classification endpoint, one image
+          per request; label sets beyond its limit in rounds.
+        - ``"auto"``: decisions where the model is such an endpoint, votes where `n_samples` is
+          above 1, else verbalised.
+        - None: none is asked for, and there are no probabilities.
+    n_samples : int, default=1
+        Repetitions of every question, with the labels in another order each time. Costs so many
+        times as much. Without votes their probabilities are averaged.
+    calibrate : bool or int, default=False
+        Ask about the labelled images given to `fit` (so many of them, or all) and learn how often
+        answers of a confidence are right. This costs money, so it is never done unasked. With 40
+        answers or more: isotonic regression over bins of 20; from 10: Platt; see `ConfidenceMap`.
+    abstain_below : float, optional
+        Give no label where the confidence is lower. `predict` returns "" there.
+    shortlist : int, "two-step" or None, default=None
+        For large label sets. A number: list only the so many labels that `encoder` finds
+        likeliest for an image. ``"two-step"``: ask for the best of each group of labels, then
+        for the best of those. None lists all; more than a provider's schema takes are listed in
+        the text alone.
+    encoder, store
+        For `shortlist`, as in `ZeroShotClassifier`.
+    batch_size : int or "auto", default="auto"
+        Images per request; "auto" plans it from limits and price (`plan_batches`).
+    max_side : int or None, default=768
+        Pixels of the longer side of what is sent; None sends what the provider can use.
+    sampling_temperature : float, "auto" or None, default="auto"
+        "auto" is 0, with repetitions 0.7; None leaves it to the provider.
+    max_tokens : int, "auto" or None, default="auto"
+        Longest answer.
+    timeout : float, default=120.0
+        Seconds for one attempt.
+    max_cost : Decimal, str or float, optional
+        USD that one call may spend; what is in flight counts. `BudgetError` stops the run.
+    max_requests : int, optional
+        Requests that one call may send.
+    requests_per_minute, tokens_per_minute : float, optional
+        Limits of your account, where the provider does not tell.
+    max_concurrency : int, optional
+        Requests in flight at most; 64, or 8 for models on one's own machine.
+    base_url : str, optional
+        Another server that speaks the provider's wire format.
+    prompt_dir : path, optional
+        Edited prompts; `showtell.prompts.copy_prompts` writes those to start from.
+    run_folder : path, optional
+        Where a run keeps its journal, from which it resumes.
+    cache : AnswerCache, path, "default" or None, default="default"
+        Answers that were paid for once.
+    random_state : int, optional
+        Seed of label orders and ties; None is 0.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The label set.
+    model_ : str
+    confidence_ : str or None
+        The kind in use.
+    names_sent_ : tuple of str
+        How labels are written in requests.
+    calibration_ : ConfidenceMap
+    prompt_version_ : str
+        Name and hash of the prompts.
+
+    See Also
+    --------
+    InContextClassifier : The same with labelled images in the prompt.
+
+    References
+    ----------
+    Tian et al. (2023), Just Ask for Calibration, arXiv:2305.14975 (verbalised confidence). Wang et
+    al. (2022), Self-Consistency Improves Chain of Thought Reasoning, arXiv:2203.11171 (votes).
+    """
+
+    def __init__(
+        self,
+        model: str | MLLM,
+        *,
+        labels: Sequence[Any] | Texts | None = None,
+        descriptions: Texts | None = None,
+        aliases: Texts | None = None,
+        role: str = DEFAULT_ROLE,
+        confidence: Confidence | None = "auto",
+        n_samples: int = 1,
+        calibrate: bool | int = False,
+        abstain_below: float | None = None,
+        shortlist: int | Literal["two-step"] | None = None,
+        encoder: str | Encoder = "mini",
+        store: Store = "default",
+        batch_size: int | Literal["auto"] = "auto",
+        max_side: int | None = 768,
+        sampling_temperature: float | Literal["auto"] | None = "auto",
+        max_tokens: int | Literal["auto"] | None = "auto",
+        timeout: float = 120.0,
+        max_cost: Decimal | str | float | None = None,
+        max_requests: int | None = None,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        max_concurrency: int | None = None,
+        base_url: str | None = None,
+        prompt_dir: str | os.PathLike[str] | None = None,
+        run_folder: str | os.PathLike[str] | None = None,
+        cache: AnswerCache | str | os.PathLike[str] | None = "default",
+        random_state: int | None = None,
+    ) -> None:
+        self.model = model
+        self.labels = labels
+        self.descriptions = descriptions
+        self.aliases = aliases
+        self.role = role
+        self.confidence = confidence
+        self.n_samples = n_samples
+        self.calibrate = calibrate
+        self.abstain_below = abstain_below
+        self.shortlist = shortlist
+        self.encoder = encoder
+        self.store = store
+        self.batch_size = batch_size
+        self.max_side = max_side
+        self.sampling_temperature = sampling_temperature
+        self.max_tokens = max_tokens
+        self.timeout = timeout
+        self.max_cost = max_cost
+        self.max_requests = max_requests
+        self.requests_per_minute = requests_per_minute
+        self.tokens_per_minute = tokens_per_minute
+        self.max_concurrency = max_concurrency
+        self.base_url = base_url
+        self.prompt_dir = prompt_dir
+        self.run_folder = run_folder
+        self.cache = cache
+        self.random_state = random_state
+
+    def fit(self, X: Sequence[Media] | None = None, y: Any = None) -> Self:
+        """Fix the label set; with `calibrate`, ask about the labelled images.
+
+        Parameters
+        ----------
+        X : sequence of Media, optional
+            Only looked at to calibrate.
+        y : array-like of shape (n_samples,), optional
+            Gives the label set where `labels` is None.
+
+        Returns
+        -------
+        self : DirectClassifier
+
+        Raises
+        ------
+        InputError
+            If there are no labels, y does not fit X or the label set, or an argument is none of
+            the allowed ones.
+        """
+        _, images, codes = self._fit_words(X, y)
+        self._calibrate(images, codes, np.arange(len(images)))
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False
+        return tags

@@ -12,7 +12,7 @@ from tests.servers.wire import LABELS, SCHEMA, SYSTEM, contract, openai_content,
 
 from showtell.errors import InputError, UnknownNameError
 from showtell.testing import ColourEncoder
-from showtell.testing.servers import Faults, LocalServer, Quota
+from showtell.testing.servers import Bias, Faults, LocalServer, Quota
 from showtell.testing.servers.counting import Meter
 
 httpx2 = pytest.importorskip("httpx2", reason="needs the extra `mllm`")
@@ -364,3 +364,63 @@ def test_faults_that_exclude_each_other_cannot_add_up_to_more_than_1():
 def test_impossible_quotas_are_refused(bad):
     with pytest.raises(InputError):
         Quota(**bad)
+
+
+def test_specifications_of_prejudices_are_read():
+    assert Bias.parse("example=0.05, first=0.1") == Bias(example=0.05, first=0.1)
+    assert Bias.parse("") == Bias()
+    with pytest.raises(UnknownNameError, match="majority"):
+        Bias.parse("order=0.5")
+    with pytest.raises(InputError, match=r"example=0\.05"):
+        Bias.parse("example=2")
+
+
+def test_another_process_can_read_the_counts():
+    with truth_server() as server:
+        post(server, body(many(2)))
+        told = HTTP.get(f"http://127.0.0.1:{server.port}/_showtell/stats").json()
+    assert told["n_answered"] == 1
+    assert told["paid"] == {"0": 1, "1": 1}
+
+
+def test_ten_thousand_queries_with_every_fault_keep_their_books(tmp_path):
+    """What a careful client joins by id is true; what it lacks, the server knows it spoiled."""
+    faults = Faults.parse("all=0.2")
+    got, asked = {}, {}
+
+    async def go(url):
+        limits = httpx2.Limits(max_connections=64)
+        async with httpx2.AsyncClient(limits=limits, timeout=1.0) as client:
+            gate = asyncio.Semaphore(64)
+
+            async def one(first):
+                async with gate:
+                    try:
+                        reply = await client.post(url, content=sent[first])
+                        entries = json.loads(reply.json()["choices"][0]["message"]["content"])
+                        for entry in entries["answers"]:
+                            got.setdefault(entry["id"], []).append(entry["label"])
+                    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+                        asked[first] = "failed"
+
+            await asyncio.gather(*(one(first) for first in sent))
+
+    sent = {first: json.dumps(body(many(100, first))).encode() for first in range(0, 10_000, 100)}
+    with truth_server(faults=faults, seed=3) as server:
+        asyncio.run(go(f"{server.base_url}/chat/completions"))
+        stats, log = server.stats, server.requests
+    assert len(log) == 100
+    spoiled = {name: fault for request in log for name, fault in request.spoiled.items()}
+    for name, labels in got.items():
+        if name not in spoiled and name.isdigit():
+            assert labels == [LABELS[int(name) % 3]]
+    by_fault = Counter(spoiled.values())
+    assert {"drop", "duplicate", "conflict", "swap", "unknown", "alien"} <= set(by_fault)
+    for fault, count in by_fault.items():
+        if fault not in ("refuse", "block"):
+            assert stats.faults[fault] == count
+    unanswered = {str(n) for n in range(10_000)} - set(got)
+    lost = {
+        name for request in log if request.status != 200 or request.fault for name in request.ids
+    }
+    assert unanswered <= lost | set(spoiled)

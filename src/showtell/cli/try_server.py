@@ -54,6 +54,22 @@ FaultSpec = Annotated[
         "all=0.2 shares a part among them.",
     ),
 ]
+BiasSpec = Annotated[
+    str,
+    o.option(
+        "--bias",
+        panel=_SERVER,
+        metavar="SPEC",
+        help="Planted prejudices, how often they decide: example, first, last, recent, majority, "
+        "noise. For trying audits.",
+    ),
+]
+BatchDelay = Annotated[
+    float,
+    o.option(
+        "--batch-delay", panel=_SERVER, min=0.0, metavar="S", help="Seconds a batch job takes."
+    ),
+]
 Rpm = Annotated[
     int | None,
     o.option("--rpm", panel=_SERVER, min=1, metavar="N", help="Requests allowed per minute."),
@@ -76,6 +92,8 @@ def try_server(
     port: Port = 0,
     latency: Latency = 0.0,
     faults: FaultSpec = "",
+    bias: BiasSpec = "",
+    batch_delay: BatchDelay = 0.0,
     rpm: Rpm = None,
     tpm: Tpm = None,
     encoder: o.EncoderName = "mini",
@@ -92,13 +110,15 @@ def try_server(
     nearest examples, or of the nearest label text. It listens on this machine only. Ctrl-C ends it.
     """
     session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
-    from showtell.testing.servers import Faults, LocalServer, Quota
+    from showtell.testing.servers import Bias, Faults, LocalServer, Quota
 
     server = LocalServer(
         kind=kind,
         port=port,
         latency=latency,
         faults=Faults.parse(faults),
+        bias=Bias.parse(bias),
+        batch_delay=batch_delay,
         quota=Quota(rpm=rpm, tpm=tpm),
         encoder=encoder,
         seed=seed,

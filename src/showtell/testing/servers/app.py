@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -71,6 +72,7 @@ def make_app(
         routes.append(Mount("/ollama", routes=own))
     if kind in ("google", "all"):
         routes += _google_routes(engine, sight, model, store)
+    routes.append(Route("/_showtell/stats", _stats_of(engine)))
     handlers = {404: _not_found, 405: _not_found, BadRequestError: _bad_request}
     return Starlette(routes=routes, exception_handlers=handlers)
 
@@ -218,6 +220,15 @@ def _google_routes(engine: Engine, sight: Sight, model: str, store: JobStore) ->
             *google_file_routes(engine, store, generate, version),
         ]
     return routes
+
+
+def _stats_of(engine: Engine) -> Callable[[Request], Awaitable[Response]]:
+    """Tell the counts, for whoever runs the server in another process."""
+
+    async def on_stats(_request: Request) -> Response:
+        return JSONResponse(vars(engine.stats))
+
+    return on_stats
 
 
 async def _not_found(request: Request, _error: Exception) -> Response:

@@ -22,6 +22,7 @@ _REQUEST_FAULTS = (
     "broken_json",
 )
 _QUERY_FAULTS = ("drop", "duplicate", "conflict", "swap", "unknown", "alien")
+_PULLS = ("example", "first", "last", "recent", "majority", "noise")
 _SPELLINGS = {"429": "rate_limit", "500": "server_error"}
 
 
@@ -123,17 +124,8 @@ class Faults:
         """
         kinds = [knob.name for knob in fields(cls)]
         shares = dict.fromkeys(kinds, 0.0)
-        for pair in filter(None, (piece.strip() for piece in spec.split(","))):
-            name, equals, value = pair.partition("=")
-            name = _SPELLINGS.get(name.strip(), name.strip().replace("-", "_"))
-            try:
-                share = float(value)
-            except ValueError:
-                share = math.nan
-            if not equals or not 0 <= share <= 1:
-                raise InputError(
-                    f"{pair!r} is no fault. Write name=probability, as in '429=0.05,drop=0.03'."
-                )
+        for name, share in _pairs(spec, "fault", "429=0.05,drop=0.03"):
+            name = _SPELLINGS.get(name, name)
             if name == "all":
                 shares = {kind: shares[kind] + share / len(kinds) for kind in kinds}
             elif name in shares:
@@ -197,11 +189,50 @@ class Bias:
     prior: Mapping[str, float] = field(default_factory=dict)
     """Logits on top per label."""
 
+    @classmethod
+    def parse(cls, spec: str) -> Bias:
+        """Read ``name=probability`` pairs separated by commas, of the pulls and the noise.
+
+        Parameters
+        ----------
+        spec : str
+
+        Raises
+        ------
+        InputError
+            If a name is unknown or a probability is none.
+
+        Examples
+        --------
+        >>> Bias.parse("example=0.05, first=0.1").example
+        0.05
+        """
+        pulls = dict(_pairs(spec, "bias", "example=0.05,first=0.1"))
+        for name in pulls:
+            if name not in _PULLS:
+                raise UnknownNameError("bias", name, _PULLS)
+        return cls(**pulls)  # type: ignore[arg-type]  # all of them are floats
+
     def __post_init__(self) -> None:
-        for name in ("example", "first", "last", "recent", "majority", "noise"):
+        for name in _PULLS:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise InputError(f"`{name}` must be a probability from 0 to 1, got {value!r}.")
+
+
+def _pairs(spec: str, what: str, example: str) -> list[tuple[str, float]]:
+    """Split ``name=number`` pairs; ``-`` in a name becomes ``_``."""
+    pairs = []
+    for pair in filter(None, (piece.strip() for piece in spec.split(","))):
+        name, equals, value = pair.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not equals or not 0 <= number <= 1:
+            raise InputError(f"{pair!r} is no {what}. Write name=probability, as in {example!r}.")
+        pairs.append((name.strip().replace("-", "_"), number))
+    return pairs
 
 
 def _pick(faults: Faults, kinds: tuple[str, ...], draw: float) -> str | None:

@@ -208,7 +208,7 @@ def break_json(text: str, draw: float) -> str:
         return f"Sure! Here is what I found:\n\n{text}\n\nLet me know if you need anything else."
     if kind == 2:
         return f"```json\n{text}\n```"
-    return text.replace('"label"', '"lable_"').replace('"answers"', '"anwsers"')
+    return text.replace('"label"', '"lable_"').replace('"answers"', '"replies"')
 
 
 def make_tokens(text: str, items: Sequence[Item], n_top: int) -> list[Token]:

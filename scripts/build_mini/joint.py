@@ -11,6 +11,7 @@ from towers import Head
 
 from showtell.encoders._nouns import AnchorSenses
 from showtell.encoders.mini import (
+    CLASS_TEMPERATURE,
     FEATURE_SHARE,
     NOUN_UNKNOWN,
     NOUN_WIDTH,
@@ -35,8 +36,8 @@ def joint_arrays(
     anchor_texts: NDArray[np.float32],
     anchors: AnchorSenses,
     emoji_directions: NDArray[np.float64],
-) -> dict[str, NDArray[Any]]:
-    """Solve for everything in joint.npz except the nouns.
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Solve for the joint space.
 
     Parameters
     ----------
@@ -49,8 +50,10 @@ def joint_arrays(
 
     Returns
     -------
-    arrays : dict of str to ndarray, float16
-        As `showtell.encoders.mini` reads them.
+    text : dict of str to ndarray, float16
+        As `showtell.encoders.mini` reads them from joint.npz.
+    image : dict of str to ndarray, float16
+        As `towers.append_head` puts them behind the image network.
     """
     n_classes, n_emoji = len(head.weight), len(emoji_directions)
     mean_row = head.weight.mean(axis=0)
@@ -67,17 +70,22 @@ def joint_arrays(
     solved = np.linalg.solve(kernel, np.concatenate([to_features, to_classes], axis=1))
     by_features, by_classes = solved[:, : centred.shape[1]], solved[:, centred.shape[1] :]
     by_classes = by_classes - by_classes.mean(axis=1, keepdims=True)
-    arrays = {
-        "head_weight": head.weight,
-        "head_bias": head.bias,
-        "mean_features": head.mean_features,
-        "feature_basis": feature_basis,
-        "class_basis": class_basis,
+    text = {
         "anchor_texts": anchor_texts,
         "feature_coefficients": by_features @ feature_basis,
         "class_coefficients": by_classes @ class_basis,
     }
-    return {name: array.astype(np.float16) for name, array in arrays.items()}
+    image = {
+        "weight": head.weight.T / CLASS_TEMPERATURE,
+        "bias": head.bias / CLASS_TEMPERATURE,
+        "mean_features": head.mean_features,
+        "feature_basis": np.sqrt(FEATURE_SHARE) * feature_basis,
+        "class_basis": np.sqrt(1 - FEATURE_SHARE) * class_basis,
+    }
+    return (
+        {name: array.astype(np.float16) for name, array in text.items()},
+        {name: array.astype(np.float16) for name, array in image.items()},
+    )
 
 
 def class_texts(

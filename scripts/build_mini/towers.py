@@ -253,3 +253,49 @@ def quantise_image_tower(
         calibrate_method=CalibrationMethod.MinMax,
     )
     improve_rounding(prepared, draft, target, pixels)
+
+
+def append_head(source: Path, target: Path, arrays: dict[str, NDArray[np.float16]]) -> None:
+    """Put the way from pooled features to embeddings behind the network.
+
+    In the network it runs in the same threads; as matrix products of numpy the idle threads of its
+    BLAS would spin beside the network and cost half as much again.
+
+    Parameters
+    ----------
+    source, target : Path
+        Network with output ``features``; with output ``embeddings``, rows of length 1.
+    arrays : dict
+        weight (1280, 1000) and bias of the classifier, both divided by the temperature;
+        mean_features; feature_basis (1280, 512) and class_basis (1000, 512) with their shares.
+    """
+    model = onnx.load(source)
+    graph = model.graph
+    for name, array in arrays.items():
+        graph.initializer.append(numpy_helper.from_array(array.astype(np.float16), f"{name}_fp16"))
+        graph.node.append(
+            helper.make_node("Cast", [f"{name}_fp16"], [f"head_{name}"], to=TensorProto.FLOAT)
+        )
+    graph.node.extend(
+        [
+            helper.make_node("Gemm", ["features", "head_weight", "head_bias"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["shares"], axis=1),
+            helper.make_node("Sqrt", ["shares"], ["roots"]),
+            helper.make_node("ReduceMean", ["roots"], ["mean_root"], axes=[1], keepdims=1),
+            helper.make_node("Sub", ["roots", "mean_root"], ["centred_roots"]),
+            helper.make_node("LpNormalization", ["centred_roots"], ["classes"], axis=1, p=2),
+            helper.make_node("Sub", ["features", "head_mean_features"], ["centred_features"]),
+            helper.make_node("LpNormalization", ["centred_features"], ["looks"], axis=1, p=2),
+            helper.make_node("MatMul", ["looks", "head_feature_basis"], ["by_features"]),
+            helper.make_node("MatMul", ["classes", "head_class_basis"], ["by_classes"]),
+            helper.make_node("Add", ["by_features", "by_classes"], ["mixed"]),
+            helper.make_node("LpNormalization", ["mixed"], ["embeddings"], axis=1, p=2),
+        ]
+    )
+    n_dims = arrays["feature_basis"].shape[1]
+    del graph.output[:]
+    graph.output.append(
+        helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", n_dims])
+    )
+    onnx.checker.check_model(model)
+    onnx.save(model, target)

@@ -94,7 +94,8 @@ class MiniEncoder(PixelEncoder):
     against all anchors, with the MiniLM cosine and the Lin similarity of their nouns in WordNet
     (the second factor averaged over the three most frequent senses of the text's noun), then
     ``q = unit(sqrt(.7) unit(k B1) + sqrt(.3) unit(k B2))``, where B1 and B2 are the solved kernel
-    regressions onto the head's weight rows and the one-hot classes, both less their mean.
+    regressions onto the head's weight rows and the one-hot classes, both less their mean. R1 and
+    R2 are the 512 directions in which the classes differ most. All of x is inside the network.
 
     Each row depends on its own image or text only.
 
@@ -134,7 +135,7 @@ class MiniEncoder(PixelEncoder):
         self.logit_scale = float(metadata["logit_scale"])
         self.logit_bias = 0.0
         self._lock = threading.Lock()
-        self._images: _ImageTower | None = None
+        self._images: Any = None  # session of image.onnx
         self._texts: _TextTower | None = None
 
     def __reduce__(self) -> tuple[Callable[[], MiniEncoder], tuple[()]]:
@@ -190,11 +191,12 @@ class MiniEncoder(PixelEncoder):
             )
         with self._lock:
             if self._images is None:
-                self._images = _ImageTower(self.folder, self.threads)
+                self._images = open_network(self.folder / "image.onnx", self.threads)
         if not len(pixels):
             return np.zeros((0, self.n_dims), np.float32)
-        starts = range(0, len(pixels), _IMAGE_CHUNK)
-        return np.concatenate([self._images.embed(pixels[i : i + _IMAGE_CHUNK]) for i in starts])
+        chunks = [pixels[i : i + _IMAGE_CHUNK] for i in range(0, len(pixels), _IMAGE_CHUNK)]
+        parts = [self._images.run(None, {"pixels": np.ascontiguousarray(c)})[0] for c in chunks]
+        return np.concatenate(parts)
 
     def encode_texts(self, texts: Sequence[str]) -> Embeddings:
         """Embed texts; templates around a label are stripped first, see `strip_template`.
@@ -283,34 +285,13 @@ def _name_emoji(text: str) -> str:
     return "".join(parts)
 
 
-class _ImageTower:
-    """Prepared pictures to rows of the joint space."""
-
-    def __init__(self, folder: Path, threads: int | None) -> None:
-        self._session = open_network(folder / "image.onnx", threads)
-        with np.load(folder / "joint.npz", allow_pickle=False) as file:
-            head = {name: file[name].astype(np.float32) for name in _IMAGE_ARRAYS}
-        self._weight, self._bias = head["head_weight"], head["head_bias"]
-        self._mean = head["mean_features"]
-        self._feature_basis, self._class_basis = head["feature_basis"], head["class_basis"]
-
-    def embed(self, pixels: NDArray[np.float32]) -> Embeddings:
-        (features,) = self._session.run(None, {"pixels": np.ascontiguousarray(pixels)})
-        logits = (features @ self._weight.T + self._bias) / CLASS_TEMPERATURE
-        root = np.sqrt(_softmax(logits))
-        return mix(
-            _direction(features - self._mean) @ self._feature_basis,
-            _direction(root - root.mean(axis=1, keepdims=True)) @ self._class_basis,
-        )
-
-
 class _TextTower:
     """Stripped texts to rows of the joint space."""
 
     def __init__(self, folder: Path, threads: int | None) -> None:
         self._words = WordTower(folder, threads)
         with np.load(folder / "joint.npz", allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if name not in _IMAGE_ARRAYS}
+            arrays = {name: file[name] for name in file.files}
         self._anchor_texts = arrays["anchor_texts"].astype(np.float32)
         self._by_features = arrays["feature_coefficients"].astype(np.float32)
         self._by_classes = arrays["class_coefficients"].astype(np.float32)
@@ -414,9 +395,6 @@ def _n_cores() -> int:
     return os.cpu_count() or 1
 
 
-_IMAGE_ARRAYS = ("head_weight", "head_bias", "mean_features", "feature_basis", "class_basis")
-
-
 def _read_metadata(folder: Path) -> Mapping[str, Any]:
     """Read metadata.json and look whether the files it names are there, whole."""
     advice = "Reinstall showtell, or rebuild the weights with scripts/build_mini/build.sh."
@@ -433,12 +411,6 @@ def _read_metadata(folder: Path) -> Mapping[str, Any]:
             found = "is missing" if size is None else f"has {size} bytes, not {record['bytes']}"
             raise RunError(f"The `mini` encoder's {name} {found} (in {folder}). {advice}")
     return metadata
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares: NDArray[np.float32] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return shares
 
 
 def _direction(vectors: NDArray[Any]) -> NDArray[Any]:

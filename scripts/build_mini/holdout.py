@@ -3,6 +3,11 @@
 A quarter of ImageNet's classes is left out of the regression. Their names are then placed by the
 other classes and the emoji, and asked for the class's row of the image network's head (centred):
 the direction in which its photos differ from all others. No photo, no test set.
+
+The weight of the descriptions was picked by this table among 0 to 1 (57.9 % without, flat from 0.3
+on at 59.3 to 59.9 %), three senses against one and against the sense that agrees best with the
+text. The accuracies on the photo sets, test splits included, were seen meanwhile and moved the
+same way; so take the last point of either with salt.
 """
 
 from __future__ import annotations

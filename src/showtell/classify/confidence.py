@@ -36,6 +36,7 @@ _FOR_PLATT = 10
 _EDGE = 0.01  # of signals, before their log-odds are taken
 _FLOOR = 1e-6  # of a label's probability
 _LABEL_VALUE = re.compile(r'"label"\s*:\s*"')
+_QUOTE = re.compile(r'(?:[^"\\]|\\.)*"', re.DOTALL)
 _TIE = 1 + 1e-5  # how much the best label stays above the second
 
 
@@ -138,11 +139,9 @@ def label_probabilities(
     text = "".join(token.token for token in tokens)
     match = _LABEL_VALUE.search(text)
     start = match.end() if match else len(text) - len(text.lstrip())
-    end_sign = '"' if match else ""
     written = [json.dumps(label, ensure_ascii=False)[1:-1] if match else label for label in labels]
     masses = np.zeros(len(labels))
     so_far, position, log_mass = "", 0, 0.0
-    complete = False
     for token in tokens:
         begin, position = position, position + len(token.token)
         if position <= start:
@@ -156,14 +155,14 @@ def label_probabilities(
             way = so_far + other[before:]
             if way == so_far:
                 continue
-            led = _led_to(way, written, end_sign)
+            led = _led_to(way, written, in_quotes=match is not None)
             masses[led] += np.exp(log_mass + logprob) / max(1, len(led))
         log_mass += token.logprob
         so_far += token.token[before:]
-        if end_sign and end_sign in so_far:
-            complete = True
+        if match and _ended(so_far) is not None:
             break
-    said = so_far.split('"')[0] if complete else so_far.rstrip(" \n.")
+    end = _ended(so_far) if match else None
+    said = so_far.rstrip(" \n.") if end is None else so_far[:end]
     if said not in written:
         return None
     masses[written.index(said)] += np.exp(log_mass)
@@ -172,12 +171,18 @@ def label_probabilities(
     return row
 
 
-def _led_to(way: str, written: Sequence[str], end_sign: str) -> list[int]:
+def _ended(text: str) -> int | None:
+    """Where a JSON string ends: at a quote that is not escaped."""
+    found = _QUOTE.match(text)
+    return None if found is None else found.end() - 1
+
+
+def _led_to(way: str, written: Sequence[str], *, in_quotes: bool) -> list[int]:
     """Labels that a beginning may still become, or has become."""
-    name, ended, _ = way.partition(end_sign) if end_sign else (way, "", "")
-    if ended:
-        return [i for i, label in enumerate(written) if label == name]
-    return [i for i, label in enumerate(written) if label.startswith(name.rstrip("\n"))]
+    end = _ended(way) if in_quotes else None
+    if end is not None:
+        return [i for i, label in enumerate(written) if label == way[:end]]
+    return [i for i, label in enumerate(written) if label.startswith(way.rstrip("\n"))]
 
 
 @dataclass(frozen=True, kw_only=True)

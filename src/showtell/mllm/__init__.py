@@ -5,6 +5,9 @@ Importing this room loads no vendor library; `load_mllm` does, for the provider 
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from showtell.mllm.base import (
     MLLM,
     Answer,
@@ -19,17 +22,84 @@ from showtell.mllm.base import (
 )
 from showtell.mllm.capabilities import Capabilities, capabilities_of
 
+if TYPE_CHECKING:
+    from showtell.mllm.budget import Budget
+    from showtell.mllm.cache import AnswerCache, default_cache
+    from showtell.mllm.client import Client, Outcome, Totals
+    from showtell.mllm.images import prepare_image
+    from showtell.mllm.journal import Journal
+    from showtell.mllm.limits import AdaptiveConcurrency, RateLimiter
+    from showtell.mllm.prices import ModelPrice, price, price_of
+    from showtell.mllm.registry import ModelInfo, list_models, load_mllm
+    from showtell.mllm.tokens import TokenEstimate, estimate_tokens, image_tokens, text_tokens
+
 __all__ = [
     "MLLM",
+    "AdaptiveConcurrency",
     "Answer",
+    "AnswerCache",
+    "Budget",
     "Capabilities",
+    "Client",
     "Finish",
     "ImagePart",
+    "Journal",
+    "ModelInfo",
+    "ModelPrice",
+    "Outcome",
     "Part",
+    "RateLimiter",
     "Request",
     "Settings",
     "TextPart",
+    "TokenEstimate",
     "TokenLogprob",
+    "Totals",
     "Usage",
     "capabilities_of",
+    "default_cache",
+    "estimate_tokens",
+    "image_tokens",
+    "list_models",
+    "load_mllm",
+    "prepare_image",
+    "price",
+    "price_of",
+    "text_tokens",
 ]
+
+_HOME_OF = {
+    "AdaptiveConcurrency": "limits",
+    "AnswerCache": "cache",
+    "Budget": "budget",
+    "Client": "client",
+    "Journal": "journal",
+    "ModelInfo": "registry",
+    "ModelPrice": "prices",
+    "Outcome": "client",
+    "RateLimiter": "limits",
+    "TokenEstimate": "tokens",
+    "Totals": "client",
+    "default_cache": "cache",
+    "estimate_tokens": "tokens",
+    "image_tokens": "tokens",
+    "list_models": "registry",
+    "load_mllm": "registry",
+    "prepare_image": "images",
+    "price": "prices",
+    "price_of": "prices",
+    "text_tokens": "tokens",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the module that holds `name`."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'showtell.mllm' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"showtell.mllm.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -123,6 +123,8 @@ class Usage:
     output_tokens: int | None = None
     cached_tokens: int | None = None
     """Part of `input_tokens` that the provider had in its prefix cache."""
+    cache_write_tokens: int | None = None
+    """Part of `input_tokens` put into the prefix cache, for which some providers charge more."""
     cost_usd: Decimal | None = None
     n_requests: int = 1
     """Paid requests; 0 for an answer out of our own cache."""

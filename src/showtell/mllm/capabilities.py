@@ -14,6 +14,7 @@ from showtell.errors import InputError
 __all__ = ["Capabilities", "capabilities_of", "known_providers", "split_model_name"]
 
 _SCHEMA = 1
+_SAME = {"openai-responses": "openai"}  # another wire format to the same models
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +144,7 @@ def capabilities_of(model: str) -> Capabilities:
     True
     """
     provider, name = split_model_name(model)
+    provider, name = _SAME.get(provider, provider), name.partition("#")[0]
     found: dict[str, Any] = {}
     sources, dates = [], []
     for row in _rows():

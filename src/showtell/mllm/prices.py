@@ -76,7 +76,12 @@ def price(model: str, usage: Usage, *, batch: bool = False) -> Decimal | None:
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
     total = _calculate(
-        model, usage.input_tokens, usage.cached_tokens or 0, usage.output_tokens, batch=batch
+        model,
+        usage.input_tokens,
+        usage.cached_tokens or 0,
+        usage.output_tokens,
+        n_written=usage.cache_write_tokens or 0,
+        batch=batch,
     )
     if total is None or not batch:
         return total
@@ -160,13 +165,23 @@ def _resolve(model: str) -> str | None:
 
 @functools.lru_cache(maxsize=4096)
 def _calculate(
-    model: str, n_input: int, n_cached: int, n_output: int, *, batch: bool = False
+    model: str,
+    n_input: int,
+    n_cached: int,
+    n_output: int,
+    *,
+    n_written: int = 0,
+    batch: bool = False,
 ) -> Decimal | None:
     """Ask the table; requests of equal counts are common, and a look-up takes 0.2 ms."""
     genai_prices = _table()
     provider, name = split_model_name(model)
+    n_cached = min(n_cached, n_input)
     usage = genai_prices.Usage(
-        input_tokens=n_input, cache_read_tokens=min(n_cached, n_input), output_tokens=n_output
+        input_tokens=n_input,
+        cache_read_tokens=n_cached,
+        cache_write_tokens=min(n_written, n_input - n_cached),
+        output_tokens=n_output,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

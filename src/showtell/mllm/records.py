@@ -39,6 +39,8 @@ def answer_to_record(answer: Answer) -> dict[str, Any]:
     }
     if usage.cached_tokens is not None:
         record["cached_tokens"] = usage.cached_tokens
+    if usage.cache_write_tokens is not None:
+        record["cache_write_tokens"] = usage.cache_write_tokens
     if usage.cost_usd is not None:
         record["cost_usd"] = str(usage.cost_usd)
     if answer.probabilities is not None:
@@ -72,6 +74,7 @@ def answer_from_record(record: Mapping[str, Any], *, from_cache: bool) -> Answer
             input_tokens=record["input_tokens"],
             output_tokens=record["output_tokens"],
             cached_tokens=record.get("cached_tokens"),
+            cache_write_tokens=record.get("cache_write_tokens"),
             cost_usd=None if cost is None else Decimal(cost),
         )
     logprobs = record.get("logprobs")

@@ -1,0 +1,437 @@
+"""Names to models: ``"google:gemini-2.5-flash"``, ``"ollama:llava:7b"``, a Modelfile, objects."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from showtell._extras import need
+from showtell.errors import InputError, MissingExtraError, MLLMAuthError, UnknownNameError
+from showtell.mllm.base import MLLM
+from showtell.mllm.capabilities import Capabilities, capabilities_of, split_model_name
+from showtell.mllm.modelfile import read_modelfile
+from showtell.mllm.prices import ModelPrice, is_installed, price_of
+
+__all__ = ["ModelInfo", "find_key", "list_models", "load_mllm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Provider:
+    wire: str
+    keys: tuple[str, ...] = ()
+    """Environment variables that may hold the key; the first is named in messages."""
+    url: str | None = None
+    """Where it is, if not at the place the vendor's library knows."""
+    url_from: tuple[str, ...] = ()
+    """Environment variables that may hold the URL."""
+    needs_key: bool = False
+    extra: str = "openai"
+    own_server: bool = False
+    """Whether it is a server of one's own, that is not there unless started."""
+
+
+_PROVIDERS: dict[str, _Provider] = {
+    "openai": _Provider(
+        wire="openai", keys=("OPENAI_API_KEY",), url_from=("OPENAI_BASE_URL",), needs_key=True
+    ),
+    "openai-responses": _Provider(
+        wire="openai-responses",
+        keys=("OPENAI_API_KEY",),
+        url_from=("OPENAI_BASE_URL",),
+        needs_key=True,
+    ),
+    "openai-decisions": _Provider(
+        wire="openai-decisions",
+        keys=("OPENAI_API_KEY",),
+        url_from=("OPENAI_BASE_URL",),
+        needs_key=True,
+    ),
+    "google": _Provider(
+        wire="google",
+        keys=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+        url_from=("GOOGLE_GEMINI_BASE_URL",),
+        needs_key=True,
+        extra="google",
+    ),
+    "google-decisions": _Provider(
+        wire="google-decisions",
+        keys=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+        url_from=("GOOGLE_GEMINI_BASE_URL",),
+        needs_key=True,
+        extra="google",
+    ),
+    "anthropic": _Provider(
+        wire="anthropic",
+        keys=("ANTHROPIC_API_KEY",),
+        url_from=("ANTHROPIC_BASE_URL",),
+        needs_key=True,
+        extra="anthropic",
+    ),
+    "openrouter": _Provider(
+        wire="openai",
+        keys=("OPENROUTER_API_KEY",),
+        url="https://openrouter.ai/api/v1",
+        needs_key=True,
+    ),
+    "ollama": _Provider(
+        wire="ollama",
+        keys=("OLLAMA_API_KEY",),
+        url="http://localhost:11434/v1",
+        url_from=("OLLAMA_BASE_URL",),
+        own_server=True,
+    ),
+    "vllm": _Provider(
+        wire="openai",
+        keys=("VLLM_API_KEY",),
+        url="http://localhost:8000/v1",
+        url_from=("VLLM_BASE_URL",),
+        own_server=True,
+    ),
+    "llamacpp": _Provider(
+        wire="openai",
+        keys=("LLAMA_API_KEY",),
+        url="http://localhost:8080/v1",
+        url_from=("LLAMACPP_BASE_URL",),
+        own_server=True,
+    ),
+    "lmstudio": _Provider(
+        wire="openai",
+        url="http://localhost:1234/v1",
+        url_from=("LMSTUDIO_BASE_URL",),
+        own_server=True,
+    ),
+    "openai-compatible": _Provider(
+        wire="openai",
+        keys=("OPENAI_COMPATIBLE_API_KEY",),
+        url_from=("OPENAI_COMPATIBLE_BASE_URL",),
+        own_server=True,
+    ),
+    "systemone": _Provider(
+        wire="systemone",
+        keys=("SYSTEM_ONE_API_KEY",),
+        url_from=("SYSTEM_ONE_BASE_URL",),
+        extra="mllm",
+        own_server=True,
+    ),
+}
+
+_PACKAGES = {"openai": "openai", "google": "google.genai", "anthropic": "anthropic", "mllm": ""}
+_WELL_KNOWN = (
+    "openai:gpt-4.1-mini",
+    "openai:gpt-4.1",
+    "openai:gpt-5-mini",
+    "openai:gpt-5.6-luna",
+    "openai-decisions:gpt-6-luna",
+    "google:gemini-2.5-flash-lite",
+    "google:gemini-2.5-flash",
+    "google:gemini-2.5-pro",
+    "google:gemini-3.5-flash",
+    "google-decisions:gemini-decision-1",
+    "anthropic:claude-haiku-4-5",
+    "anthropic:claude-sonnet-4-5",
+    "anthropic:claude-opus-4-5",
+    "ollama:llava",
+    "ollama:gemma3",
+    "ollama:qwen2.5vl",
+    "openrouter:NAME",
+    "vllm:NAME",
+    "llamacpp:NAME",
+    "lmstudio:NAME",
+    "openai-compatible:NAME",
+    "systemone:NAME",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """One line of ``showtell models``."""
+
+    name: str
+    """``"provider:name"``; NAME stands for whatever the server has."""
+    installed: bool
+    """Whether everything it needs is installed."""
+    extra: str
+    """The extra of showtell that brings it."""
+    configured: bool
+    """Whether a key is there, or none is needed."""
+    key_from: str
+    """Where the key, or the URL of a server of one's own, comes from; "" for nowhere."""
+    capabilities: Capabilities
+    price: ModelPrice | None
+    """None if it is not known."""
+
+
+def load_mllm(
+    model: str | MLLM,
+    *,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    modelfile: str | os.PathLike[str] | None = None,
+    env_file: str | os.PathLike[str] | None = ".env",
+) -> MLLM:
+    """Load a multimodal LLM by name, or check one that is given as an object.
+
+    Nothing is sent before the first question.
+
+    Parameters
+    ----------
+    model : str or MLLM
+        - ``"openai:NAME"``, ``"google:NAME"``, ``"anthropic:NAME"``, ``"openrouter:NAME"``;
+        - ``"openai-decisions:NAME"``, ``"google-decisions:NAME"``: their classification
+          endpoints;
+        - ``"ollama:NAME"``, ``"vllm:NAME"``, ``"llamacpp:NAME"``, ``"lmstudio:NAME"``,
+          ``"systemone:NAME"``: servers on one's own machine, at their usual ports unless
+          `base_url` says otherwise;
+        - ``"openai-compatible:NAME"`` with `base_url`: any other server that speaks OpenAI's
+          format;
+        - the path of an Ollama Modelfile, with ``modelfile:`` before it or ``Modelfile`` in its
+          name;
+        - an object with the attributes and methods of `MLLM`.
+    base_url : str, optional
+        Another server for the provider's wire format.
+    api_key : str, optional
+        By default the provider's usual environment variable, or the same name in `env_file`.
+    modelfile : str or path-like, optional
+        Ollama Modelfile to apply to `model`, whose name wins over the file's.
+    env_file : str or path-like, default=".env"
+        File of ``NAME=value`` lines to look into; None for none.
+
+    Returns
+    -------
+    mllm : MLLM
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such provider.
+    InputError
+        If the name, the URL or an object is not as it should be.
+    MLLMAuthError
+        If a key is needed and none is there; the message names the variable.
+    MissingExtraError
+        If a package is needed; the message has the install line.
+
+    Examples
+    --------
+    >>> load_mllm("openai:gpt-4.1-mini", api_key="sk-1")
+    PydanticAIModel('openai:gpt-4.1-mini', wire='openai')
+    """
+    if not isinstance(model, str):
+        if base_url is not None or api_key is not None or modelfile is not None:
+            raise InputError(
+                "A model given as an object has its server and key already; leave `base_url`, "
+                "`api_key` and `modelfile` alone."
+            )
+        return _checked(model)
+    file = _modelfile_path(model)
+    if file is not None:
+        if modelfile is not None:
+            raise InputError(f"Two Modelfiles: {file} as the model and {modelfile}. Give one.")
+        modelfile, model = file, ""
+    system, settings, mark = "", {}, ""
+    if modelfile is not None:
+        said = read_modelfile(modelfile)
+        model = model or (said.model if _has_provider(said.model) else f"ollama:{said.model}")
+        system, settings, mark = said.system, said.settings, f"#{said.digest}"
+    provider_name, name = split_model_name(model)
+    if provider_name not in _PROVIDERS:
+        raise UnknownNameError(
+            "provider", provider_name, _PROVIDERS, "`showtell models` lists what each can do."
+        )
+    provider = _PROVIDERS[provider_name]
+    variables = _variables(env_file)
+    elsewhere = base_url or _first(variables, provider.url_from)[0]
+    url = elsewhere or provider.url
+    if url is not None and not re.match(r"https?://[^/\s]", url):
+        raise InputError(f"`base_url` must begin with http:// or https://, got {url!r}.")
+    if url is None and provider.own_server:
+        raise InputError(
+            f"The provider {provider_name!r} is a server of your own: say where with `base_url` "
+            f"(--base-url), or set {provider.url_from[0]}."
+        )
+    key = api_key or _first(variables, provider.keys)[0]
+    if key is None and provider.needs_key and elsewhere is None:
+        raise MLLMAuthError(
+            f"No key for provider {provider_name!r}. Set {' or '.join(provider.keys)} or pass "
+            "`api_key=`. To try without a key: `showtell try-server`."
+        )
+    if key is not None:
+        _check_key(key, provider_name)
+    _need_packages(provider, f"{provider_name}:{name}")
+    from showtell.mllm.providers import PydanticAIModel, Wire
+
+    return PydanticAIModel(
+        f"{provider_name}:{name}{mark}",
+        wire=cast(Wire, provider.wire),
+        model=name,
+        api_key=key,
+        base_url=url.rstrip("/") if url else None,
+        capabilities=capabilities_of(f"{provider_name}:{name}"),
+        system=system,
+        settings=settings,
+    )
+
+
+def list_models(*, env_file: str | os.PathLike[str] | None = ".env") -> list[ModelInfo]:
+    """List well-known models: what is configured and what each can do. Asks no server.
+
+    Parameters
+    ----------
+    env_file : str or path-like, default=".env"
+        As in `load_mllm`.
+
+    Returns
+    -------
+    models : list of ModelInfo
+
+    Examples
+    --------
+    >>> [m.name for m in list_models()][:2]
+    ['openai:gpt-4.1-mini', 'openai:gpt-4.1']
+    """
+    variables = _variables(env_file)
+    rows = []
+    for model in _WELL_KNOWN:
+        provider = _PROVIDERS[split_model_name(model)[0]]
+        key, key_from = _first(variables, provider.keys)
+        url, url_from = _first(variables, provider.url_from)
+        configured = key is not None if provider.needs_key else bool(url or provider.url)
+        rows.append(
+            ModelInfo(
+                name=model,
+                installed=_has_packages(provider),
+                extra=provider.extra,
+                configured=configured,
+                key_from=key_from or url_from,
+                capabilities=capabilities_of(model),
+                price=price_of(model) if is_installed() else None,
+            )
+        )
+    return rows
+
+
+def find_key(
+    provider: str, *, env_file: str | os.PathLike[str] | None = ".env"
+) -> tuple[str | None, str]:
+    """Look for a provider's key.
+
+    Parameters
+    ----------
+    provider : str
+    env_file : str or path-like, default=".env"
+
+    Returns
+    -------
+    key : str or None
+    source : str
+        The environment variable, with the file's name if it is from there; "" if there is none.
+    """
+    if provider not in _PROVIDERS:
+        raise UnknownNameError("provider", provider, _PROVIDERS)
+    return _first(_variables(env_file), _PROVIDERS[provider].keys)
+
+
+def _checked(model: Any) -> MLLM:
+    lacking = [
+        what
+        for attribute, what in (
+            ("name", "name: str, 'provider:name'"),
+            ("ask", "ask: async method from a Request to an Answer"),
+            ("aclose", "aclose: async method that closes connections"),
+        )
+        if not hasattr(model, attribute)
+    ]
+    if lacking:
+        raise InputError(
+            f"A model is given as 'provider:name' or as an object; {type(model).__name__} lacks "
+            f"{'; '.join(lacking)}."
+        )
+    split_model_name(model.name)
+    return cast(MLLM, model)
+
+
+def _modelfile_path(model: str) -> str | None:
+    """Path of a Modelfile, if that is what a model is named by."""
+    if model.startswith("modelfile:"):
+        return model.removeprefix("modelfile:")
+    path = Path(model)
+    is_named_so = path.name.lower().startswith("modelfile") or path.suffix.lower() == ".modelfile"
+    return model if is_named_so and not _has_provider(model) else None
+
+
+def _has_provider(model: str) -> bool:
+    return model.partition(":")[0] in _PROVIDERS
+
+
+def _need_packages(provider: _Provider, what: str) -> None:
+    need("pydantic_ai", extra=provider.extra, what=f"The model {what}")
+    package = _PACKAGES[provider.extra]
+    if package:
+        need(package, extra=provider.extra, what=f"The model {what}")
+
+
+def _has_packages(provider: _Provider) -> bool:
+    try:
+        packages = filter(None, ("pydantic_ai", _PACKAGES[provider.extra]))
+        return all(importlib.util.find_spec(package) is not None for package in packages)
+    except (ModuleNotFoundError, MissingExtraError):  # the parent of a dotted name
+        return False
+
+
+def _check_key(key: str, provider: str) -> None:
+    """Refuse what no header can carry, without showing it."""
+    if not key.isascii() or not key.isprintable() or key != key.strip():
+        raise MLLMAuthError(
+            f"The key for provider {provider!r} holds characters that no key has (spaces, line "
+            "breaks or others); copy it again."
+        )
+
+
+def _first(
+    variables: Mapping[str, tuple[str, str]], names: tuple[str, ...]
+) -> tuple[str | None, str]:
+    for name in names:
+        if name in variables:
+            return variables[name]
+    return None, ""
+
+
+def _variables(env_file: str | os.PathLike[str] | None) -> dict[str, tuple[str, str]]:
+    """Variables with their source; the environment wins over the file."""
+    found: dict[str, tuple[str, str]] = {}
+    if env_file is not None:
+        for name, value in _read_env_file(Path(env_file)).items():
+            if value:
+                found[name] = (value, f"{name} in {env_file}")
+    for name, value in os.environ.items():
+        if value.strip():
+            found[name] = (value.strip(), name)
+    return found
+
+
+_ENV_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
+
+
+def _read_env_file(path: Path) -> dict[str, str]:
+    """Read ``NAME=value`` lines: ``export``, quotes and comments as a shell has them."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        match = _ENV_LINE.fullmatch(line)
+        if match is None:
+            continue
+        value = match[2]
+        if value[:1] in ("'", '"') and value.find(value[0], 1) > 0:
+            value = value[1 : value.index(value[0], 1)]
+        else:
+            value = re.split(r"\s#", value)[0].strip()
+        found[match[1]] = value
+    return found

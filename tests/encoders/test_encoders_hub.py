@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import pickle
 import shutil
@@ -1011,7 +1012,8 @@ def hub(monkeypatch, folders):
 
     monkeypatch.setattr(client, "HfApi", Api)
     monkeypatch.setattr(client, "snapshot_download", snapshot_download)
-    asked["errors"] = client.errors
+    asked["errors"] = importlib.import_module("huggingface_hub.errors")
+    monkeypatch.delattr(client, "errors", raising=False)  # it is no attribute until it is imported
     return asked
 
 
@@ -1027,10 +1029,31 @@ def test_only_what_is_needed_is_downloaded(hub, folders):
     assert encoder.fingerprint == HubEncoder(f"local-dir:{folders['clip']}").fingerprint
 
 
-def test_without_a_network_the_local_cache_is_used(hub):
-    hub["fail"] = {"list": ConnectionError("no route")}
+def client_error(module):
+    """An error as an HTTP client raises it: no OSError."""
+    return type("ConnectError", (Exception,), {"__module__": module})("name not known")
+
+
+@pytest.mark.parametrize("module", [None, "httpx", "httpx2", "requests.exceptions"])
+def test_without_a_network_the_local_cache_is_used(hub, module):
+    error = ConnectionError("no route") if module is None else client_error(module)
+    hub["fail"] = {"list": error}
     load_encoder("hf-hub:org/clip")
     assert hub["downloaded"] == (None, True)
+
+
+def test_a_mistake_of_ours_is_not_taken_for_a_missing_network(hub):
+    hub["fail"] = {"list": TypeError("wrong argument")}
+    with pytest.raises(TypeError, match="wrong argument"):
+        load_encoder("hf-hub:org/clip")
+
+
+def test_the_real_client_knows_the_errors_that_are_caught():
+    errors = importlib.import_module("huggingface_hub.errors")
+    for name in ("GatedRepoError", "RevisionNotFoundError", "RepositoryNotFoundError"):
+        assert issubclass(getattr(errors, name), Exception)
+    assert issubclass(errors.HFValidationError, ValueError)
+    assert issubclass(errors.OfflineModeIsEnabled, Exception)
 
 
 def test_without_network_and_cache_the_way_out_is_told(hub):
@@ -1040,8 +1063,12 @@ def test_without_network_and_cache_the_way_out_is_told(hub):
         load_encoder("hf-hub:org/clip")
 
 
-def test_a_download_that_breaks_says_it_can_go_on(hub):
-    hub["fail"] = {"download": OSError("connection reset\nlong trace")}
+@pytest.mark.parametrize("kind", ["system", "client"])
+def test_a_download_that_breaks_says_it_can_go_on(hub, kind):
+    error = OSError("connection reset\nlong trace")
+    if kind == "client":
+        error = type("ReadError", (Exception,), {"__module__": "httpx2"})(str(error))
+    hub["fail"] = {"download": error}
     with pytest.raises(RunError, match=r"failed: connection reset\. Run again"):
         load_encoder("hf-hub:org/clip")
 

@@ -13,6 +13,8 @@ from showtell.errors import InputError, RunError
 
 __all__ = ["digest_files", "find_folder"]
 
+_HTTP_CLIENTS = ("httpx", "httpx2", "requests")  # of versions 1, 2 and 0 of huggingface_hub
+
 
 def find_folder(name: str, precision: str) -> Path:
     """Find, or download, the files of a model.
@@ -48,7 +50,9 @@ def _download(name: str, repository: str, revision: str | None, precision: str) 
         folder = hub.snapshot_download(
             repository, revision=revision, allow_patterns=wanted, local_files_only=offline
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        if not (isinstance(error, ValueError) or _is_of_the_network(error)):
+            raise
         if offline:
             raise RunError(
                 f"{name} is not in the local cache and the hub cannot be reached (or "
@@ -63,7 +67,7 @@ def _download(name: str, repository: str, revision: str | None, precision: str) 
 
 def _listing(hub: Any, name: str, repository: str, revision: str | None) -> list[str] | None:
     """List the files of a repository; None without a connection."""
-    errors = hub.errors
+    errors = need("huggingface_hub.errors", extra="hub", what="A model of the Hugging Face hub")
     try:
         return list(hub.HfApi().list_repo_files(repository, revision=revision))
     except errors.GatedRepoError:
@@ -80,8 +84,16 @@ def _listing(hub: Any, name: str, repository: str, revision: str | None) -> list
         ) from None
     except errors.HFValidationError as error:
         raise InputError(f"{name} is no name of a repository: {_first_line(error)}") from None
-    except (OSError, errors.OfflineModeIsEnabled):
-        return None
+    except Exception as error:
+        if isinstance(error, errors.OfflineModeIsEnabled) or _is_of_the_network(error):
+            return None
+        raise
+
+
+def _is_of_the_network(error: Exception) -> bool:
+    """Whether the connection failed; the hub's client lets errors of its HTTP client through."""
+    families = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, OSError) or not families.isdisjoint(_HTTP_CLIENTS)
 
 
 def digest_files(folder: Path, files: Iterable[str]) -> str:

@@ -345,6 +345,16 @@ def test_centring_removes_a_shared_direction():
     assert np.ptp(prototype_head(support_of(x, codes)).scores(unit(x))) < 0.1
 
 
+@pytest.mark.parametrize(
+    ("angles", "codes"), [((0, 20, 90), [0, 0, 0]), ((0, 90, 0, 90), [0, 0, 1, 1])]
+)
+def test_centring_is_left_out_where_it_leaves_a_class_no_direction(angles, codes):
+    support = support_of(at(*angles), codes)
+    head = prototype_head(support, centre=True)
+    assert head.centre is None
+    np.testing.assert_array_equal(head.weights, prototype_head(support).weights)
+
+
 def test_two_classes_and_three_give_the_probabilities_of_the_regression():
     from sklearn.linear_model import LogisticRegression
 

@@ -99,9 +99,10 @@ def prototype_head(support: Support, *, centre: bool = False) -> LinearHead:
         np.add.at(sums, support.codes, support.embeddings)
         middle = (sums / support.shots[:, None]).mean(axis=0).astype(np.float32)
         x = _centred(support.embeddings, middle)
-        lost = np.zeros(support.n_classes, bool)
-        lost[support.codes[~x.any(axis=1)]] = True
-        if not lost.any():
+        left = np.zeros_like(sums)
+        np.add.at(left, support.codes, x)
+        length = np.linalg.norm(left, axis=1) / support.shots
+        if x.any(axis=1).all() and support.n_classes > 1 and length.min() > 1e-3:
             weights = class_means(x, support.codes, support.n_classes)
             return LinearHead(weights=weights, bias=bias, centre=middle)
     weights = class_means(support.embeddings, support.codes, support.n_classes)

@@ -7,15 +7,30 @@ matter whether the caller has a running loop.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["background_loop", "wait_for"]
+__all__ = ["Closable", "background_loop", "close_at_exit", "wait_for"]
 
 T = TypeVar("T")
+
+_THREAD = "showtell-questions"
+_SECONDS_TO_CLOSE = 2.0
+
+
+class Closable(Protocol):
+    """Anything with connections."""
+
+    async def aclose(self) -> None:
+        """Close them."""
+
+
+_open: weakref.WeakSet[Closable] = weakref.WeakSet()
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
@@ -28,12 +43,39 @@ def background_loop() -> asyncio.AbstractEventLoop:
     with _lock:
         if _loop is None or _owner != os.getpid() or _loop.is_closed():  # none survives a fork
             loop = asyncio.new_event_loop()
-            thread = threading.Thread(
-                target=loop.run_forever, name="showtell-questions", daemon=True
-            )
+            thread = threading.Thread(target=loop.run_forever, name=_THREAD, daemon=True)
             thread.start()
+            atexit.register(_end, loop, thread, os.getpid())
             _loop, _owner = loop, os.getpid()
         return _loop
+
+
+def close_at_exit(what: Closable) -> None:
+    """Have connections closed in good order when the process ends, unless `what` is gone by then.
+
+    Parameters
+    ----------
+    what : Closable
+    """
+    _open.add(what)
+
+
+def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread, owner: int) -> None:
+    """Close what is open, then the loop itself."""
+    if owner != os.getpid():
+        return
+
+    async def close() -> None:
+        await asyncio.gather(*(one.aclose() for one in list(_open)), return_exceptions=True)
+        await asyncio.sleep(0)  # transports close in the next round
+
+    with contextlib.suppress(Exception):
+        asyncio.run_coroutine_threadsafe(close(), loop).result(_SECONDS_TO_CLOSE)
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(_SECONDS_TO_CLOSE)
+        if not thread.is_alive():
+            loop.close()
 
 
 def wait_for(
@@ -61,7 +103,7 @@ def wait_for(
         After Ctrl-C, once the coroutine has ended.
     """
     loop = background_loop()
-    if threading.current_thread().name == "showtell-questions":
+    if threading.current_thread().name == _THREAD:
         work.close()
         raise RuntimeError("A question cannot wait inside a callback of another; use `await`.")
     future = asyncio.run_coroutine_threadsafe(work, loop)

@@ -42,6 +42,7 @@ from showtell.errors import (
     MLLMTimeoutError,
     RateLimitedError,
 )
+from showtell.mllm.background import close_at_exit
 from showtell.mllm.base import Answer, Finish, ImagePart, Request, TokenLogprob, Usage
 from showtell.mllm.capabilities import Capabilities, capabilities_of
 
@@ -95,7 +96,7 @@ ERRORS: dict[type[BaseException], type[MLLMError]] = {
     theirs.ModelConnectionError: MLLMServerError,
     theirs.ModelUnavailableError: MLLMServerError,
     theirs.ModelServerError: MLLMServerError,
-    theirs.ModelHTTPError: MLLMRequestError,  # a status that is in no category
+    theirs.ModelHTTPError: MLLMServerError,
     theirs.ModelAPIError: MLLMServerError,
     theirs.ConcurrencyLimitExceeded: MLLMServerError,
     theirs.UnexpectedModelBehavior: MLLMServerError,  # an answer not in the vendor's own form
@@ -173,10 +174,10 @@ class PydanticAIModel:
         self._key = _Secret(api_key)
         self._system, self._settings = system, dict(settings or {})
         # Connections belong to the event loop that opened them.
-        self._models: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, tuple[Model[Any], httpx2.AsyncClient]
-        ] = weakref.WeakKeyDictionary()
+        self._models: _Connections = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
+        close_at_exit(self)
+        weakref.finalize(self, _let_go, self._models).atexit = False
 
     async def ask(self, request: Request) -> Answer:
         """Send the request once.
@@ -202,7 +203,7 @@ class PydanticAIModel:
                 return await self._decide(model, request)
             response = await model_request(
                 model,
-                self.messages(request),
+                self.messages(model, request),
                 model_settings=self.settings(request),  # type: ignore[arg-type]
                 model_request_parameters=self.parameters(model, request),
             )
@@ -245,7 +246,7 @@ class PydanticAIModel:
                 self._models[loop] = (self._make(client), client)
             return self._models[loop][0]
 
-    def messages(self, request: Request) -> list[Any]:
+    def messages(self, model: Model[Any], request: Request) -> list[Any]:
         """Put a request into pydantic-ai's words."""
         content: list[Any] = []
         for number, part in enumerate(request.parts):
@@ -255,11 +256,8 @@ class PydanticAIModel:
                 content.append(BinaryContent(part.data, media_type=part.media_type))
             else:
                 content.append(part.text)
-        return [
-            ModelRequest(
-                parts=[UserPromptPart(content)], instructions=self._instructions(request) or None
-            )
-        ]
+        instructions = self._instructions(request, native=self._native(model)) or None
+        return [ModelRequest(parts=[UserPromptPart(content)], instructions=instructions)]
 
     def parameters(self, model: Model[Any], request: Request) -> ModelRequestParameters:
         """Say in which form the answer must come."""
@@ -309,11 +307,13 @@ class PydanticAIModel:
 
     def failure(self, error: BaseException) -> MLLMError:
         """Put an error into our words, without a key, an image or a page of JSON."""
-        kind = next((ERRORS[c] for c in type(error).__mro__ if c in ERRORS), MLLMRequestError)
+        # An error with an HTTP status is also one of a category, which says more.
+        lineage = sorted(type(error).__mro__, key=lambda c: c is theirs.ModelHTTPError)
         status = getattr(error, "status_code", None)
+        kind = next((ERRORS[c] for c in lineage if c in ERRORS), MLLMRequestError)
+        if kind is MLLMServerError and status is not None and status < 500:
+            kind = MLLMRequestError  # a status that is in no category
         said = self._clean(_said(error))
-        if status is not None and kind is MLLMRequestError and status >= 500:
-            kind = MLLMServerError
         start = f"{self.name}: "
         if status is not None:
             start += f"HTTP {status}. "
@@ -347,13 +347,13 @@ class PydanticAIModel:
             settings["extra_body"] = {"assets": assets}
         question = ChoiceQuestion(
             criteria=dict.fromkeys(request.labels),
-            instructions=self._instructions(request) or "Which label fits the image?",
+            instructions=self._instructions(request, native=True) or "Which label fits the image?",
         )
         asked = DecisionRequest(
             state="\n".join(texts),
             questions={QUESTION: question},
             images=tuple(images),
-            messages=self.messages(request) if self.wire == "openai-decisions" else [],
+            messages=self.messages(model, request) if self.wire == "openai-decisions" else [],
         )
         response = await model.decide(asked, settings)  # type: ignore[arg-type]
         found = response.answers.get(QUESTION)
@@ -374,9 +374,9 @@ class PydanticAIModel:
         finish: Finish = "refused" if declined else "blocked"
         return Answer(text="", usage=Usage(), finish=finish, model=self.model)
 
-    def _instructions(self, request: Request) -> str:
+    def _instructions(self, request: Request, *, native: bool) -> str:
         texts = [self._system, request.system]
-        if request.schema is not None and not self.capabilities.structured_output:
+        if request.schema is not None and not native:
             schema = json.dumps(request.schema, ensure_ascii=False)
             texts.append(f"Answer with one JSON object of this schema and nothing else:\n{schema}")
         return "\n\n".join(text for text in texts if text)
@@ -440,6 +440,18 @@ class PydanticAIModel:
 
         system_one = SystemOneProvider(base_url=url, api_key=key, http_client=client)
         return SystemOneModel(self.model, provider=system_one)
+
+
+_Connections: TypeAlias = (
+    "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Model[Any], httpx2.AsyncClient]]"
+)
+
+
+def _let_go(models: _Connections) -> None:
+    """Close the connections of a model that nobody holds any more."""
+    for loop, (_, client) in list(models.items()):
+        if loop.is_running():
+            asyncio.run_coroutine_threadsafe(client.aclose(), loop)
 
 
 class _Secret:

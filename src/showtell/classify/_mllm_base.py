@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
@@ -31,7 +31,7 @@ from showtell.encoders.embed import Store
 from showtell.errors import InputError, UnknownNameError
 from showtell.media import Media, media_name
 from showtell.metrics import count_votes
-from showtell.mllm.base import MLLM, ImagePart, Settings
+from showtell.mllm.base import MLLM, ImagePart, Request, Settings
 from showtell.mllm.budget import Budget
 from showtell.mllm.cache import AnswerCache, default_cache
 from showtell.mllm.capabilities import Capabilities, capabilities_of
@@ -315,6 +315,35 @@ class MLLMClassifier(MediaClassifier):
             )
         return self._predictions(images, self._ask(images, progress))
 
+    def requests(self, X: Sequence[Media]) -> Iterator[Request]:
+        """Yield the requests that `classify` would send first, without sending any.
+
+        For estimates, and to see what a model is asked. Answers may bring more: images left out
+        are asked about again, and label sets that go in rounds have further rounds.
+
+        Parameters
+        ----------
+        X : sequence of Media, length n_samples
+
+        Yields
+        ------
+        request : Request
+            In the order they would be sent, images read as they are needed.
+        """
+        check_is_fitted(self)
+        images = media_list(X)
+        if not len(images):
+            return
+        capabilities = self._capabilities()
+        run = self._make_run(None, images, capabilities)
+        n, most = len(self.classes_), self._most_labels(capabilities)
+        if self._needs_rounds(most, decisions=run.decisions):
+            assert most is not None
+            phase = self._round(most, -(-n // most), lambda _item: range(n))
+        else:
+            phase = self._only_phase(images, most)
+        yield from run.first_requests(images, phase)
+
     def predict(self, X: Sequence[Media]) -> NDArray[Any]:
         """Label of each input, shape (n_samples,); "" where there is none.
 
@@ -401,7 +430,9 @@ class MLLMClassifier(MediaClassifier):
             capabilities=capabilities,
         )
 
-    def _make_run(self, client: Client, images: Sequence[Media], capabilities: Capabilities) -> Run:
+    def _make_run(
+        self, client: Client | None, images: Sequence[Media], capabilities: Capabilities
+    ) -> Run:
         form = self._form(capabilities)
         decisions = self.confidence_ == "decisions"
         most = self._most_labels(capabilities)
@@ -476,21 +507,46 @@ class MLLMClassifier(MediaClassifier):
     def _phases(
         self, run: Run, journal: Journal | None, images: Sequence[Media], progress: Progress
     ) -> tuple[list[Item], NDArray[np.int64], dict[int, Any]]:
-        n, most = len(self.classes_), self._most_labels(run.capabilities)
+        most = self._most_labels(run.capabilities)
         notes = _Notes(journal, self._fingerprint(run))
-        if most is not None and n > most and (self.shortlist == "two-step" or run.decisions):
+        if self._needs_rounds(most, decisions=run.decisions):
+            assert most is not None
             return self._in_rounds(run, notes, images, most, progress)
+        phase = replace(self._only_phase(images, most), on_done=notes.record)
+        return run.ask_new(images, phase, skip=notes.recall, progress=progress)
+
+    def _only_phase(self, images: Sequence[Media], most: int | None) -> Phase:
+        """Ask once about every image, of the whole label set or a short list."""
         candidates: Mapping[int, tuple[int, ...]] = {}
-        if isinstance(self.shortlist, int) and self.shortlist < n:
+        if isinstance(self.shortlist, int) and self.shortlist < len(self.classes_):
             candidates = self._candidates(images, self.shortlist)
-        phase = Phase(
+        return Phase(
             n_views=self.n_samples,
             choice=lambda item, _view: candidates.get(item.first_row),
             order=self._order,
             most_labels=most,
-            on_done=notes.record,
         )
-        return run.ask_new(images, phase, skip=notes.recall, progress=progress)
+
+    def _needs_rounds(self, most: int | None, *, decisions: bool) -> bool:
+        crowded = most is not None and len(self.classes_) > most
+        return crowded and (decisions or self.shortlist == "two-step")
+
+    def _round(
+        self,
+        most: int,
+        n_views: int,
+        own: Callable[[Item], Sequence[int]],
+        *,
+        first_sample: int = 0,
+    ) -> Phase:
+        """Ask for the best of every `most` of the labels an image has left."""
+        return Phase(
+            n_views=n_views,
+            choice=lambda item, view: tuple(own(item)[view * most : (view + 1) * most]),
+            order=lambda _view, codes: self._order(0, codes),
+            most_labels=most,
+            first_sample=first_sample,
+        )
 
     def _in_rounds(
         self,
@@ -516,9 +572,6 @@ class MLLMClassifier(MediaClassifier):
         def own(item: Item) -> list[int]:
             return left.get(item.number, list(range(n)) if is_first else [])
 
-        def part(item: Item, view: int) -> tuple[int, ...]:
-            return tuple(own(item)[view * most : (view + 1) * most])
-
         def combine(item: Item) -> None:
             for given in item.given.values():
                 if given.row is not None:
@@ -534,13 +587,7 @@ class MLLMClassifier(MediaClassifier):
 
         while longest > most or is_first:
             n_views = -(-longest // most)
-            phase = Phase(
-                n_views=n_views,
-                choice=part,
-                order=lambda _view, codes: self._order(0, codes),
-                most_labels=most,
-                first_sample=sample,
-            )
+            phase = self._round(most, n_views, own, first_sample=sample)
             if is_first:
                 items, distinct, errors = run.ask_new(images, phase, skip=recall, progress=progress)
             else:

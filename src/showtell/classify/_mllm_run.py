@@ -124,7 +124,7 @@ def split_usage(usage: Usage, n: int) -> list[Usage]:
         return None if total is None else total // n + (place < total % n)
 
     each = last = usage.cost_usd
-    if usage.cost_usd is not None and n > 1:
+    if usage.cost_usd and n > 1:
         each = (usage.cost_usd / n).quantize(_CENT_OF, rounding=ROUND_DOWN)
         last = usage.cost_usd - each * (n - 1)
     return [
@@ -200,7 +200,8 @@ class _Ask:
 class Run:
     """Asks about images through a `Client`."""
 
-    client: Client
+    client: Client | None
+    """None only to look at what would be asked."""
     form: RequestForm
     parser: AnswerParser
     settings: Settings
@@ -353,7 +354,8 @@ class Run:
 
     def _stop(self) -> None:
         self._stopped = True
-        self.client.stop()
+        if self.client is not None:
+            self.client.stop()
 
     async def _waves(
         self, queries: Iterator[tuple[Item, ImagePart]], phase: Phase, report: Callable[[], None]
@@ -370,11 +372,18 @@ class Run:
                 still.extend(self._taken(asks, ids, request, outcome))
                 report()
 
+            assert self.client is not None
             await self.client.map(self._requests(wave, phase), take)
             if not still_open:
                 return
             still_open.sort(key=_wave_order)
             wave = self._next_wave(still_open, phase)
+
+    def first_requests(self, images: Sequence[Media], phase: Phase) -> Iterator[Request]:
+        """Yield the requests of the first wave without sending them."""
+        queries = self._look(images, _Found(len(images)))
+        for batch in self._first_wave(queries, phase):
+            yield self._request(batch, phase)[0]
 
     def _requests(self, batches: Iterator[_Batch], phase: Phase) -> Iterator[Request]:
         for batch in batches:

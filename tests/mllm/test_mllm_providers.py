@@ -353,7 +353,6 @@ def test_anthropic_never_streams_by_accident(server, max_tokens):
     model = load(server, "anthropic", "claude-haiku-4-5")
     found = one(model, ask(model, settings=Settings(max_tokens=max_tokens)))
     assert isinstance(found, Answer), found
-    assert server.stats.n_streams == 0 if hasattr(server.stats, "n_streams") else True
 
 
 def test_all_kinds_of_faults_together_lose_nothing(serve):
@@ -518,6 +517,49 @@ def test_a_schema_is_put_into_words_where_there_is_no_native_one(server):
     found = one(model)
     assert json.loads(found.text)["answers"][0]["label"] == "red circle"
     assert '"n_images"' in server.requests[-1].texts[0]
+
+
+def _body_sent(model, request, monkeypatch):
+    """The JSON of a request, as it would go over the wire."""
+    import httpx2
+
+    from showtell.mllm import providers
+
+    seen = []
+
+    def take(sent):
+        seen.append(json.loads(sent.content))
+        return httpx2.Response(500, json={})
+
+    transport = httpx2.MockTransport(take)
+    make = lambda: httpx2.AsyncClient(transport=transport, timeout=60)  # noqa: E731
+    monkeypatch.setattr(providers, "make_client", make)
+    asyncio.run(_ask_once(model, request))
+    return seen[0]
+
+
+def test_a_strict_schema_is_sent_as_the_library_would_have_sent_it(monkeypatch):
+    model = load_mllm("openai:gpt-4o", base_url="http://127.0.0.1:9/v1")
+    ours = _body_sent(model, ask(model), monkeypatch)
+    monkeypatch.setattr(PydanticAIModel, "_has_ready_schema", lambda *args: False)
+    theirs_ = _body_sent(model, ask(model), monkeypatch)
+    assert ours == theirs_
+    assert ours["response_format"]["json_schema"]["strict"] is True
+
+
+def test_an_open_schema_is_closed_by_the_library(monkeypatch):
+    model = load_mllm("openai:gpt-4o", base_url="http://127.0.0.1:9/v1")
+    schema = {"type": "object", "properties": {"label": {"type": "string", "minLength": 1}}}
+    body = _body_sent(model, ask(model, schema=schema), monkeypatch)
+    assert body["response_format"]["json_schema"]["schema"]["additionalProperties"] is False
+
+
+def test_one_try_means_one_request_and_no_stream(monkeypatch):
+    for provider in CHAT:
+        url = "http://127.0.0.1:9" + ("" if kind_of(provider) in ("google", "anthropic") else "/v1")
+        model = load_mllm(f"{provider}:try", base_url=url)
+        body = _body_sent(model, ask(model, settings=Settings(max_tokens=50_000)), monkeypatch)
+        assert not body.get("stream"), provider
 
 
 def test_an_unknown_wire_is_refused():

@@ -1,0 +1,374 @@
+"""Label likelihood without a model: labels as continuations, and what their tokens are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logsumexp
+
+from showtell.errors import InputError, UnknownNameError
+
+__all__ = [
+    "SCORES",
+    "Continuations",
+    "ScoreRule",
+    "TokenScores",
+    "average_rotations",
+    "extrapolate_scores",
+    "merge_aliases",
+    "pmi_scores",
+    "remove_prior",
+    "rotations_of",
+    "score_labels",
+    "tokenise_labels",
+    "yes_no_probability",
+]
+
+ScoreRule: TypeAlias = Literal["sum", "mean", "sum_eos"]
+SCORES: tuple[ScoreRule, ...] = ("sum", "mean", "sum_eos")
+
+_LEAST_PRIOR = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continuations:
+    """Labels as the tokens that follow a prefix.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        What was tokenised, in order.
+    prefix : tuple of int
+        Token ids of the prefix.
+    tokens : tuple of tuple of int
+        Per label, the ids that follow; at least one.
+    """
+
+    labels: tuple[str, ...]
+    prefix: tuple[int, ...]
+    tokens: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenScores:
+    """Log-probability of each token of each label after one prefix.
+
+    Attributes
+    ----------
+    logprobs : ndarray of shape (n_labels, longest), float64
+        Natural logarithms; 0 beyond the end of a label.
+    lengths : ndarray of shape (n_labels,), int64
+        Tokens per label.
+    end : ndarray of shape (n_labels,) or None
+        Log-probability that the text ends after the label; None where it was not asked for.
+    """
+
+    logprobs: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    end: NDArray[np.float64] | None = None
+
+
+def tokenise_labels(
+    encode: Callable[[str], Sequence[int]],
+    prefix: str,
+    labels: Sequence[str],
+    *,
+    separator: str = " ",
+) -> Continuations:
+    """Tokenise labels as what follows a prefix, which is not how they are tokenised alone.
+
+    Parameters
+    ----------
+    encode : callable of str to sequence of int
+        The tokenizer; it must not add tokens at the end.
+    prefix : str
+        The text before the label, without the separator.
+    labels : sequence of str
+    separator : str, default=" "
+        Between prefix and label. Most tokenizers make it a part of the label's first token.
+
+    Returns
+    -------
+    continuations : Continuations
+
+    Raises
+    ------
+    InputError
+        If the ids of the prefix are not the beginning of the ids of prefix and label, or two
+        labels have the same tokens: their likelihoods could not be compared.
+
+    References
+    ----------
+    Zhang et al. (2024), Why are Visually-Grounded Language Models Bad at Image Classification?,
+    arXiv:2405.18415.
+
+    Examples
+    --------
+    >>> code = lambda text: [ord(c) for c in text]
+    >>> tokenise_labels(code, "a", ["b", "cd"]).tokens
+    ((32, 98), (32, 99, 100))
+    """
+    head = tuple(int(i) for i in encode(prefix))
+    tokens: list[tuple[int, ...]] = []
+    for label in labels:
+        whole = tuple(int(i) for i in encode(f"{prefix}{separator}{label}"))
+        if whole[: len(head)] != head or len(whole) == len(head):
+            raise InputError(
+                f"The tokenizer merges the end of the prompt with label {label!r}: the prompt "
+                f"{prefix[-30:]!r} alone has other tokens than at the start of prompt and label. "
+                "End the prompt (`stub`) with a whole word or a full stop, or add a word."
+            )
+        tokens.append(whole[len(head) :])
+    seen: dict[tuple[int, ...], str] = {}
+    for label, ids in zip(labels, tokens, strict=True):
+        if seen.setdefault(ids, label) != label:
+            raise InputError(
+                f"The tokenizer cannot tell the labels {seen[ids]!r} and {label!r} apart. Rename "
+                "one of them."
+            )
+    return Continuations(labels=tuple(labels), prefix=head, tokens=tuple(tokens))
+
+
+def score_labels(scores: TokenScores, rule: ScoreRule) -> NDArray[np.float64]:
+    r"""Score each label by the log-probabilities ``lp_k`` of its ``n`` tokens.
+
+    Parameters
+    ----------
+    scores : TokenScores
+    rule : {"sum", "mean", "sum_eos"}
+        ``"sum"``: :math:`\sum lp_k`, the probability of the text, which favours short labels.
+        ``"mean"``: :math:`\frac1n \sum lp_k`, which favours long, predictable ones.
+        ``"sum_eos"``: also the probability that the text ends there, so that a label which is
+        the beginning of another can be compared with it.
+
+    Returns
+    -------
+    label_scores : ndarray of shape (n_labels,), float64
+
+    References
+    ----------
+    Holtzman et al. (2021), Surface Form Competition, arXiv:2104.08315.
+
+    Examples
+    --------
+    >>> lp = np.array([[-1.2, 0.0, 0.0], [-2.0, -0.1, 0.0], [-2.3, -0.2, -0.1]])
+    >>> tokens = TokenScores(logprobs=lp, lengths=np.array([1, 2, 3]))
+    >>> score_labels(tokens, "sum").round(2), score_labels(tokens, "mean").round(3)
+    (array([-1.2, -2.1, -2.6]), array([-1.2  , -1.05 , -0.867]))
+    """
+    if rule not in SCORES:
+        raise UnknownNameError("score rule", str(rule), SCORES)
+    total: NDArray[np.float64] = scores.logprobs.sum(axis=1)
+    if rule == "mean":
+        return total / scores.lengths
+    if rule == "sum_eos":
+        if scores.end is None:
+            raise InputError("'sum_eos' needs the log-probability of the end of the text.")
+        return total + scores.end
+    return total
+
+
+def pmi_scores(scores: NDArray[Any], null_scores: NDArray[Any]) -> NDArray[np.float64]:
+    """Pointwise mutual information: how much more likely the picture makes each label.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (..., n_labels)
+        Summed log-probabilities with the picture.
+    null_scores : ndarray of shape (n_labels,) or (n_nulls, n_labels)
+        The same with pictures that show nothing; several are averaged.
+
+    Returns
+    -------
+    pmi : ndarray of shape (..., n_labels), float64
+
+    Examples
+    --------
+    >>> pmi_scores(np.array([-1.2, -2.1, -2.6]), np.array([-0.9, -3.3, -4.9])).round(1)
+    array([-0.3,  1.2,  2.3])
+    """
+    null = np.atleast_2d(np.asarray(null_scores, np.float64)).mean(axis=0)
+    pmi: NDArray[np.float64] = np.asarray(scores, np.float64) - null
+    return pmi
+
+
+def extrapolate_scores(
+    scores: NDArray[Any], mean_scores: NDArray[Any], alpha: float
+) -> NDArray[np.float64]:
+    """Move scores away from their mean over unlabelled images: ``α s + (1 − α) mean``.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (..., n_labels)
+    mean_scores : ndarray of shape (n_labels,)
+        Mean over unlabelled images.
+    alpha : float
+        1 changes nothing; 2 ranks as if half of the mean were taken off, 4 three quarters.
+
+    Returns
+    -------
+    moved : ndarray of shape (..., n_labels), float64
+
+    Examples
+    --------
+    >>> extrapolate_scores(np.array([-1.0, -2.0]), np.array([-0.5, -3.0]), 2.0)
+    array([-1.5, -1. ])
+    """
+    z, mean = np.asarray(scores, np.float64), np.asarray(mean_scores, np.float64)
+    return alpha * z + (1 - alpha) * mean
+
+
+def yes_no_probability(log_yes: Any, log_no: Any) -> NDArray[np.float64]:
+    """Probability of "yes" against "no" from the log-probabilities of both.
+
+    Parameters
+    ----------
+    log_yes, log_no : array-like of the same shape
+
+    Returns
+    -------
+    p : ndarray, float64
+
+    References
+    ----------
+    Lin et al. (2024), Evaluating Text-to-Visual Generation with Image-to-Text Generation,
+    arXiv:2404.01291.
+
+    Examples
+    --------
+    >>> yes_no_probability(np.log(0.62), np.log(0.21)).round(3)
+    np.float64(0.747)
+    """
+    difference = np.asarray(log_yes, np.float64) - np.asarray(log_no, np.float64)
+    return np.asarray(expit(difference))
+
+
+def merge_aliases(
+    scores: NDArray[Any], class_of: Sequence[int], n_classes: int
+) -> NDArray[np.float64]:
+    """Add up the probabilities of texts that mean the same class (log-sum-exp).
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_texts,)
+        Logarithms; ``-inf`` for a text that was not asked about.
+    class_of : sequence of int, one per text
+    n_classes : int
+
+    Returns
+    -------
+    merged : ndarray of shape (n_classes,), float64
+
+    Examples
+    --------
+    >>> merge_aliases(np.log([0.2, 0.3, 0.1]), [0, 1, 0], 2).round(4)  # log 0.3 twice
+    array([-1.204, -1.204])
+    """
+    owner, values = np.asarray(class_of), np.asarray(scores, np.float64)
+    merged = np.full(n_classes, -np.inf)
+    for c in range(n_classes):
+        mine = values[owner == c]
+        if np.isfinite(mine).any():
+            merged[c] = mine[0] if len(mine) == 1 else logsumexp(mine)
+    return merged
+
+
+def remove_prior(log_p: NDArray[Any], prior: NDArray[Any], gamma: float = 1.0) -> NDArray[Any]:
+    """Take a label prior out of log-probabilities: ``log p − γ log prior``.
+
+    With the mean distribution over content-free inputs this is contextual calibration, with the
+    mean over an unlabelled batch it is batch calibration.
+
+    Parameters
+    ----------
+    log_p : ndarray of shape (..., n_classes)
+    prior : ndarray of shape (n_classes,)
+        Probabilities; values below 1e-6 count as 1e-6.
+    gamma : float, default=1.0
+        0 changes nothing.
+
+    Returns
+    -------
+    scores : ndarray of shape (..., n_classes)
+        Not normalised.
+
+    References
+    ----------
+    Zhao et al. (2021), Calibrate Before Use, arXiv:2102.09690. Zhou et al. (2023), Batch
+    Calibration, arXiv:2309.17249.
+
+    Examples
+    --------
+    >>> scores = remove_prior(np.log([0.7, 0.2, 0.1]), np.array([0.6, 0.25, 0.15]))
+    >>> (np.exp(scores) / np.exp(scores).sum()).round(4)
+    array([0.443 , 0.3038, 0.2532])
+    """
+    floor = np.maximum(np.asarray(prior, np.float64), _LEAST_PRIOR)
+    return np.asarray(log_p, np.float64) - gamma * np.log(floor)
+
+
+def rotations_of(n_options: int, n_rotations: int | None) -> list[list[int]]:
+    """Cyclic shifts of options: entry ``[r][k]`` is the option at place ``k`` of rotation ``r``.
+
+    Parameters
+    ----------
+    n_options : int
+    n_rotations : int or None
+        None, or more than there are options: all of them. Fewer are spread evenly.
+
+    Returns
+    -------
+    orders : list of list of int
+
+    Examples
+    --------
+    >>> rotations_of(3, None)
+    [[0, 1, 2], [1, 2, 0], [2, 0, 1]]
+    >>> rotations_of(4, 2)
+    [[0, 1, 2, 3], [2, 3, 0, 1]]
+    """
+    n = n_options if n_rotations is None else min(n_rotations, n_options)
+    starts = [r * n_options // n for r in range(n)]
+    return [[(s + k) % n_options for k in range(n_options)] for s in starts]
+
+
+def average_rotations(log_p: NDArray[Any], orders: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    """Average log-probabilities of places back on their options (geometric mean).
+
+    With all cyclic shifts a bias that multiplies each place by a factor cancels exactly.
+
+    Parameters
+    ----------
+    log_p : ndarray of shape (n_rotations, n_options)
+        Per rotation, by place; each row is normalised here.
+    orders : sequence of sequence of int
+        As `rotations_of` gives them.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_options,), float64
+        Logarithms, not normalised.
+
+    Examples
+    --------
+    >>> true, weight = np.array([0.45, 0.40, 0.15]), np.array([2.0, 1.0, 1.0])
+    >>> orders = rotations_of(3, None)
+    >>> seen = np.log([[true[o] * w for o, w in zip(order, weight)] for order in orders])
+    >>> p = np.exp(average_rotations(seen, orders))
+    >>> (p / p.sum()).round(6)
+    array([0.45, 0.4 , 0.15])
+    """
+    places = np.asarray(log_p, np.float64)
+    places = places - logsumexp(places, axis=1, keepdims=True)
+    back = np.empty_like(places)
+    for row, order in enumerate(orders):
+        back[row, list(order)] = places[row]
+    mean: NDArray[np.float64] = back.mean(axis=0)
+    return mean

@@ -74,7 +74,8 @@ class MiniEncoder(PixelEncoder):
     Parameters
     ----------
     threads : int, optional
-        Threads of the network; all cores this process may use if not given.
+        Images that are worked on side by side, and threads of the text network; all cores this
+        process may use if not given.
     folder : Path, optional
         Where the weights lie, if not in the package.
 
@@ -114,7 +115,7 @@ class MiniEncoder(PixelEncoder):
 
     name = "mini"
     input_side = RESIZE_SIDE
-    batch_size = 16
+    batch_size = 1  # the network is so small that whole images side by side beat shared batches
     zero_shot_note = (
         "The embedded `mini` encoder learned pictures from ImageNet's 1000 classes only: without "
         "examples it is good at animals and everyday objects with English names, and poor at "
@@ -191,7 +192,7 @@ class MiniEncoder(PixelEncoder):
             )
         with self._lock:
             if self._images is None:
-                self._images = open_network(self.folder / "image.onnx", self.threads)
+                self._images = open_network(self.folder / "image.onnx", 1)
         if not len(pixels):
             return np.zeros((0, self.n_dims), np.float32)
         chunks = [pixels[i : i + _IMAGE_CHUNK] for i in range(0, len(pixels), _IMAGE_CHUNK)]
@@ -384,6 +385,7 @@ def open_network(path: Path, threads: int | None, *, fp32: bool = False) -> Any:
     if fp32:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.intra_op_num_threads = threads or _n_cores()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others decode
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import numpy as np
@@ -236,3 +237,18 @@ def test_ten_thousand_rows_open_fast(tmp_path, open_page):
         tab.click("[data-view=all]")
         assert "of 10,000 pictures" in tab.inner_text("#shown")
     assert opened < 3
+
+
+def test_file_names_are_shown_whole_also_those_that_are_not_utf_8(record, open_page, tmp_path):
+    names = ["a/caf\\xe9.jpg", "C:\\photos\\x86\\cat.jpg", "a/b/dog.jpg"]
+    predictions = dataclasses.replace(
+        record.predictions,
+        images=names + list(record.predictions.images[3:]),
+    )
+    page = write_gallery(predictions, None, tmp_path / "names.html")
+    with open_page(page) as tab:
+        tab.click("[data-view=all]")
+        shown = [tab.locator("#cards li").nth(i).inner_text() for i in range(3)]
+        ends = ("caf\\xe9.jpg", "cat.jpg", "dog.jpg")
+        for text, end in zip(shown, ends, strict=True):
+            assert end in text.splitlines()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import io
 import json
@@ -301,3 +302,16 @@ def test_charts_hold_the_numbers(page, record):
     assert calibration.count("<circle") == len(filled)
     assert len(re.findall(r'class="seed"', text)) == 3
     assert 'class="missing mid"' in text
+
+
+def test_a_page_whose_pictures_are_gone_says_so(record, tmp_path):
+    elsewhere = dataclasses.replace(
+        record.predictions, images=[f"moved/{i}.jpg" for i in range(len(record))]
+    )
+    gone = "No picture was found where the rows say"
+    for page, expected in (
+        (write_gallery(elsewhere, None, tmp_path / "gone.html"), True),
+        (write_gallery(elsewhere, None, tmp_path / "none.html", thumbnails_mb=0), False),
+        (write_gallery(record.predictions, None, tmp_path / "there.html"), False),
+    ):
+        assert (gone in page.read_text(encoding="utf-8")) == expected

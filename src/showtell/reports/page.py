@@ -108,6 +108,7 @@ def write_report(
         "run_json": json.dumps(dict(record.run), ensure_ascii=False, indent=2),
         "classes": record.classes,
         "views": _views(record.predictions, record.correct),
+        "gone": not (thumbs.pictures or thumbnails_mb == 0 or has_answers),
         "counts": record.predictions.counts,
     }
     data = _rows(record.predictions, record.y_true, thumbs)
@@ -173,6 +174,7 @@ def write_gallery(
         "run_json": json.dumps(dict(run), ensure_ascii=False, indent=2) if run else "",
         "classes": predictions.classes,
         "views": _views(predictions, None),
+        "gone": not (thumbs.pictures or thumbnails_mb == 0),
         "counts": predictions.counts,
     }
     data = _rows(predictions, None, thumbs)

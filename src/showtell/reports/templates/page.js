@@ -17,7 +17,8 @@
     if (permille >= 1000) return "100%";
     return (permille / 10).toFixed(permille >= 995 || permille < 100 ? 1 : 0) + "%";
   };
-  const base = (name) => name.split(/[\\/]/).pop() || name;
+  // a backslash parts folders of Windows; \xe9 is a byte of a name that is not UTF-8
+  const base = (name) => name.split(/\/|\\(?!x[0-9a-f]{2})/).pop() || name;
   const scrollTo = (node) => {
     const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
     node.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });

@@ -112,3 +112,16 @@ def test_rows_and_json_hold_the_numbers():
     table = comparison.to_pandas()
     assert table["name"].tolist() == ["all", "half"]
     np.testing.assert_allclose(table["accuracy"], [1.0, 0.5])
+
+
+def test_all_records_that_are_level_are_named():
+    level = [make_record([0, 1], [0, 1], name=name) for name in ("x", "y", "z")]
+    worse = make_record([1, 0], [0, 1], name="w")
+    assert compare([*level, worse]).sentence.startswith("x, y and z are equally accurate on these")
+
+
+def test_a_comparison_shows_itself_as_a_table_in_a_notebook():
+    text = compare([make_record([0, 1], [0, 1], name="<b>"), make_record([0, 0], [0, 1])])
+    assert "&lt;b&gt;" in text._repr_html_()
+    assert "<b>" not in text._repr_html_()
+    assert "<td>0.500</td>" in text._repr_html_()

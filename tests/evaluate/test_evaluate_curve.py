@@ -10,7 +10,7 @@ from showtell.classify import FewShotClassifier, ZeroShotClassifier
 from showtell.datasets import Dataset, load_dataset
 from showtell.errors import InputError
 from showtell.evaluate import shot_curve
-from showtell.evaluate.curve import _interval
+from showtell.evaluate.curve import ShotCurve, ShotPoint, _interval
 
 
 class Nearest(ClassifierMixin, BaseEstimator):
@@ -159,3 +159,14 @@ def test_real_photos_gain_from_shots_and_are_embedded_once(shared_datasets, monk
     assert missing.accuracy is None
     assert len(prepared) <= len(data)
     assert calls[-1][:2] == (4, 4)
+
+
+def test_a_curve_shows_itself_as_a_table_in_a_notebook():
+    points = (
+        ShotPoint(shots=1, accuracy=0.5, low=0.25, high=0.75, per_seed=(0.5,)),
+        ShotPoint(shots=20, accuracy=None, low=None, high=None, per_seed=(), note="not run"),
+    )
+    curve = ShotCurve(points=points, steps=(), seeds=(0,), n_test=4)
+    text = curve._repr_html_()
+    assert "<p>1 shot: 50.0%; more shots did not help.</p>" in text
+    assert "<td>20</td><td></td><td></td><td></td><td>not run</td>" in text

@@ -227,3 +227,10 @@ def test_a_copied_run_folder_is_whole(record, tmp_path):
     record.save(tmp_path / "a", report=False)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert Record.load(tmp_path / "b").metrics == record.metrics
+
+
+def test_a_record_shows_itself_as_a_table_in_a_notebook():
+    record = make_record([0, 1, 1], [0, 0, 1], classes=("<i>", "dog"))
+    text = record._repr_html_()
+    assert "accuracy 0.667" in text
+    assert "<tr><td>&lt;i&gt;</td><td>1.000</td><td>0.500</td><td>0.667</td><td>2</td></tr>" in text

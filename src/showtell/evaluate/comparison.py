@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from showtell import metrics as m
 from showtell._extras import need
 from showtell.errors import InputError
+from showtell.evaluate.notebook import html_table
 from showtell.evaluate.record import Record
 
 __all__ = ["Compared", "Comparison", "PairTest", "compare"]
@@ -83,8 +84,9 @@ class Comparison:
         span = f"95% interval {-pair.high * 100:+.1f} to {-pair.low * 100:+.1f}"
         p = f"p {_p(pair.p_holm)}" + (" after correction" if len(self.pairs) > 1 else "")
         if pair.difference == 0:
+            *most, last = [r.name for r in self.records if r.accuracy == best.accuracy]
             return (
-                f"{best.name} and {second.name} are equally accurate on these "
+                f"{', '.join(most)} and {last} are equally accurate on these "
                 f"{self.n_samples} samples ({best.accuracy * 100:.1f}%)."
             )
         if pair.differs:
@@ -104,6 +106,11 @@ class Comparison:
     def pair_rows(self) -> list[dict[str, Any]]:
         """One dict per pair of records."""
         return [{**dataclasses.asdict(pair), "differs": pair.differs} for pair in self.pairs]
+
+    def _repr_html_(self) -> str:
+        """Return a small table for notebooks: one row per record."""
+        keys = ("name", "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "n_errors")
+        return html_table(self.sentence, keys, ([row[k] for k in keys] for row in self.rows()))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON values."""

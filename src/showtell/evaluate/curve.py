@@ -20,6 +20,7 @@ from showtell.classify import FewShotClassifier, ZeroShotClassifier
 from showtell.datasets import Dataset, support_rows
 from showtell.errors import InputError
 from showtell.evaluate.about import about_data, about_estimator, about_machine, now
+from showtell.evaluate.notebook import html_table
 from showtell.evaluate.run import ask, true_codes
 
 __all__ = ["ShotCurve", "ShotPoint", "ShotStep", "shot_curve"]
@@ -89,12 +90,12 @@ class ShotCurve:
         if not known:
             return "No point of the curve could be run."
         first, best = known[0], max(known, key=lambda p: (p.accuracy or 0.0, -p.shots))
-        start = f"{first.shots} shots: {(first.accuracy or 0) * 100:.1f}%"
+        start = f"{_shots(first.shots)}: {(first.accuracy or 0) * 100:.1f}%"
         if best is first:
             return f"{start}; more shots did not help."
         rising = [s for s in self.steps if s.difference > 0 and s.p_holm < 0.05]
         return (
-            f"{start}; best with {best.shots} shots: {(best.accuracy or 0) * 100:.1f}%. "
+            f"{start}; best with {_shots(best.shots)}: {(best.accuracy or 0) * 100:.1f}%. "
             f"{len(rising)} of {len(self.steps)} steps are gains beyond chance "
             "(p < 0.05 after correction)."
         )
@@ -102,6 +103,11 @@ class ShotCurve:
     def rows(self) -> list[dict[str, Any]]:
         """One dict per point."""
         return [dataclasses.asdict(p) for p in self.points]
+
+    def _repr_html_(self) -> str:
+        """Return a small table for notebooks: one row per number of shots."""
+        keys = ("shots", "accuracy", "low", "high", "note")
+        return html_table(self.sentence, keys, ([row[k] for k in keys] for row in self.rows()))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON values."""
@@ -207,7 +213,7 @@ def shot_curve(
                 continue
             runs = []
             for seed in chosen[:1] if k == 0 else chosen:
-                progress(done, total, f"{k} shots, seed {seed}")
+                progress(done, total, "shot curve")
                 fitted = _fit(base, train, y_train, k, seed)
                 runs.append(_correct(fitted, test))
                 done += 1
@@ -228,6 +234,10 @@ def shot_curve(
             **about_machine(),
         },
     )
+
+
+def _shots(k: int) -> str:
+    return f"{k} shot" if k == 1 else f"{k} shots"
 
 
 def _prepared(clf: Any, store: str) -> Any:

@@ -27,6 +27,7 @@ from showtell.evaluate.folder import (
     write_table,
 )
 from showtell.evaluate.measure import calibration_rows, measure, reliability, risk_coverage
+from showtell.evaluate.notebook import html_table
 from showtell.media import Media
 from showtell.metrics import CoverageRisk
 
@@ -146,6 +147,12 @@ class Record:
             f"[{m['accuracy_low']:.3f}, {m['accuracy_high']:.3f}] of {len(self)} samples, "
             f"{m['n_abstained']} abstained, {m['n_errors']} errors)"
         )
+
+    def _repr_html_(self) -> str:
+        """Return a small table for notebooks: one row per label."""
+        keys = ("precision", "recall", "f1", "support")
+        rows = ([label, *(row[k] for k in keys)] for label, row in self.per_class.items())
+        return html_table(repr(self), ("label", *keys), rows)
 
     @property
     def name(self) -> str:

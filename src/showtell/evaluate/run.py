@@ -192,8 +192,9 @@ def true_codes(truth: Sequence[str], classes: Sequence[str]) -> Any:
         known = ", ".join(map(repr, list(classes)[:30])) + (" ..." if len(classes) > 30 else "")
         raise DataError(
             f"The data has labels that the classifier cannot answer: {', '.join(close)}{more}. "
-            f"It knows {known}. Build the classifier with `labels=data.labels`, or leave those "
-            "samples out. A labels.json beside class folders maps folder names to label words."
+            f"It knows {known}. Build the classifier with `labels=data.labels` (on the command "
+            "line: leave out --labels), or leave those samples out. A labels.json beside class "
+            "folders maps folder names to label words."
         )
     return np.array([index[label] for label in truth], np.int32)
 
@@ -215,7 +216,8 @@ def _default_name(about: dict[str, Any]) -> str:
     parts = [about["encoder"]["name"]] if "encoder" in about else []
     params = about.get("params") or {}
     if params.get("shots") is not None:
-        parts.append(f"{params['shots']} shots")
+        shots = params["shots"]
+        parts.append(f"{shots} shot" if shots == 1 else f"{shots} shots")
     if params.get("batch") is not None:
         parts.append(str(params["batch"]))
     return f"{kind}({', '.join(parts)})" if parts else kind

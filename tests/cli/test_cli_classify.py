@@ -310,3 +310,37 @@ def test_names_that_no_terminal_can_show_are_rows_all_the_same(cli, workplace, r
     row = rows(result.stdout)[0]
     assert row["label"] == "red circle"
     assert row["image"].endswith("caf\\xe9.png")
+
+
+def test_a_single_label_is_remarked_on(cli, shapes):
+    result = cli("classify", shapes, "--labels", "red circle")
+    assert result.exit_code == 0
+    assert "note: There is one label only, so every image gets 'red circle'" in result.stderr
+    assert "one label" not in cli("classify", shapes, "--labels", "red circle,x").stderr
+
+
+def test_labels_with_fewer_examples_than_asked_for_are_named(cli, shapes):
+    more = cli("classify", shapes, "--examples", shapes, "--shots", "7")
+    assert "--shots 7 is more than some labels have; they give all they have: blue square 3" in (
+        more.stderr
+    )
+    assert "more than some" not in cli("classify", shapes, "--examples", shapes, "-k", "3").stderr
+
+
+def test_an_empty_standard_input_says_what_it_should_hold(cli):
+    result = cli("classify", "-", "--labels", "a,b", stdin="\n")
+    assert result.exit_code == 2
+    assert "Standard input was empty: - reads one path or URL per line" in result.stderr
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_work_begins(
+    cli, shapes, loaded, monkeypatch
+):
+    import os
+
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    for option in (["-o", "locked/x.csv"], ["--report", "locked/x.html"]):
+        result = cli("classify", shapes, "--labels", "a,b", *option)
+        assert result.exit_code == 2
+        assert f"{option[1]!r}: nothing may be written to its folder" in result.stderr
+    assert loaded == []

@@ -319,3 +319,31 @@ def test_a_passed_over_file_is_noted(cli, shapes):
     result = cli("classify", shapes, "--labels", "red circle,blue square")
     assert "note: " in result.stderr
     assert "notes.txt" in result.stderr or "1 file" in result.stderr
+
+
+def test_a_table_without_a_clear_column_of_labels_lists_its_columns(cli, shapes):
+    Path("t.csv").write_text("photo,#species\nshapes/red circle/0.png,red circle\n")
+    result = cli("evaluate", "t.csv")
+    assert result.exit_code == 2
+    assert "Name the column of labels with --label-column; the table has 'photo', 'species'." in (
+        result.stderr
+    )
+    assert cli("evaluate", "t.csv", "--label-column", "species").exit_code == 0
+
+
+def test_a_folder_without_labels_is_told_to_have_folders(cli, workplace):
+    (workplace / "flat").mkdir()
+    draw_shape("red circle").save("flat/a.png")
+    result = cli("evaluate", "flat")
+    assert result.exit_code == 2
+    assert "Put the images into a folder per label." in result.stderr
+
+
+def test_a_curve_is_among_the_numbers_of_a_pipe(cli, parted, rows):
+    table = rows(
+        cli("evaluate", parted, "--curve", "--curve-shots", "1,2,9", "--seeds", "2").stdout
+    )
+    found = {r["label"]: r["value"] for r in table if r["metric"] == "accuracy_at_shots"}
+    assert list(found) == ["1", "2", "9"]
+    assert 0 <= float(found["2"]) <= 1
+    assert found["9"] == ""  # labels have four pictures

@@ -62,7 +62,7 @@ def test_without_a_verb_the_help_comes_with_exit_code_2(cli):
         (["classify"], "showtell: Missing argument 'IMAGES...'. See: showtell classify --help\n"),
         (
             ["evaluate", "--jsn"],
-            "showtell: No such option: --jsn (Possible options: --json, --run) See: "
+            "showtell: No such option: --jsn (Possible options: --json, --run). See: "
             "showtell evaluate --help\n",
         ),
     ],
@@ -197,3 +197,31 @@ def test_an_unknown_cache_action_lists_the_known_ones(cli):
     result = cli("cache", "burn")
     assert result.exit_code == 2
     assert all(action in result.stderr for action in ("info", "prune", "clear"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--batch", "balanse"], "'--batch': 'balanse' is not one of 'balance', 'adapt'. See: "),
+        (["--limit", "0"], "'--limit': it should be greater than or equal to 1. See: "),
+    ],
+)
+def test_a_wrong_value_is_told_in_plain_words(cli, shapes, arguments, line):
+    result = cli("classify", shapes, "--labels", "a,b", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert line in result.stderr
+    assert "Value error" not in result.stderr
+
+
+def test_the_version_comes_in_the_way_many_try_first(cli):
+    first, second = cli("--version"), cli("version")
+    assert (first.exit_code, first.stdout) == (0, second.stdout)
+
+
+def test_the_package_can_be_run_as_a_module():
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "showtell", "version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("showtell ")

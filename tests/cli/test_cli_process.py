@@ -108,6 +108,25 @@ def test_ctrl_c_is_3_and_no_traceback(tmp_path):
     assert errors.count(b"\n") == 1
 
 
+def test_ctrl_c_once_more_while_it_ends_leaves_no_traceback():
+    script = (
+        "import atexit, os, signal, sys\n"
+        "import showtell.datasets\n"
+        "def stop(*args, **kwargs):\n"
+        "    raise KeyboardInterrupt\n"
+        "showtell.datasets.expand_images = stop\n"
+        "from showtell.cli.main import run\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "sys.argv = ['showtell', 'classify', 'x', '--labels', 'a,b']\n"
+        "run()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=False, text=True
+    )
+    assert "Stopped." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have only UTF-8 names")
 def test_names_that_are_not_utf_8_survive_an_ascii_terminal(tmp_path):
     odd = os.fsencode(tmp_path) + b"/caf\xe9 \xf0\x9f\x90\x88.txt"

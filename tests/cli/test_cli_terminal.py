@@ -130,3 +130,30 @@ def test_a_stream_that_is_closed_is_no_terminal():
 )
 def test_what_cannot_be_printed_is_shown_as_an_escape(text, shown):
     assert printable(text) == shown
+
+
+def test_a_long_title_is_one_line_that_can_be_copied(cli, shapes, terminal):
+    cli("classify", shapes, "--labels", LABELS)
+    text = cli("cache").stdout
+    assert str(Path(os.environ["SHOWTELL_CACHE_DIR"], "embeddings-1.sqlite")) in text
+
+
+def test_no_difference_has_no_sign(cli, parted, terminal):
+    text = cli("compare", parted, "--methods", "prototype,linear,tip-adapter").stdout
+    assert "may be chance" in text
+    assert "-0.0" not in text
+
+
+def test_a_curve_is_one_bar_of_progress(cli, parted, terminal, monkeypatch):
+    stages = []
+
+    def watch(self):
+        from contextlib import nullcontext
+
+        return nullcontext(lambda done, total, stage: stages.append((stage, done, total)))
+
+    monkeypatch.setattr(Session, "progress", watch)
+    cli("evaluate", parted, "--curve", "--curve-shots", "1,2", "--seeds", "2")
+    ticks = [(done, total) for stage, done, total in stages if "shot" in stage]
+    assert ticks == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert {stage for stage, *_ in stages if "shot" in stage} == {"shot curve"}

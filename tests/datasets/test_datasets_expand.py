@@ -118,7 +118,7 @@ def test_a_list_on_standard_input(here):
         "a\nb.jpg",
         "c.jpg",
     ]
-    with pytest.raises(DataError, match="There is no image in the list"):
+    with pytest.raises(DataError, match="Standard input was empty"):
         expand_images(["-"], stdin=io.BytesIO(b"\n"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from showtell.classify import MediaClassifier
     from showtell.datasets import Dataset, LabelSet
 
-__all__ = ["METHODS", "Choices", "check_method", "given_labels", "make_classifier"]
+__all__ = ["METHODS", "Choices", "check_method", "given_labels", "make_classifier", "remarks"]
 
 METHODS = ("auto", "zero-shot", "few-shot", "prototype", "tip-adapter", "linear")
 """Names of ``--method``; "few-shot" lets the classifier choose among the three after it."""
@@ -109,6 +110,27 @@ def make_classifier(
     if choices.wants_examples(available=support is not None):
         return _few_shot(choices, encoder, store, label_set, support)
     return _zero_shot(choices, encoder, store, label_set, support)
+
+
+def remarks(choices: Choices, classifier: MediaClassifier, support: Dataset | None) -> list[str]:
+    """Say what is odd about a fitted classifier: a single label, labels with too few examples."""
+    found = []
+    if len(classifier.classes_) == 1:
+        found.append(
+            f"There is one label only, so every image gets {str(classifier.classes_[0])!r}. Name "
+            'what else it may be, for example "something else".'
+        )
+    rows = getattr(classifier, "support_", None)
+    if choices.shots and support is not None and rows is not None:
+        given = Counter(support.y[rows].tolist())
+        few = [f"{label} {n}" for label, n in sorted(given.items()) if n < choices.shots]
+        if few:
+            more = f" and {len(few) - 5} more" if len(few) > 5 else ""
+            found.append(
+                f"--shots {choices.shots} is more than some labels have; they give all they "
+                f"have: {', '.join(few[:5])}{more}."
+            )
+    return found
 
 
 def _zero_shot(

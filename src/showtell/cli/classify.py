@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showtell.cli import options as o
-from showtell.cli.choices import Choices, given_labels, make_classifier
+from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
 from showtell.cli.data import examples_of
 from showtell.cli.output import (
     check_output,
@@ -115,6 +115,8 @@ def classify(
     data = _images(session, images, image_column, limit, seed)
     support = examples_of(examples)
     classifier = make_classifier(choices, label_set, support)
+    for remark in remarks(choices, classifier, support):
+        session.note(remark)
     session.detail(
         f"{type(classifier).__name__} with {encoder}, {counted(len(classifier.classes_), 'label')}"
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from showtell.cli import options as o
-from showtell.cli.choices import Choices, check_method, given_labels, make_classifier
+from showtell.cli.choices import Choices, check_method, given_labels, make_classifier, remarks
 from showtell.cli.data import examples_of, parts_to_measure
 from showtell.cli.output import check_page, number, print_csv, print_json, print_table
 from showtell.cli.session import Session, begin, is_terminal
@@ -129,6 +129,8 @@ def compare(
         records = []
         for name in names:
             classifier = make_classifier(replace(choices, method=name), label_set, parts.support)
+            for remark in remarks(choices, classifier, parts.support):
+                session.note(remark)
             with session.progress() as progress:
                 records.append(measure(classifier, parts.test, name=name, progress=progress))
     from showtell.evaluate import compare as compare_records
@@ -190,11 +192,16 @@ def _show(session: Session, comparison: Comparison) -> None:
     pairs = [
         [
             f"{p.a} over {p.b}",
-            f"{-100 * p.difference:.1f}",
-            f"[{-100 * p.high:.1f}, {-100 * p.low:.1f}]",
+            _points(-p.difference),
+            f"[{_points(-p.high)}, {_points(-p.low)}]",
             "< 0.001" if p.p_holm < 0.001 else number(p.p_holm),
             "better" if p.differs else "may be chance",
         ]
         for p in comparison.pairs
     ]
     print_table(session, of_pairs, pairs, right=[1, 3])
+
+
+def _points(difference: float) -> str:
+    """Write a difference of accuracies in points, without a minus before nothing."""
+    return f"{round(100 * difference, 1) + 0.0:.1f}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from showtell.cli.session import Session
-from showtell.errors import InputError
+from showtell.errors import InputError, ShowtellError
 
 if TYPE_CHECKING:
     from showtell.datasets import Dataset, LabelSet
@@ -90,9 +90,8 @@ def parts_to_measure(
     data = load_dataset(source, **columns, labels_file=labels_file)
     if not data.labels:
         raise InputError(
-            f"Nothing in {source!r} has a label, so nothing can be measured. Put the images into "
-            "a folder per label, or name the column with --label-column. `showtell classify` "
-            "needs no labels."
+            f"Nothing in {source!r} has a label, so nothing can be measured. {_where_to(source)} "
+            "`showtell classify` needs no labels."
         )
     for note in data.notes:
         session.note(note)
@@ -130,6 +129,17 @@ def parts_to_measure(
         support=support,
         label_set=LabelSet(labels=data.labels),
     )
+
+
+def _where_to(source: str) -> str:
+    """Say where labels could come from."""
+    from showtell.evaluate.tables import clean_name, read_columns
+
+    try:
+        columns = ", ".join(repr(clean_name(name)) for name in read_columns(source))
+    except ShowtellError:  # no table
+        return "Put the images into a folder per label."
+    return f"Name the column of labels with --label-column; the table has {columns}."
 
 
 def _warn_of_duplicates(session: Session, support: Dataset, test: Dataset) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showtell.cli import options as o
-from showtell.cli.choices import Choices, given_labels, make_classifier
+from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
 from showtell.cli.data import Parts, examples_of, parts_to_measure
 from showtell.cli.output import (
     check_output,
@@ -226,7 +226,7 @@ def evaluate(
     elif is_terminal(sys.stdout):
         _show(session, record, the_curve)
     elif output is None:
-        _print_metrics(record)
+        _print_metrics(record, the_curve)
     m = record.metrics
     session.summary(
         f"{counted(m['n_samples'], 'sample')}: accuracy {m['accuracy']:.3f} "
@@ -249,6 +249,8 @@ def _measure(
     from showtell.evaluate import shot_curve
 
     classifier = make_classifier(choices, label_set, parts.support if learns else None)
+    for remark in remarks(choices, classifier, parts.support):
+        session.note(remark)
     with session.progress() as progress:
         record = measure(classifier, parts.test, progress=progress)
         if curve_shots is None or parts.support is None:
@@ -318,8 +320,8 @@ def _write(
         session.summary(f"kept in {run}: {', '.join(sorted(p.name for p in run.iterdir()))}")
 
 
-def _print_metrics(record: Record) -> None:
-    """Print the numbers as CSV: metric, label, value."""
+def _print_metrics(record: Record, curve: ShotCurve | None) -> None:
+    """Print the numbers as CSV: metric, label, value; of a curve metric, shots, value."""
     rows: list[Sequence[Any]] = []
     for name, value in record.metrics.items():
         if name == "per_class":
@@ -327,6 +329,10 @@ def _print_metrics(record: Record) -> None:
                 rows += [(metric, label, score) for metric, score in scores.items()]
         elif not isinstance(value, Mapping | list):
             rows.append((name, "", value))
+    for point in () if curve is None else curve.points:
+        rows.append(("accuracy_at_shots", point.shots, point.accuracy))
+        rows.append(("accuracy_at_shots_low", point.shots, point.low))
+        rows.append(("accuracy_at_shots_high", point.shots, point.high))
     print_csv(("metric", "label", "value"), rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -19,6 +20,7 @@ from showtell.errors import InputError, ShowtellError
 
 __all__ = ["EXIT_FAILED", "EXIT_INPUT", "EXIT_OK", "EXIT_STOPPED", "app", "run"]
 
+_STOPPED_BY_TYPER = 130
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED = 0, 1, 2, 3
 """All inputs got a row; the run failed; bad usage or input; stopped, and can be resumed."""
 
@@ -59,6 +61,9 @@ class _Group(TyperGroup):
         windows_expand_args: bool = False,  # the library expands globs, the same everywhere
         **extra: Any,
     ) -> Any:
+        given = sys.argv[1:] if args is None else list(args)
+        if given == ["--version"]:  # what many try first
+            args = ["version"]
         session = Session()
         _let_any_name_be_printed()
 
@@ -106,7 +111,12 @@ for _verb in (classify, evaluate, compare, encoders, try_server, cache, version)
 
 def run() -> None:
     """Run the command line: the entry point of the `showtell` script."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == EXIT_STOPPED:  # pressed again while the interpreter ends: no traceback
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise
 
 
 def _exit_code_of(invoke: Callable[[], object], session: Session) -> Any:
@@ -140,6 +150,9 @@ def _exit_code_of(invoke: Callable[[], object], session: Session) -> Any:
             return EXIT_OK if isinstance(error.__context__, BrokenPipeError) else error.code
         except Exception as error:  # noqa: BLE001  whatever else it is, it is ours to mend
             return _failed(error, _bug(error, session), EXIT_FAILED, session)
+    if result == _STOPPED_BY_TYPER:  # Ctrl-C before a verb was reached
+        session.error("Stopped. Nothing was done yet.")
+        return EXIT_STOPPED
     return result if isinstance(result, int) else EXIT_OK
 
 
@@ -148,8 +161,11 @@ def _usage_error(error: typer.TyperException, session: Session) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "showtell"
     message = " ".join(error.format_message().split())
+    for stiff, plain in ((": Value error, ", ": "), (": Input should be", ": it should be")):
+        message = message.replace(stiff, plain)
     if message:
-        session.error(f"{message} See: {command} --help")
+        end = "" if message[-1] in ".?!" else "."
+        session.error(f"{message}{end} See: {command} --help")
     return EXIT_INPUT
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -57,6 +58,8 @@ def _make_room(path: Path) -> None:
     if path.is_dir():
         raise InputError(f"{str(path)!r} is a folder; give the name of a file.")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{str(path)!r}: nothing may be written to its folder. Give another one.")
 
 
 def counted(n: int, singular: str, plural: str = "") -> str:
@@ -110,14 +113,17 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left")
+    console = session.console(sys.stdout)
+    if title:  # above the table, not in it: a narrow table would fold it
+        console.print(Text(printable(title), style="italic"), soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD)
     for i, name in enumerate(header):
         table.add_column(
             Text(printable(name)), justify="right" if i in right else "left", overflow="fold"
         )
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    session.console(sys.stdout).print(table)
+    console.print(table)
 
 
 def print_predictions(session: Session, predictions: Predictions, *, proba: bool) -> None:

@@ -85,7 +85,12 @@ def expand_images(
     for argument in arguments:
         _expand(os.fsdecode(argument), found, image_column, stdin)
     if not found.images:
-        nothing = ", ".join(repr(shown(name)) for name in found.nothing) or "the list"
+        nothing = ", ".join(repr(shown(name)) for name in found.nothing)
+        if not nothing:
+            raise DataError(
+                "Standard input was empty: - reads one path or URL per line, for example from "
+                "`find . -name '*.jpg'`."
+            )
         raise DataError(
             f"There is no image in {nothing}. In a folder, files count as images by their ending: "
             f"{' '.join(sorted(IMAGE_SUFFIXES))}."

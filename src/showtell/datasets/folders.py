@@ -123,7 +123,8 @@ def load_folder(folder: str, label_set: LabelSet | None = None) -> Dataset:
 
 def _names(names: Sequence[str]) -> str:
     """List up to five names."""
-    return ", ".join(shown(name) for name in names[:5]) + (", ..." if len(names) > 5 else "")
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(shown(name) for name in names[:5]) + more
 
 
 def _scan(folder: str, passed_over: PassedOver) -> _Found:

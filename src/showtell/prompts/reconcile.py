@@ -33,6 +33,7 @@ _LINE = re.compile(
 )
 _CONFIDENCE = re.compile(r"\s*(\d{1,3}(?:\.\d+)?)\s*(?:/\s*10\s*)?")
 _MAX_DEPTH = 30
+_TOO_DEEP = 200  # tries that nesting beyond reason counts for: it is slow to find out
 _MAX_CUT_OBJECTS = 2000  # objects tried one by one where the whole is no JSON
 
 
@@ -169,8 +170,8 @@ def _json_values(text: str) -> tuple[list[Any], bool]:
     while failures < _MAX_CUT_OBJECTS and (start := _OPEN.search(mended, position)):
         try:
             value, position = _DECODER.raw_decode(mended, start.start())
-        except (ValueError, RecursionError):
-            failures += 1
+        except (ValueError, RecursionError) as error:
+            failures += 1 if isinstance(error, ValueError) else _TOO_DEEP
             position = start.end()
             continue
         values.append(value)

@@ -14,6 +14,7 @@ from showtell.classify.direct import DirectClassifier
 from showtell.classify.embedder import ImageEmbedder
 from showtell.classify.few_shot import FewShotClassifier
 from showtell.classify.in_context import InContextClassifier
+from showtell.classify.likelihood import LikelihoodClassifier
 from showtell.classify.predictions import STATUSES, Predictions, Status
 from showtell.classify.prototypes import class_means, label_prototypes, mean_direction
 from showtell.classify.saved import load_classifier, save_classifier
@@ -29,6 +30,7 @@ __all__ = [
     "FewShotClassifier",
     "ImageEmbedder",
     "InContextClassifier",
+    "LikelihoodClassifier",
     "LimitsWarning",
     "MediaClassifier",
     "Predictions",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from showtell.cli.asking import ASKING, Asking, check_asking, make_asking
 from showtell.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "Choices", "check_method", "given_labels", "make_classifier", "remarks"]
 
-METHODS = ("auto", "zero-shot", "few-shot", "prototype", "tip-adapter", "linear")
+METHODS = ("auto", "zero-shot", "few-shot", "prototype", "tip-adapter", "linear", *ASKING)
 """Names of ``--method``; "few-shot" lets the classifier choose among the three after it."""
 
 
@@ -33,15 +34,29 @@ class Choices:
     seed: int
     threads: int | None
     store: bool
+    asking: Asking | None = None
+    """What to ask a multimodal LLM; None: an encoder decides."""
 
     def __post_init__(self) -> None:
         check_method(self.method)
+        check_asking(self.method, self.asking)
+        if self.method == "direct" and self.shots:
+            raise InputError(
+                "Method 'direct' shows no examples: leave out --shots, or use --method in-context."
+            )
 
     def wants_examples(self, *, available: bool) -> bool:
         """Say whether the method learns from examples; "auto" does where it can."""
         if self.method == "auto":
             return available and self.shots != 0
-        return self.method != "zero-shot" and self.shots != 0
+        if self.method == "direct":
+            return self.calibrates
+        return (self.method != "zero-shot" and self.shots != 0) or self.calibrates
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether labelled images are asked about, to learn what a confidence is worth."""
+        return self.asking is not None and self.asking.calibrate > 0
 
     def as_request(self) -> dict[str, Any]:
         """List what decides about answers, for the request of a run folder."""
@@ -54,6 +69,7 @@ class Choices:
             "shots": self.shots,
             "abstain_below": self.abstain_below,
             "seed": self.seed,
+            **({} if self.asking is None else self.asking.as_request()),
         }
 
 
@@ -107,6 +123,18 @@ def make_classifier(
 
     encoder = load_encoder(choices.encoder, precision=choices.precision, threads=choices.threads)  # type: ignore[arg-type]
     store = "default" if choices.store else None
+    if choices.asking is not None:
+        return make_asking(
+            choices.asking,
+            method=choices.method,
+            shots=choices.shots,
+            abstain_below=choices.abstain_below,
+            encoder=encoder,
+            store=store,
+            seed=choices.seed,
+            label_set=label_set,
+            support=support,
+        )
     if choices.wants_examples(available=support is not None):
         return _few_shot(choices, encoder, store, label_set, support)
     return _zero_shot(choices, encoder, store, label_set, support)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from showtell.cli import options as o
+from showtell.cli.asking import asking_of, start_asking, what_it_took
 from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
 from showtell.cli.data import examples_of
 from showtell.cli.output import (
@@ -33,6 +35,10 @@ showtell classify photos/ --labels "cat,dog,garden"
 showtell classify photos/ --labels-file labels.txt -o labels.csv --report page.html
 
 showtell classify photos/ --examples sorted/ --abstain-below 0.6
+
+showtell classify photos/ --labels "cat,dog" --model google:gemini-2.5-flash --max-cost 1
+
+showtell classify photos/ --examples sorted/ --shots 3 --model ollama:llava --run tuesday/
 
 find . -name "*.jpg" | showtell classify - --labels "cat,dog" --json
 """
@@ -64,6 +70,26 @@ def classify(
     shots: o.Shots = None,
     abstain_below: o.AbstainBelow = None,
     seed: o.Seed = 0,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    max_cost: o.MaxCost = None,
+    max_requests: o.MaxRequests = None,
+    anonymise: o.Anonymise = False,
+    selection: o.Selection = "balanced",
+    role: o.Role = None,
+    confidence_from: o.ConfidenceFrom = "auto",
+    n_samples: o.NSamples = 1,
+    calibrate: o.Calibrate = 0,
+    shortlist: o.Shortlist = None,
+    batch_size: o.BatchSize = "auto",
+    max_side: o.MaxSide = 768,
+    temperature: o.Temperature = None,
+    timeout: o.Timeout = 120.0,
+    rpm: o.RequestsPerMinute = None,
+    tpm: o.TokensPerMinute = None,
+    max_concurrency: o.MaxConcurrency = None,
+    prompt_dir: o.PromptDir = None,
+    reuse: o.Reuse = True,
     limit: o.Limit = None,
     image_column: o.ImageColumn = None,
     output: o.Output = None,
@@ -82,10 +108,14 @@ def classify(
 
     One row per image, in order: image, label, confidence, status, error. An image that cannot
     be read gets a row that says why; the others are not affected.
+
+    With --model a multimodal LLM is asked, and rows also tell what they cost: cost_usd,
+    input_tokens, output_tokens, from_cache, seconds, and reason where there is no label.
     """
     session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
     check_output(output)
     check_page(report)
+    method, asking = asking_of(ctx, method, shows=examples is not None and shots != 0)
     choices = Choices(
         encoder=encoder,
         precision=precision,
@@ -97,6 +127,7 @@ def classify(
         seed=seed,
         threads=threads,
         store=store,
+        asking=asking,
     )
     label_set = given_labels(labels, labels_file)
     request: dict[str, Any] = {
@@ -112,13 +143,17 @@ def classify(
 
         if claim(run, request):
             session.detail(f"Going on in {run}.")
+    if asking is not None:
+        asking = start_asking(session, ctx, asking, run=run)
+        choices = replace(choices, asking=asking)
     data = _images(session, images, image_column, limit, seed)
     support = examples_of(examples)
     classifier = make_classifier(choices, label_set, support)
     for remark in remarks(choices, classifier, support):
         session.note(remark)
     session.detail(
-        f"{type(classifier).__name__} with {encoder}, {counted(len(classifier.classes_), 'label')}"
+        f"{type(classifier).__name__} with {encoder if asking is None else asking.model}, "
+        f"{counted(len(classifier.classes_), 'label')}"
     )
     with session.progress() as progress:
         predictions = classifier.classify(data.images, progress=progress)
@@ -137,7 +172,10 @@ def classify(
         )
     elif output is None:
         print_predictions(session, predictions, proba=proba)
-    session.summary(summary_of(predictions, session.seconds))
+    summary = summary_of(predictions, session.seconds)
+    if asking is not None and asking.meter is not None:
+        summary += f"; {what_it_took(asking.meter, [predictions])}"
+    session.summary(summary)
 
 
 def _images(
@@ -204,7 +242,11 @@ def _keep(
     file = f"predictions.{'parquet' if find_spec('pyarrow') is not None else 'csv'}"
     predictions.write(folder / file, proba=True)
     write_gallery(predictions, data.images, folder / "report.html", run=facts)
-    totals = {"n_images": len(predictions)} | {str(k): n for k, n in predictions.counts.items()}
+    totals: dict[str, Any] = {"n_images": len(predictions)}
+    totals |= {str(k): n for k, n in predictions.counts.items()}
+    if "cost_usd" in predictions.columns:
+        costs = predictions.columns["cost_usd"]
+        totals["cost_usd"] = None if None in costs else str(sum(costs))
     finish(
         folder,
         request,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from showtell.cli import options as o
+from showtell.cli.asking import asking_of, dollars, given_here, start_asking, what_it_took
 from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
 from showtell.cli.data import Parts, examples_of, parts_to_measure
 from showtell.cli.output import (
@@ -39,6 +41,8 @@ showtell evaluate butterflies/ --shots 5 --json
 showtell evaluate photos.csv --label-column species --method linear --test-size 0.3
 
 showtell evaluate butterflies/ --curve --curve-shots 0,1,5,20 --seeds 5
+
+showtell evaluate butterflies/ --model google:gemini-2.5-flash --shots 5 --anonymise --max-cost 2
 
 showtell evaluate --predictions answers.csv --actual truth --predicted answer
 """
@@ -86,6 +90,26 @@ def evaluate(
     batch: o.Batch = None,
     abstain_below: o.AbstainBelow = None,
     seed: o.Seed = 0,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    max_cost: o.MaxCost = None,
+    max_requests: o.MaxRequests = None,
+    anonymise: o.Anonymise = False,
+    selection: o.Selection = "balanced",
+    role: o.Role = None,
+    confidence_from: o.ConfidenceFrom = "auto",
+    n_samples: o.NSamples = 1,
+    calibrate: o.Calibrate = 0,
+    shortlist: o.Shortlist = None,
+    batch_size: o.BatchSize = "auto",
+    max_side: o.MaxSide = 768,
+    temperature: o.Temperature = None,
+    timeout: o.Timeout = 120.0,
+    rpm: o.RequestsPerMinute = None,
+    tpm: o.TokensPerMinute = None,
+    max_concurrency: o.MaxConcurrency = None,
+    prompt_dir: o.PromptDir = None,
+    reuse: o.Reuse = True,
     test_size: o.TestSize = None,
     limit: o.Limit = None,
     image_column: o.ImageColumn = None,
@@ -152,6 +176,10 @@ def evaluate(
     check_output(output)
     check_page(report)
     label_set = given_labels(labels, labels_file)
+    shows = (curve or shots is not None or examples is not None) and shots != 0
+    method, asking = asking_of(ctx, method, shows=shows)
+    if predictions is not None and not given_here(ctx, "model"):
+        asking, method = None, "auto"
     choices = Choices(
         encoder=encoder,
         precision=precision,
@@ -163,6 +191,7 @@ def evaluate(
         seed=seed,
         threads=threads,
         store=store,
+        asking=asking,
     )
     request: dict[str, Any] = {
         "verb": "evaluate",
@@ -184,12 +213,19 @@ def evaluate(
         raise InputError(f"--predictions scores a table; leave out DATA ({data!r}).")
     numbers = _numbers(curve_shots) if curve else None
     learns = choices.wants_examples(available=curve or shots is not None or examples is not None)
-    if curve and not learns:
-        raise InputError("--curve learns from examples; --method zero-shot and --shots 0 do not.")
+    if curve and (not learns or method == "direct"):
+        raise InputError(
+            "--curve learns from examples; --method zero-shot, direct and --shots 0 do not."
+        )
     if run is not None:
         from showtell.cli.runs import claim
 
         claim(run, request)
+    if asking is not None:
+        if predictions is not None:
+            raise InputError("--predictions scores answers that exist already: leave out --model.")
+        asking = start_asking(session, ctx, asking, run=run, steps=2 if curve else 1)
+        choices = replace(choices, asking=asking)
     the_curve: ShotCurve | None = None
     if predictions is not None:
         record = _score(predictions, actual, predicted, confidence, label_set)
@@ -228,10 +264,13 @@ def evaluate(
     elif output is None:
         _print_metrics(record, the_curve)
     m = record.metrics
+    took = ""
+    if asking is not None and asking.meter is not None:
+        took = f"; {what_it_took(asking.meter, [record.predictions])}"
     session.summary(
         f"{counted(m['n_samples'], 'sample')}: accuracy {m['accuracy']:.3f} "
         f"[{m['accuracy_low']:.3f}, {m['accuracy_high']:.3f}], {m['n_abstained']:,} abstained, "
-        f"{counted(m['n_errors'], 'error')}; {session.seconds:.1f} s"
+        f"{counted(m['n_errors'], 'error')}; {session.seconds:.1f} s{took}"
     )
 
 
@@ -344,6 +383,8 @@ def _show(session: Session, record: Record, curve: ShotCurve | None) -> None:
         rows[0][0],
         f"{m['accuracy']:.3f}  [{m['accuracy_low']:.3f}, {m['accuracy_high']:.3f}]",
     )
+    if record.cost_usd:
+        rows.append(("cost", dollars(record.cost_usd)))
     print_table(session, ("measure", "value"), rows, title=record.name)
     scores = [
         [label, *(number(row[k]) for k in ("precision", "recall", "f1", "support"))]

@@ -16,11 +16,22 @@ from typer.core import TyperGroup
 from showtell.cli import cache, classify, compare, encoders, evaluate, try_server, version
 from showtell.cli.options import paragraphs
 from showtell.cli.session import Session
-from showtell.errors import InputError, ShowtellError
+from showtell.errors import BudgetError, InputError, ShowtellError
 
 __all__ = ["EXIT_FAILED", "EXIT_INPUT", "EXIT_OK", "EXIT_STOPPED", "app", "run"]
 
 _STOPPED_BY_TYPER = 130
+_FLAG_OF = {
+    "confidence": "confidence_from",
+    "sampling_temperature": "temperature",
+    "requests_per_minute": "rpm",
+    "tokens_per_minute": "tpm",
+}
+_PARAMETERS = (
+    "max_cost", "max_requests", "max_side", "max_concurrency", "batch_size", "base_url",
+    "n_samples", "shortlist", "calibrate", "anonymise", "role", "prompt_dir", "abstain_below",
+    "shots", *_FLAG_OF,
+)  # fmt: skip
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED = 0, 1, 2, 3
 """All inputs got a row; the run failed; bad usage or input; stopped, and can be resumed."""
 
@@ -135,9 +146,12 @@ def _exit_code_of(invoke: Callable[[], object], session: Session) -> Any:
         except typer.TyperException as error:  # wrong usage
             return _usage_error(error, session)
         except InputError as error:
-            return _failed(error, str(error), EXIT_INPUT, session)
+            return _failed(error, _with_flags(str(error)), EXIT_INPUT, session)
+        except BudgetError as error:
+            message = f"{_with_flags(str(error))} {session.resume_hint}"
+            return _failed(error, message, EXIT_STOPPED, session)
         except ShowtellError as error:
-            return _failed(error, str(error), EXIT_FAILED, session)
+            return _failed(error, _with_flags(str(error)), EXIT_FAILED, session)
         except BrokenPipeError:
             _forget_stdout()
             return EXIT_OK
@@ -175,6 +189,21 @@ def _failed(error: BaseException, message: str, code: int, session: Session) -> 
     if session.debug:
         print("".join(traceback.format_exception(error)), file=sys.stderr, end="")  # noqa: T201
     return code
+
+
+def _with_flags(message: str) -> str:
+    """Name options as they are typed where the library names its parameters.
+
+    Examples
+    --------
+    >>> _with_flags("Raise `max_cost` (max_cost=0.01) or set `sampling_temperature`.")
+    'Raise --max-cost (--max-cost 0.01) or set --temperature.'
+    """
+    for name in _PARAMETERS:
+        flag = f"--{_FLAG_OF.get(name, name).replace('_', '-')}"
+        message = message.replace(f"`{name}`", flag).replace(f" {name}=", f" {flag} ")
+        message = message.replace(f"({name}=", f"({flag} ")
+    return message
 
 
 def _bug(error: Exception, session: Session) -> str:

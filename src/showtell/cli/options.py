@@ -11,6 +11,7 @@ from showtell.cli.settings import envvar_of, use_settings
 
 LABELS = "What to look for"
 METHOD = "How to decide"
+MODEL = "Asking a multimodal LLM"
 DATA = "Which images"
 OUTPUT = "What to write"
 RUNNING = "How to run"
@@ -90,8 +91,8 @@ Method: TypeAlias = Annotated[
         "-m",
         panel=METHOD,
         metavar="NAME",
-        help="auto, zero-shot, few-shot, prototype, tip-adapter or linear. "
-        "auto: few-shot where there are examples, else zero-shot.",
+        help="With an encoder: zero-shot, few-shot, prototype, tip-adapter or linear; with "
+        "--model: direct or in-context. auto learns from examples where there are any.",
     ),
 ]
 Templates: TypeAlias = Annotated[
@@ -121,7 +122,8 @@ Shots: TypeAlias = Annotated[
         panel=METHOD,
         min=0,
         metavar="K",
-        help="Examples per label to learn from; all there are unless given. 0: zero-shot.",
+        help="Examples per label to learn from, or with --model to show; unless given all there "
+        "are, or 5 to show. 0: none.",
     ),
 ]
 AbstainBelow: TypeAlias = Annotated[
@@ -137,6 +139,195 @@ AbstainBelow: TypeAlias = Annotated[
 ]
 Seed: TypeAlias = Annotated[
     int, option("--seed", panel=METHOD, min=0, metavar="N", help="Sets every random choice.")
+]
+
+# -- asking a multimodal LLM ----------------------------------------------------------------------
+Model: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--model",
+        panel=MODEL,
+        metavar="PROVIDER:NAME",
+        help="Ask this multimodal LLM: openai:gpt-4.1-mini, google:gemini-2.5-flash, "
+        "anthropic:NAME, ollama:llava, or an Ollama Modelfile. `showtell models` lists more. "
+        "Keys come from the environment or .env.",
+    ),
+]
+BaseUrl: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--base-url",
+        panel=MODEL,
+        metavar="URL",
+        help="Another server that speaks the provider's wire format.",
+    ),
+]
+MaxCost: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--max-cost",
+        panel=MODEL,
+        metavar="USD",
+        help="Stop, with exit code 3, before more than this is spent. The same command with a "
+        "higher cap goes on from there.",
+    ),
+]
+MaxRequests: TypeAlias = Annotated[
+    int | None,
+    option(
+        "--max-requests",
+        panel=MODEL,
+        min=0,
+        metavar="N",
+        help="Stop, with exit code 3, after so many requests.",
+    ),
+]
+MaxSide: TypeAlias = Annotated[
+    int,
+    option(
+        "--max-side",
+        panel=MODEL,
+        min=0,
+        metavar="PIXELS",
+        help="Longer side of images as they are sent; 0: as large as the provider can use.",
+    ),
+]
+Anonymise: TypeAlias = Annotated[
+    bool,
+    option(
+        "--anonymise",
+        panel=MODEL,
+        help="Write class_0, class_1 ... for the labels, so that only the examples tell what they "
+        "mean.",
+    ),
+]
+Selection: TypeAlias = Annotated[
+    Literal["balanced", "random", "nearest"],
+    option(
+        "--selection",
+        panel=MODEL,
+        metavar="balanced|random|nearest",
+        help="Which examples are shown: --shots of every label, as many whatever their label, or "
+        "for each image those most like it.",
+    ),
+]
+Role: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--role", panel=MODEL, metavar="WHO", help='Who the model is asked to be: "a botanist".'
+    ),
+]
+ConfidenceFrom: TypeAlias = Annotated[
+    Literal["auto", "verbalised", "logprobs", "votes", "decisions", "none"],
+    option(
+        "--confidence-from",
+        panel=MODEL,
+        metavar="KIND",
+        help="auto, verbalised (the model says how sure it is), logprobs, votes (needs "
+        "--n-samples), decisions or none.",
+    ),
+]
+NSamples: TypeAlias = Annotated[
+    int,
+    option(
+        "--n-samples",
+        panel=MODEL,
+        min=1,
+        metavar="N",
+        help="Ask so many times, each with the labels in another order. Costs N times as much.",
+    ),
+]
+Calibrate: TypeAlias = Annotated[
+    int,
+    option(
+        "--calibrate",
+        panel=MODEL,
+        min=0,
+        metavar="N",
+        help="Ask about N labelled images first, to learn what a confidence is worth. This costs "
+        "money too; 40 or more are best.",
+    ),
+]
+Shortlist: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--shortlist",
+        panel=MODEL,
+        metavar="K|two-step",
+        help="For many labels: list only the K that --encoder finds likeliest for an image, or "
+        "ask in two steps.",
+    ),
+]
+BatchSize: TypeAlias = Annotated[
+    str,
+    option(
+        "--batch-size",
+        panel=MODEL,
+        metavar="N|auto",
+        help="Images asked about in one request; auto: from limits and price.",
+    ),
+]
+Temperature: TypeAlias = Annotated[
+    float | None,
+    option(
+        "--temperature",
+        panel=MODEL,
+        min=0.0,
+        max=2.0,
+        metavar="T",
+        help="Of sampling; unless given 0, or 0.7 with --n-samples.",
+    ),
+]
+Timeout: TypeAlias = Annotated[
+    float,
+    option("--timeout", panel=MODEL, min=0.001, metavar="S", help="Seconds for one attempt."),
+]
+RequestsPerMinute: TypeAlias = Annotated[
+    float | None,
+    option(
+        "--rpm",
+        panel=MODEL,
+        min=0.001,
+        metavar="N",
+        help="Requests per minute that your account may send.",
+    ),
+]
+TokensPerMinute: TypeAlias = Annotated[
+    float | None,
+    option(
+        "--tpm",
+        panel=MODEL,
+        min=1.0,
+        metavar="N",
+        help="Tokens per minute that your account may use.",
+    ),
+]
+MaxConcurrency: TypeAlias = Annotated[
+    int | None,
+    option(
+        "--max-concurrency",
+        panel=MODEL,
+        min=1,
+        metavar="N",
+        help="Requests in flight at most; 64, or 8 for models on your own machine.",
+    ),
+]
+PromptDir: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--prompt-dir",
+        panel=MODEL,
+        metavar="DIR",
+        help="Edited prompts; `showtell models --copy-prompts DIR` writes those to start from.",
+    ),
+]
+Reuse: TypeAlias = Annotated[
+    bool,
+    option(
+        "--reuse/--no-reuse",
+        panel=MODEL,
+        help="Keep answers on disk and take those that were paid for before.",
+    ),
 ]
 
 # -- which images ---------------------------------------------------------------------------------

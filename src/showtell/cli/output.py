@@ -8,6 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ __all__ = [
 _SUFFIXES = (".csv", ".parquet", ".jsonl")
 _ROWS_FOR_A_PERSON = 200
 _ROWS_OF_A_LONG_TABLE = 50
+_FOR_PROGRAMS = ("input_tokens", "output_tokens", "from_cache", "seconds")
+"""Columns that a person finds in the file; on a terminal they would fold all others."""
 
 
 def check_output(path: Path | None) -> None:
@@ -85,19 +88,36 @@ def number(value: Any, digits: int = 3) -> str:
         return ""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.{digits}f}"
+    if isinstance(value, Decimal):
+        return f"{Decimal(f'{value:.3g}'):f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def print_json(value: Any) -> None:
     """Print one JSON object to stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_as_number)
+    sys.stdout.write(text + "\n")
+
+
+def _as_number(value: object) -> float:
+    """Write money as a number."""
+    if isinstance(value, Decimal):
+        return float(value)
+    raise TypeError(f"{type(value).__name__} has no place in JSON")
 
 
 def print_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print CSV to stdout; None is an empty cell."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    """Write a value as `Predictions.write` does."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:f}" if isinstance(value, Decimal) else value
 
 
 def print_table(
@@ -133,17 +153,25 @@ def print_predictions(session: Session, predictions: Predictions, *, proba: bool
         print_csv(header, ([row[name] for name in header] for row in predictions.rows(proba=proba)))
         return
     n = len(predictions)
+    header = tuple(name for name in header if name not in _FOR_PROGRAMS)
     shown = n if n <= _ROWS_FOR_A_PERSON else _ROWS_OF_A_LONG_TABLE
     rows = []
     for _, row in zip(range(shown), predictions.rows(proba=proba), strict=False):
         rows.append([number(row[name], 2) for name in header])
-    numbers = [i for i, name in enumerate(header) if name == "confidence" or name.startswith("p_")]
-    keep = [i for i, name in enumerate(header) if name != "error" or predictions.errors]
+    numbers = [
+        i
+        for i, name in enumerate(header)
+        if name in ("confidence", "cost_usd") or name.startswith("p_")
+    ]
+    empty = set() if predictions.errors else {"error"}
+    if not any(predictions.columns.get("reason", ())):
+        empty.add("reason")
+    keep = [i for i, name in enumerate(header) if name not in empty]
     print_table(
         session,
         [header[i] for i in keep],
         ([row[i] for i in keep] for row in rows),
-        right=[keep.index(i) for i in numbers],
+        right=[keep.index(i) for i in numbers if i in keep],
     )
     if shown < n:
         session.note(f"{n - shown:,} further rows are not shown; -o out.csv writes all of them.")

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
@@ -53,6 +53,8 @@ class Session:
     verbose: bool = False
     debug: bool = False
     resume_hint: str = _RESUME
+    live: Callable[[], str] = str
+    """Asked for a few words to show beside the progress, such as what was spent so far."""
     started: float = field(default_factory=time.perf_counter)
     _said: set[str] = field(default_factory=set)
 
@@ -130,7 +132,8 @@ class Session:
             def report(done: int, total: int, stage: str) -> None:
                 if stage not in tasks:
                     tasks[stage] = bar.add_task(stage, total=total)
-                bar.update(tasks[stage], completed=done, total=total)
+                words = f"{stage}  {self.live()}".rstrip()
+                bar.update(tasks[stage], completed=done, total=total, description=words)
 
             yield report
 

@@ -1,0 +1,425 @@
+"""What the options say about asking a multimodal LLM, and the meter that counts what it costs."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from showtell.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from showtell.classify import MediaClassifier, Predictions
+    from showtell.cli.session import Session
+    from showtell.datasets import Dataset, LabelSet
+    from showtell.mllm import MLLM, Answer, Capabilities, Request
+
+__all__ = [
+    "ASKING",
+    "Asking",
+    "Meter",
+    "asking_of",
+    "dollars",
+    "given_here",
+    "make_asking",
+    "start_asking",
+    "what_it_took",
+]
+
+ASKING = ("direct", "in-context")
+"""Methods that ask a multimodal LLM."""
+
+_RESUME = (
+    "Answers that were paid for are kept: run the same command again to go on from there; they "
+    "cost nothing then."
+)
+_NOT_KEPT = "No cache and no --run: a run that stops keeps no answers and begins anew."
+_DEFAULT_SHOTS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """The options of the panel "Asking a multimodal LLM", by their parameter names."""
+
+    model: str
+    base_url: str | None = None
+    max_cost: str | None = None
+    max_requests: int | None = None
+    max_side: int = 768
+    anonymise: bool = False
+    selection: str = "balanced"
+    role: str | None = None
+    confidence_from: str = "auto"
+    n_samples: int = 1
+    calibrate: int = 0
+    shortlist: str | None = None
+    batch_size: str = "auto"
+    temperature: float | None = None
+    timeout: float = 120.0
+    rpm: float | None = None
+    tpm: float | None = None
+    max_concurrency: int | None = None
+    prompt_dir: str | None = None
+    reuse: bool = True
+    meter: Meter | None = field(default=None, compare=False)
+    """The model itself; None where nothing is to be asked, as for an estimate."""
+    run_folder: Path | str | None = field(default=None, compare=False)
+
+    def as_request(self) -> dict[str, Any]:
+        """List what decides about answers, for the request of a run folder; caps do not."""
+        from showtell.evaluate.about import shown_path
+
+        return {
+            "model": self.model,
+            "base_url": None if self.base_url is None else shown_path(self.base_url),
+            "max_side": self.max_side,
+            "anonymise": self.anonymise,
+            "selection": self.selection,
+            "role": self.role,
+            "confidence_from": self.confidence_from,
+            "n_samples": self.n_samples,
+            "calibrate": self.calibrate,
+            "shortlist": self.shortlist,
+            "batch_size": self.batch_size,
+            "temperature": self.temperature,
+            "prompt_dir": self.prompt_dir,
+        }
+
+    def parameters(self) -> dict[str, Any]:
+        """Give the arguments of the classifiers, labels and shots excepted."""
+        from showtell.mllm import AnswerCache, default_cache
+
+        cache: AnswerCache | None = default_cache() if self.reuse else None
+        found: dict[str, Any] = {
+            "confidence": None if self.confidence_from == "none" else self.confidence_from,
+            "n_samples": self.n_samples,
+            "calibrate": self.calibrate or False,
+            "shortlist": _whole_or("--shortlist", self.shortlist, "two-step"),
+            "batch_size": _whole_or("--batch-size", self.batch_size, "auto"),
+            "max_side": self.max_side or None,
+            "sampling_temperature": "auto" if self.temperature is None else self.temperature,
+            "timeout": self.timeout,
+            "max_cost": self.max_cost,
+            "max_requests": self.max_requests,
+            "requests_per_minute": self.rpm,
+            "tokens_per_minute": self.tpm,
+            "max_concurrency": self.max_concurrency,
+            "base_url": self.base_url,
+            "prompt_dir": self.prompt_dir,
+            "run_folder": self.run_folder,
+            "cache": cache,
+        }
+        return found if self.role is None else {**found, "role": self.role}
+
+
+def _whole_or(flag: str, value: str | None, word: str) -> int | str | None:
+    if value is None or value == word:
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise InputError(f"{flag} is a whole number or {word!r}; got {value!r}.") from None
+
+
+def given_here(ctx: typer.Context, name: str) -> bool:
+    """Say whether an option stands on the command line itself."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def asking_of(ctx: typer.Context, method: str, *, shows: bool) -> tuple[str, Asking | None]:
+    """Read the options about asking, and settle which of --method and --model counts.
+
+    What stands on the command line wins over settings: ``--method linear`` over a model of the
+    environment, ``--model`` over an encoder's method of showtell.toml.
+
+    Parameters
+    ----------
+    ctx : typer.Context
+        Of a verb with all options of the panel.
+    method : str
+    shows : bool
+        Whether there are examples to show, so that "auto" is in-context.
+
+    Returns
+    -------
+    method : str
+        One of `ASKING` if a model is to be asked.
+    asking : Asking or None
+        None if no multimodal LLM is to be asked.
+
+    Raises
+    ------
+    InputError
+        If options stand on the command line that do not go together.
+    """
+    names = {f.name for f in fields(Asking)} & ctx.params.keys()
+    values = {name: ctx.params[name] for name in names}
+    model = values.pop("model")
+    by_encoder = method not in (*ASKING, "auto")
+    if model is not None and by_encoder:
+        if given_here(ctx, "model") and not given_here(ctx, "method"):
+            method = "auto"
+        elif given_here(ctx, "method") and not given_here(ctx, "model"):
+            model = None
+    if model is not None:
+        for name, flag in (("templates", "--templates"), ("batch", "--batch")):
+            if name in ctx.params and given_here(ctx, name):
+                raise InputError(
+                    f"{flag} belongs to methods that use an encoder; leave it out with --model. "
+                    "What a model is told is edited with --role and --prompt-dir."
+                )
+        if method == "auto":
+            method = "in-context" if shows else "direct"
+        return method, Asking(model=model, **values)
+    idle = sorted(f"--{name.replace('_', '-')}" for name in values if given_here(ctx, name))
+    if idle:
+        raise InputError(
+            f"{', '.join(idle)} {'is' if len(idle) == 1 else 'are'} about asking a multimodal LLM: "
+            "name one with --model provider:name (`showtell models` lists them), or leave "
+            f"{'it' if len(idle) == 1 else 'them'} out."
+        )
+    return method, None
+
+
+def check_asking(method: str, asking: Asking | None) -> None:
+    """Refuse a method that does not go with there being a model or none."""
+    if asking is None and method in ASKING:
+        raise InputError(
+            f"Method {method!r} asks a multimodal LLM: name one with --model provider:name, for "
+            "example openai:gpt-4.1-mini (`showtell models` lists them; `showtell try-server` is "
+            "one without a key), or use a method of encoders such as zero-shot or few-shot."
+        )
+    if asking is not None and method not in (*ASKING, "auto"):
+        raise InputError(
+            f"--model asks a multimodal LLM, and method {method!r} uses an encoder. With --model "
+            f"go --method auto, {', '.join(ASKING)}; with --encoder go zero-shot, few-shot, "
+            "prototype, tip-adapter, linear."
+        )
+    if asking is not None and asking.anonymise and method == "direct":
+        raise InputError(
+            "--anonymise lets only the examples tell what the labels mean: use --method in-context "
+            "with --examples or --shots."
+        )
+
+
+class Meter:
+    """A multimodal LLM that counts what it is asked and what that costs.
+
+    Parameters
+    ----------
+    mllm : MLLM
+    """
+
+    def __init__(self, mllm: MLLM) -> None:
+        from showtell.mllm import capabilities_of
+
+        self._mllm = mllm
+        self.name = mllm.name
+        self.fingerprint = mllm.name
+        """By which records name the model."""
+        self.capabilities: Capabilities = getattr(mllm, "capabilities", capabilities_of(mllm.name))
+        self.n_requests = 0
+        """Requests that were answered."""
+        self.input_tokens = self.output_tokens = 0
+        self.cost_usd = Decimal(0)
+        """USD of all answers whose price is known."""
+        self.n_unpriced = 0
+        """Answers whose price is not known."""
+
+    async def ask(self, request: Request) -> Answer:
+        """Pass on a request, and count the answer."""
+        from showtell.mllm.prices import is_installed, price
+
+        answer = await self._mllm.ask(request)
+        usage = answer.usage
+        cost = usage.cost_usd
+        if cost is None and (self.capabilities.free or is_installed()):
+            cost = price(self.name, usage)
+        self.n_requests += 1
+        self.input_tokens += usage.input_tokens or 0
+        self.output_tokens += usage.output_tokens or 0
+        if cost is None:
+            self.n_unpriced += 1
+        else:
+            self.cost_usd += cost
+        return answer
+
+    async def aclose(self) -> None:
+        """Leave connections open: the next step of the same command uses them too."""
+
+    def close(self) -> None:
+        """Close connections."""
+        from showtell.mllm.background import wait_for
+
+        wait_for(self._mllm.aclose())
+
+    @property
+    def total(self) -> Decimal | None:
+        """USD of all answers; None if it is not known."""
+        return None if self.n_unpriced else self.cost_usd
+
+    def live(self) -> str:
+        """Say in a word or two what was spent so far."""
+        return dollars(self.total) if self.n_requests else ""
+
+    def __repr__(self) -> str:
+        return f"Meter({self.name!r})"
+
+
+def start_asking(
+    session: Session, ctx: typer.Context, asking: Asking, *, run: Path | None, steps: int = 1
+) -> Asking:
+    """Load the model, so that a wrong name or a missing key is known before anything is read.
+
+    Parameters
+    ----------
+    session : Session
+        Told how to resume, and to show what is spent.
+    ctx : typer.Context
+        When it ends, connections are closed.
+    asking : Asking
+    run : Path or None
+        The run folder; its journal lets the run resume.
+    steps : int, default=1
+        How often classifiers are set to work. One cap holds for all of them together, so with
+        more than one there is a journal that they share.
+
+    Returns
+    -------
+    asking : Asking
+        With its `meter` and `run_folder`.
+    """
+    from dataclasses import replace
+
+    from showtell.mllm import default_cache, load_mllm
+
+    meter = Meter(load_mllm(asking.model, base_url=asking.base_url))
+    ctx.call_on_close(meter.close)
+    folder: Path | str | None = run
+    capped = asking.max_cost is not None or asking.max_requests is not None
+    if run is None and capped and (steps > 1 or asking.calibrate):
+        books = tempfile.TemporaryDirectory(prefix="showtell-")
+        ctx.call_on_close(books.cleanup)
+        folder = books.name
+    if run is None and not (asking.reuse and default_cache() is not None):
+        session.note(_NOT_KEPT)
+        session.resume_hint = "No answer was kept in a cache or a run folder."
+    else:
+        session.resume_hint = _RESUME
+    session.live = meter.live
+    return replace(asking, meter=meter, run_folder=folder)
+
+
+def make_asking(
+    asking: Asking,
+    *,
+    method: str,
+    shots: int | None,
+    abstain_below: float | None,
+    encoder: Any,
+    store: str | None,
+    seed: int,
+    label_set: LabelSet | None,
+    support: Dataset | None,
+) -> MediaClassifier:
+    """Build and fit the classifier that asks a multimodal LLM.
+
+    Raises
+    ------
+    InputError
+        If there are neither labels nor examples, or none to show.
+    """
+    from showtell.classify.direct import DirectClassifier
+    from showtell.classify.in_context import InContextClassifier
+
+    if label_set is None and (support is None or not support.labels):
+        raise InputError(
+            'Which labels? Name them with --labels "cat,dog" or --labels-file FILE, or show some '
+            "pictures of each with --examples DIR (a folder per label)."
+        )
+    parameters = asking.parameters() | {
+        "abstain_below": abstain_below,
+        "encoder": encoder,
+        "store": store,
+        "random_state": seed,
+    }
+    if label_set is None:
+        assert support is not None
+        parameters["labels"] = list(support.labels)
+    else:
+        parameters["labels"] = list(label_set.labels)
+        parameters["descriptions"] = label_set.descriptions or None
+        parameters["aliases"] = label_set.aliases or None
+    model: Any = asking.meter if asking.meter is not None else asking.model
+    has_examples = support is not None and len(support) > 0
+    if method == "direct":
+        direct = DirectClassifier(model, **parameters)
+        if not asking.calibrate:
+            return direct.fit()
+        if not has_examples:
+            raise InputError("--calibrate asks about labelled images: give some, --examples DIR.")
+        assert support is not None
+        return direct.fit(support.images, support.y)
+    if not has_examples:
+        raise InputError(
+            "Method 'in-context' shows examples. Give some with --examples DIR, a folder per label "
+            "with a few pictures each, or use --method direct."
+        )
+    assert support is not None
+    return InContextClassifier(
+        model,
+        shots=_DEFAULT_SHOTS if shots is None else shots,
+        anonymise=asking.anonymise,
+        selection=asking.selection,  # type: ignore[arg-type]
+        **parameters,
+    ).fit(support.images, support.y)
+
+
+def dollars(cost: Decimal | None) -> str:
+    """Write money: cents where it is much, more digits where it is little.
+
+    Examples
+    --------
+    >>> dollars(None), dollars(Decimal(0)), dollars(Decimal("0.000421")), dollars(Decimal("1234.5"))
+    ('price unknown', '0 USD', '0.00042 USD', '1,234.50 USD')
+    """
+    if cost is None:
+        return "price unknown"
+    if cost == 0:
+        return "0 USD"
+    if cost >= 1:
+        return f"{cost:,.2f} USD"
+    return f"{Decimal(f'{cost:.2g}'):f} USD"
+
+
+def what_it_took(meter: Meter, predictions: Sequence[Predictions]) -> str:
+    """Say what a run spent, and what it had for nothing.
+
+    Parameters
+    ----------
+    meter : Meter
+    predictions : sequence of Predictions
+        What came of it.
+    """
+    again = sum(sum(map(bool, p.columns.get("from_cache", ()))) for p in predictions)
+    n_rows = sum(map(len, predictions))
+    if not meter.n_requests:
+        if again and again == n_rows:
+            return f"0 USD: all {n_rows:,} answers were there already"
+        return "0 USD: nothing was asked"
+    parts = [
+        f"{dollars(meter.total)} for {meter.n_requests:,} "
+        f"request{'' if meter.n_requests == 1 else 's'}",
+        f"{meter.input_tokens:,} tokens in",
+        f"{meter.output_tokens:,} out",
+    ]
+    if again:
+        parts.append(f"{again:,} of {n_rows:,} answers were there already")
+    return ", ".join(parts)

@@ -121,7 +121,7 @@ def test_trailing_commas_are_forgiven():
 
 @pytest.mark.parametrize("name", ["lable_", "correct_label", "class", "prediction"])
 def test_a_misnamed_label_field_is_read_if_it_names_one_label(name):
-    text = json.dumps({"anwsers": [{"id": "k3f9", name: "cat"}, {"id": "b2mm", name: "zorb"}]})
+    text = json.dumps({"replies": [{"id": "k3f9", name: "cat"}, {"id": "b2mm", name: "zorb"}]})
     found = reconcile(text, IDS, PARSER)
     assert found.outcomes["k3f9"].code == 0
     assert found.outcomes["b2mm"].code is None

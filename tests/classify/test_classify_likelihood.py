@@ -1,4 +1,4 @@
-"""LikelihoodClassifier on tiny checkpoints: the estimator contract, corrections, a trained model."""
+"""LikelihoodClassifier on tiny checkpoints: the estimator contract, the corrections, training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytest.importorskip("transformers", reason="extra `local` is not installed")
 
 from tests.mllm.tiny_vlm import make_idefics3, make_llava
 
-from showtell.classify import LikelihoodClassifier
+from showtell.classify import LikelihoodClassifier, LimitsWarning, base
 from showtell.classify.likelihood import content_free_pictures
 from showtell.errors import InputError, UnknownNameError
 from showtell.mllm.continuations import score_labels
@@ -102,11 +102,10 @@ def test_batch_calibration_divides_by_the_mean_of_the_batch(llava):
     ratio = proba / proba.mean(axis=0) ** 0.5
     wanted = ratio / ratio.sum(axis=1, keepdims=True)
     clf = LikelihoodClassifier(llava, labels=LABELS, batch_calibration=0.5)
-    with pytest.warns(UserWarning, match="say little"):
-        from showtell.classify import base
-
-        base._said.discard("likelihood batch")
-        got = clf.fit().predict_proba(PICTURES)
+    base._said.discard("likelihood batch")
+    clf.fit()
+    with pytest.warns(LimitsWarning, match="say little"):
+        got = clf.predict_proba(PICTURES)
     np.testing.assert_allclose(got, wanted, atol=1e-5)
     fixed = clf.fit(PICTURES)  # no labels: the prior of these images, for all later calls
     np.testing.assert_allclose(fixed.predict_proba(PICTURES[:1]), wanted[:1], atol=1e-5)
@@ -277,7 +276,7 @@ def test_scikit_learn_finds_its_way(llava):
     assert twin.model is llava
     assert twin.get_params() == clf.get_params()
     y = np.array(["cat", "dog"] * 3)
-    scores = cross_val_score(clf, np.array(PICTURES + [None], object)[:-1], y, cv=3)
+    scores = cross_val_score(clf, np.array([*PICTURES, None], object)[:-1], y, cv=3)
     assert scores.shape == (3,)
     assert np.isfinite(scores).all()
     fitted = clf.fit(PICTURES, y)

@@ -204,6 +204,41 @@ class Journal:
         row["message"] = " ".join(str(error).split())
         return self._append(row)[0]
 
+    def batch_outcome(
+        self, key: str, outcome: Answer | Exception, *, model: str, job: str, whole: bool
+    ) -> int:
+        """Note what came out of a batch job, long after its requests were made.
+
+        Parameters
+        ----------
+        key : str
+            `Request.key`.
+        outcome : Answer or MLLMError
+        model : str
+            ``"provider:name"``.
+        job : str
+            Which job, as in ``batches.jsonl``.
+        whole : bool
+            As in `answer`.
+
+        Returns
+        -------
+        line : int
+            Number of the row, from 1.
+        """
+        row: dict[str, Any] = {"kind": "answer", "key": key, "asked": model, "batch": job}
+        if not isinstance(outcome, Answer):
+            row["kind"], row["error"] = "failure", type(outcome).__name__
+            row["message"] = " ".join(str(outcome).split())
+            return self._append(row)[0]
+        row |= answer_to_record(outcome)
+        row["whole"] = whole and outcome.finish == "stop"
+        line, place = self._append(row)
+        if row["whole"]:
+            self._answers[key] = place
+        self._count(row)
+        return line
+
     def find(self, key: str) -> Answer | None:
         """Look up an answer that this run has already paid for.
 

@@ -123,6 +123,14 @@ ERRORS: dict[type[BaseException], type[MLLMError]] = {
     ValueError: MLLMServerError,  # an answer that is no JSON
     NotImplementedError: MLLMRequestError,
 }
+_OF_STATUS: dict[int, type[MLLMError]] = {
+    401: MLLMAuthError,
+    402: MLLMAuthError,
+    403: MLLMAuthError,
+    408: MLLMTimeoutError,
+    429: RateLimitedError,
+    529: RateLimitedError,
+}
 _LIBRARIES = frozenset(
     ("openai", "anthropic", "google", "httpx2", "httpcore2", "pydantic", "pydantic_ai")
 )
@@ -216,9 +224,10 @@ class PydanticAIModel:
         except tuple(ERRORS) as error:
             failure = self.failure(error)
         except Exception as error:
-            if type(error).__module__.partition(".")[0] not in _LIBRARIES:
+            foreign = self.foreign(error)
+            if foreign is None:
                 raise
-            failure = self.failure(error)
+            failure = foreign
         # Outside of `except`, so that no error with headers, body or images hangs on to ours.
         raise failure
 
@@ -247,6 +256,32 @@ class PydanticAIModel:
                 self._models[loop] = (self._make(client), client)
             return self._models[loop][0]
 
+    def for_batches(self) -> PydanticAIModel:
+        """Return the same model in the wire format that its batch endpoint takes.
+
+        Raises
+        ------
+        InputError
+            If there is no batch endpoint.
+        """
+        if not self.capabilities.batch:
+            raise InputError(
+                f"{self.name} has no batch endpoint. Models that have: openai:…, google:…, "
+                "anthropic:…."
+            )
+        if self.wire != "openai":
+            return self
+        return PydanticAIModel(
+            self.name,
+            wire="openai-responses",
+            model=self.model,
+            api_key=self._key.value,
+            base_url=self.base_url,
+            capabilities=self.capabilities,
+            system=self._system,
+            settings=self._settings,
+        )
+
     def messages(self, model: Model[Any], request: Request) -> list[Any]:
         """Put a request into pydantic-ai's words."""
         content: list[Any] = []
@@ -263,7 +298,7 @@ class PydanticAIModel:
     def parameters(self, model: Model[Any], request: Request) -> ModelRequestParameters:
         """Say in which form the answer must come."""
         if request.schema is None or not self._native(model):
-            return ModelRequestParameters()
+            return _FREE
         return ModelRequestParameters(
             output_mode="native",
             output_object=OutputObjectDefinition(
@@ -324,6 +359,17 @@ class PydanticAIModel:
                 getattr(error, "retry_after", None),
             )
         return kind(f"{start}{_ADVICE.get(kind, '')}{said}".strip())
+
+    def foreign(self, error: Exception) -> MLLMError | None:
+        """Put an error of a vendor's library into our words; None for one that is a fault here."""
+        if type(error).__module__.partition(".")[0] not in _LIBRARIES:
+            return None
+        status = getattr(error, "status_code", None) or getattr(error, "code", None)
+        failure = self.failure(error)
+        if isinstance(status, int):
+            kind = _OF_STATUS.get(status, MLLMServerError if status >= 500 else MLLMRequestError)
+            return kind(str(failure))
+        return failure
 
     async def _decide(self, model: DecisionModel[Any], request: Request) -> Answer:
         """Ask a classification endpoint: images in, a probability per label out."""

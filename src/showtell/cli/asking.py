@@ -25,6 +25,7 @@ __all__ = [
     "Asking",
     "Meter",
     "asking_of",
+    "check_asking",
     "dollars",
     "given_here",
     "make_asking",
@@ -133,7 +134,9 @@ def given_here(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def asking_of(ctx: typer.Context, method: str, *, shows: bool) -> tuple[str, Asking | None]:
+def asking_of(
+    ctx: typer.Context, method: str, *, shows: bool, alone: bool = True
+) -> tuple[str, Asking | None]:
     """Read the options about asking, and settle which of --method and --model counts.
 
     What stands on the command line wins over settings: ``--method linear`` over a model of the
@@ -146,6 +149,8 @@ def asking_of(ctx: typer.Context, method: str, *, shows: bool) -> tuple[str, Ask
     method : str
     shows : bool
         Whether there are examples to show, so that "auto" is in-context.
+    alone : bool, default=True
+        Whether nothing but the model decides, so that options of encoders are out of place.
 
     Returns
     -------
@@ -170,7 +175,7 @@ def asking_of(ctx: typer.Context, method: str, *, shows: bool) -> tuple[str, Ask
             model = None
     if model is not None:
         for name, flag in (("templates", "--templates"), ("batch", "--batch")):
-            if name in ctx.params and given_here(ctx, name):
+            if alone and name in ctx.params and given_here(ctx, name):
                 raise InputError(
                     f"{flag} belongs to methods that use an encoder; leave it out with --model. "
                     "What a model is told is edited with --role and --prompt-dir."

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from showtell.cli import options as o
+from showtell.cli.asking import (
+    ASKING,
+    asking_of,
+    check_asking,
+    dollars,
+    given_here,
+    start_asking,
+    what_it_took,
+)
 from showtell.cli.choices import Choices, check_method, given_labels, make_classifier, remarks
 from showtell.cli.data import examples_of, parts_to_measure
 from showtell.cli.output import check_page, number, print_csv, print_json, print_table
@@ -26,6 +36,8 @@ _EPILOG = """[bold]Examples[/bold]
 showtell compare butterflies/ --methods zero-shot,prototype,linear
 
 showtell compare butterflies/ --methods prototype,linear --shots 5 --report compare.html
+
+showtell compare butterflies/ --methods linear,direct,in-context --model google:gemini-2.5-flash
 
 showtell compare run-monday/ run-friday/
 """
@@ -51,7 +63,8 @@ def compare(
             "--methods",
             panel=o.METHOD,
             metavar="NAMES",
-            help="Methods to compare on the same images: zero-shot,prototype,linear.",
+            help="Methods to compare on the same images: zero-shot,prototype,linear; with "
+            "--model also direct,in-context.",
         ),
     ] = None,
     labels: o.Labels = None,
@@ -63,6 +76,26 @@ def compare(
     templates: o.Templates = "default",
     abstain_below: o.AbstainBelow = None,
     seed: o.Seed = 0,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    max_cost: o.MaxCost = None,
+    max_requests: o.MaxRequests = None,
+    anonymise: o.Anonymise = False,
+    selection: o.Selection = "balanced",
+    role: o.Role = None,
+    confidence_from: o.ConfidenceFrom = "auto",
+    n_samples: o.NSamples = 1,
+    calibrate: o.Calibrate = 0,
+    shortlist: o.Shortlist = None,
+    batch_size: o.BatchSize = "auto",
+    max_side: o.MaxSide = 768,
+    temperature: o.Temperature = None,
+    timeout: o.Timeout = 120.0,
+    rpm: o.RequestsPerMinute = None,
+    tpm: o.TokensPerMinute = None,
+    max_concurrency: o.MaxConcurrency = None,
+    prompt_dir: o.PromptDir = None,
+    reuse: o.Reuse = True,
     test_size: o.TestSize = None,
     limit: o.Limit = None,
     image_column: o.ImageColumn = None,
@@ -86,12 +119,23 @@ def compare(
     """
     session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
     check_page(report)
+    meter = None
     if methods is None:
         records = _runs(targets)
     else:
         names = [check_method(name.strip()) for name in methods.split(",") if name.strip()]
         if len(targets) != 1:
             raise InputError(f"--methods takes one DATA; got {len(targets)}: {', '.join(targets)}.")
+        _, asking = asking_of(ctx, "auto", shows=True, alone=False)
+        if not set(names) & set(ASKING) and not given_here(ctx, "model"):
+            asking = None
+        for name in names:
+            check_asking(name, asking if name in ASKING else None)
+        if asking is not None and not set(names) & set(ASKING):
+            raise InputError(
+                f"--model is asked by the methods {' and '.join(ASKING)}; got {methods!r}. Add one "
+                "of them, or leave out --model."
+            )
         if len(names) < 2 or len(set(names)) < len(names):
             raise InputError(f"Comparing needs two or more different methods; got {methods!r}.")
         choices = Choices(
@@ -117,19 +161,29 @@ def compare(
             },
             labels_file=labels_file,
             examples=examples_of(examples),
-            needs_examples=any(name != "zero-shot" for name in names),
+            needs_examples=calibrate > 0
+            or any(name not in ("zero-shot", "direct") for name in names),
             check_duplicates=check_duplicates,
             test_size=test_size,
             limit=limit,
             seed=seed,
         )
         label_set = given_labels(labels, labels_file) or parts.label_set
+        if asking is not None:
+            asking = start_asking(session, ctx, asking, run=None, steps=len(names))
+            meter = asking.meter
         from showtell.evaluate import evaluate as measure
 
         records = []
         for name in names:
-            classifier = make_classifier(replace(choices, method=name), label_set, parts.support)
-            for remark in remarks(choices, classifier, parts.support):
+            own = replace(
+                choices,
+                method=name,
+                asking=asking if name in ASKING else None,
+                shots=None if name == "direct" else shots,
+            )
+            classifier = make_classifier(own, label_set, parts.support)
+            for remark in remarks(own, classifier, parts.support):
                 session.note(remark)
             with session.progress() as progress:
                 records.append(measure(classifier, parts.test, name=name, progress=progress))
@@ -146,6 +200,8 @@ def compare(
     else:
         _print(comparison)
     session.summary(comparison.sentence)
+    if meter is not None:
+        session.summary(what_it_took(meter, [r.predictions for r in records if r.name in ASKING]))
 
 
 def _runs(folders: list[str]) -> list[Record]:
@@ -173,7 +229,10 @@ def _print(comparison: Comparison) -> None:
 
 def _show(session: Session, comparison: Comparison) -> None:
     """Print methods and pairs for a person."""
-    header = ("method", "accuracy", "95 % interval", "macro F1", "ECE", "abstained", "errors")
+    header = ["method", "accuracy", "95 % interval", "macro F1", "ECE", "abstained", "errors"]
+    costs = any(r.cost_usd for r in comparison.records)
+    if costs:
+        header.append("USD per 1,000")
     methods = [
         [
             r.name,
@@ -183,11 +242,12 @@ def _show(session: Session, comparison: Comparison) -> None:
             number(r.ece),
             number(r.n_abstained),
             number(r.n_errors),
+            *([_per_thousand(r.cost_usd, comparison.n_samples)] if costs else []),
         ]
         for r in comparison.records
     ]
     title = f"{comparison.n_samples:,} samples"
-    print_table(session, header, methods, title=title, right=[1, 3, 4, 5, 6])
+    print_table(session, header, methods, title=title, right=[1, 3, 4, 5, 6, 7])
     of_pairs = ("pair", "points ahead", "95 % interval", "p (Holm)", "verdict")
     pairs = [
         [
@@ -200,6 +260,11 @@ def _show(session: Session, comparison: Comparison) -> None:
         for p in comparison.pairs
     ]
     print_table(session, of_pairs, pairs, right=[1, 3])
+
+
+def _per_thousand(cost: float | None, n_samples: int) -> str:
+    """Write dollars per 1,000 samples; unknown is not nothing."""
+    return "unknown" if cost is None else dollars(1000 * Decimal(str(cost)) / n_samples)
 
 
 def _points(difference: float) -> str:

@@ -13,7 +13,17 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from showtell.cli import cache, classify, compare, encoders, evaluate, try_server, version
+from showtell.cli import (
+    cache,
+    classify,
+    compare,
+    encoders,
+    estimate,
+    evaluate,
+    models,
+    try_server,
+    version,
+)
 from showtell.cli.options import paragraphs
 from showtell.cli.session import Session
 from showtell.errors import BudgetError, InputError, ShowtellError
@@ -116,7 +126,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for _verb in (classify, evaluate, compare, encoders, try_server, cache, version):
+for _verb in (
+    classify, evaluate, compare, estimate, encoders, models, try_server, cache, version,
+):  # fmt: skip
     _verb.add_to(app)
 
 

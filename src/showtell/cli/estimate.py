@@ -1,0 +1,343 @@
+"""`showtell estimate`: tokens, requests, dollars and time of a run, before it."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from showtell.cli import options as o
+from showtell.cli.asking import Asking, asking_of, dollars, start_asking
+from showtell.cli.choices import Choices, given_labels, make_classifier
+from showtell.cli.data import examples_of
+from showtell.cli.output import counted, print_csv, print_json, print_table
+from showtell.cli.session import Session, begin, is_terminal
+from showtell.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from showtell.mllm import AnswerCache, Capabilities, Request
+
+__all__ = ["add_to", "estimate", "rule_in_words"]
+
+_EPILOG = """[bold]Examples[/bold]
+
+showtell estimate photos/ --labels "cat,dog" --model google:gemini-2.5-flash
+
+showtell estimate photos/ --examples sorted/ --shots 5 --model openai:gpt-4.1-mini --json
+
+showtell estimate photos/ --labels "cat,dog" --model anthropic:claude-haiku-4-5 --rpm 50
+"""
+
+_SECONDS_TO_BEGIN, _TOKENS_PER_SECOND = 1.0, 100.0
+_OPENING_TOKENS = 10  # of an answer, before its first image
+
+
+@dataclass(kw_only=True)
+class _Sums:
+    """What all requests come to. None is unknown."""
+
+    n_requests: int = 0
+    n_asked: int = 0
+    input_tokens: int | None = 0
+    image_tokens: int | None = 0
+    output_tokens: int = 0
+    cost_usd: Decimal | None = Decimal(0)
+    cost_usd_prefix_cached: Decimal | None = Decimal(0)
+    cost_usd_batch: Decimal | None = Decimal(0)
+    n_requests_kept: int = 0
+    cost_usd_to_pay: Decimal | None = Decimal(0)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("estimate", help=o.paragraphs(estimate.__doc__), epilog=_EPILOG)(estimate)
+
+
+def estimate(
+    ctx: typer.Context,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Files, folders, globs, URLs, tables with a column of images, or - for a list "
+            "on standard input.",
+        ),
+    ],
+    labels: o.Labels = None,
+    labels_file: o.LabelsFile = None,
+    examples: o.Examples = None,
+    method: o.Method = "auto",
+    encoder: o.EncoderName = "mini",
+    shots: o.Shots = None,
+    seed: o.Seed = 0,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    max_cost: o.MaxCost = None,
+    max_requests: o.MaxRequests = None,
+    anonymise: o.Anonymise = False,
+    selection: o.Selection = "balanced",
+    role: o.Role = None,
+    confidence_from: o.ConfidenceFrom = "auto",
+    n_samples: o.NSamples = 1,
+    calibrate: o.Calibrate = 0,
+    shortlist: o.Shortlist = None,
+    batch_size: o.BatchSize = "auto",
+    max_side: o.MaxSide = 768,
+    temperature: o.Temperature = None,
+    timeout: o.Timeout = 120.0,
+    rpm: o.RequestsPerMinute = None,
+    tpm: o.TokensPerMinute = None,
+    max_concurrency: o.MaxConcurrency = None,
+    prompt_dir: o.PromptDir = None,
+    reuse: o.Reuse = True,
+    latency: Annotated[
+        float | None,
+        o.option(
+            "--latency",
+            panel=o.MODEL,
+            min=0.0,
+            metavar="S",
+            help="Seconds that one request takes; unless given 1 and 1 more for every 100 output "
+            "tokens.",
+        ),
+    ] = None,
+    limit: o.Limit = None,
+    image_column: o.ImageColumn = None,
+    json: o.Json = False,
+    store: o.Store = True,
+    config: o.Config = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    debug: o.Debug = False,
+) -> None:
+    """Say what `classify` would take with the same options: requests, tokens, dollars and time.
+
+    The requests are made as they would be sent, and counted by the provider's formula; nothing
+    is sent, and no key is needed. Asking again about images that an answer leaves out comes on
+    top. A price that is not known is "unknown".
+    """
+    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    method, asking = asking_of(ctx, method, shows=examples is not None and shots != 0)
+    if asking is None:
+        raise InputError(
+            "Which model? Name it with --model provider:name; `showtell models` lists them. "
+            "Encoders run on this machine and cost nothing."
+        )
+    asking = _ready_to_count(session, ctx, asking)
+    choices = Choices(
+        encoder=encoder,
+        precision="auto",
+        method=method,
+        templates="default",
+        batch=None,
+        shots=shots,
+        abstain_below=None,
+        seed=seed,
+        threads=None,
+        store=store,
+        asking=asking,
+    )
+    from showtell.datasets import expand_images, limit_dataset
+    from showtell.mllm import capabilities_of, default_cache
+
+    data = expand_images(images, image_column=image_column)
+    for note in data.notes:
+        session.note(note)
+    if limit is not None:
+        data = limit_dataset(data, limit, seed)
+    classifier: Any = make_classifier(
+        choices, given_labels(labels, labels_file), examples_of(examples)
+    )
+    known = asking.meter.capabilities if asking.meter else capabilities_of(asking.model)
+    sums = _add_up(
+        classifier.requests(data.images),
+        name=classifier.model_,
+        capabilities=known,
+        cache=default_cache() if reuse else None,
+    )
+    slots = max_concurrency or (8 if known.free else 64)
+    seconds = _seconds(sums, slots=slots, latency=latency, rpm=rpm, tpm=tpm)
+    formula = rule_in_words(known.image_token_rule)
+    if json or not is_terminal(sys.stdout):
+        print_facts = print_json if json else _print_facts
+        print_facts(
+            {
+                "model": classifier.model_,
+                "n_images": len(data),
+                **asdict(sums),
+                "seconds": None if seconds is None else round(seconds, 1),
+                "image_token_rule": known.image_token_rule,
+                "image_tokens_in_words": formula,
+                "source": known.source,
+                "date": known.date,
+            }
+        )
+    else:
+        rows = _rows(sums, len(data), seconds, formula, known)
+        print_table(session, ("what", "how much"), rows, title=classifier.model_)
+    session.summary(
+        f"{counted(len(data), 'image')}: {_unknown_or(sums.cost_usd_to_pay)} to pay; "
+        "the formula is the provider's, so expect a few per cent more or less"
+    )
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    """Print what --json prints as CSV."""
+    print_csv(("what", "value"), facts.items())
+
+
+def _ready_to_count(session: Session, ctx: typer.Context, asking: Asking) -> Asking:
+    """Check the provider's name; load a Modelfile. Nothing is asked, not even to calibrate."""
+    from showtell.mllm.registry import find_key
+
+    if asking.calibrate:
+        session.note(
+            f"--calibrate asks about {asking.calibrate} labelled images besides; they are not "
+            "counted here."
+        )
+    asking = replace(asking, calibrate=0, max_cost=None, max_requests=None)
+    if asking.model.startswith("modelfile:") or Path(asking.model).is_file():
+        return start_asking(session, ctx, asking, run=None)
+    provider, colon, _ = asking.model.partition(":")
+    if colon:
+        find_key(provider.strip().lower())
+    return asking
+
+
+def _add_up(
+    requests: Iterable[Request],
+    *,
+    name: str,
+    capabilities: Capabilities,
+    cache: AnswerCache | None,
+) -> _Sums:
+    """Count and price each request by itself, since prices may depend on its length."""
+    from showtell.mllm import Usage, estimate_tokens, price
+    from showtell.mllm.prices import is_installed
+    from showtell.prompts.batches import ANSWER_TOKENS
+
+    sums = _Sums()
+    if not capabilities.batch or capabilities.free:
+        sums.cost_usd_batch = None
+    priced = capabilities.free or is_installed()
+    for request in requests:
+        tokens = estimate_tokens(request, capabilities)
+        n_out = 0
+        if not capabilities.decisions:
+            n_out = _OPENING_TOKENS + ANSWER_TOKENS * request.n_queries
+        usage = Usage(input_tokens=tokens.input, output_tokens=n_out)
+        cost = price(name, usage) if priced else None
+        warm = cost
+        if sums.n_requests and tokens.prefix and cost is not None:
+            warm = price(name, replace(usage, cached_tokens=tokens.prefix))
+        kept = cache is not None and cache.get(request.key) is not None
+        sums.n_requests += 1
+        sums.n_asked += request.n_queries
+        sums.input_tokens = _plus(sums.input_tokens, tokens.input)
+        sums.image_tokens = _plus(sums.image_tokens, tokens.images)
+        sums.output_tokens += n_out
+        sums.cost_usd = _plus(sums.cost_usd, cost)
+        sums.cost_usd_prefix_cached = _plus(sums.cost_usd_prefix_cached, warm)
+        if sums.cost_usd_batch is not None:
+            batch = price(name, usage, batch=True) if priced else None
+            sums.cost_usd_batch = _plus(sums.cost_usd_batch, batch)
+        sums.n_requests_kept += kept
+        sums.cost_usd_to_pay = _plus(sums.cost_usd_to_pay, Decimal(0) if kept else cost)
+    return sums
+
+
+def _plus(total: Any, more: Any) -> Any:
+    return None if total is None or more is None else total + more
+
+
+def _seconds(
+    sums: _Sums, *, slots: int, latency: float | None, rpm: float | None, tpm: float | None
+) -> float | None:
+    """Say how long it takes: the slowest of what the slots, the requests and the tokens allow."""
+    n = sums.n_requests - sums.n_requests_kept
+    if not n:
+        return 0.0
+    each = latency
+    if each is None:
+        each = _SECONDS_TO_BEGIN + sums.output_tokens / sums.n_requests / _TOKENS_PER_SECOND
+    longest = math.ceil(n / slots) * each
+    if rpm is not None:
+        longest = max(longest, 60 * n / rpm)
+    if tpm is not None:
+        if sums.input_tokens is None:
+            return None
+        share = n / sums.n_requests
+        longest = max(longest, 60 * share * (sums.input_tokens + sums.output_tokens) / tpm)
+    return longest
+
+
+def _rows(
+    sums: _Sums, n_images: int, seconds: float | None, formula: str, known: Capabilities
+) -> list[tuple[str, str]]:
+    def tokens(n: int | None) -> str:
+        return "unknown" if n is None else f"{n:,}"
+
+    per_thousand = None
+    if sums.cost_usd is not None and sums.n_asked:
+        per_thousand = 1000 * sums.cost_usd / sums.n_asked
+    rows = [
+        ("images", f"{n_images:,}"),
+        ("questions about an image", f"{sums.n_asked:,}"),
+        ("requests", f"{sums.n_requests:,}"),
+        ("  answered before, in the cache", f"{sums.n_requests_kept:,}"),
+        ("input tokens", tokens(sums.input_tokens)),
+        ("  of images", tokens(sums.image_tokens)),
+        ("output tokens, about", tokens(sums.output_tokens)),
+        ("cost", _unknown_or(sums.cost_usd)),
+        ("  still to pay", _unknown_or(sums.cost_usd_to_pay)),
+        ("  per 1,000 questions", _unknown_or(per_thousand)),
+    ]
+    if sums.cost_usd_prefix_cached != sums.cost_usd:
+        rows.append(("  if the provider caches prefixes", _unknown_or(sums.cost_usd_prefix_cached)))
+    if sums.cost_usd_batch is not None:
+        rows.append(("  as a batch job, within a day", _unknown_or(sums.cost_usd_batch)))
+    rows.append(("seconds, about", "unknown" if seconds is None else f"{seconds:,.0f}"))
+    rows.append(("tokens of an image", formula))
+    rows.append(("  source", f"{known.source} ({known.date})" if known.date else known.source))
+    return rows
+
+
+def _unknown_or(cost: Decimal | None) -> str:
+    return "unknown" if cost is None else dollars(cost)
+
+
+def rule_in_words(rule: str | None) -> str:
+    """Say how a provider counts the tokens of an image.
+
+    Parameters
+    ----------
+    rule : str or None
+        `Capabilities.image_token_rule`.
+
+    Examples
+    --------
+    >>> rule_in_words("patch:32:1536:1.62")
+    '32 x 32 patches begun, scaled down to at most 1536 of them, times 1.62'
+    >>> rule_in_words(None)
+    'not known'
+    """
+    if rule is None:
+        return "not known"
+    name, *n = rule.split(":")
+    forms = {
+        "tile": "scaled down to fit {0} x {0} and a shorter side of {1}; {3}, and {4} for every "
+        "{2} x {2} tile begun",
+        "patch": "{0} x {0} patches begun, scaled down to at most {1} of them, times {2}",
+        "crop": "{2} if no side is above {0}; else {2} for every square crop begun, of two thirds "
+        "of the shorter side, at least 256 and at most {1}",
+        "area": "width x height / {0}, scaled down to a longer side of {1} and about {2} tokens",
+        "fixed": "{0}, whatever the size",
+    }
+    return forms[name].format(*n) if name in forms else rule

@@ -38,6 +38,8 @@ def main() -> None:
         clone, home = Path(folder, "showtell"), Path(folder, "home")
         home.mkdir()
         subprocess.run(["git", "clone", "--quiet", str(HERE.parent), str(clone)], check=True)
+        head = ["git", "-C", str(clone), "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(head, capture_output=True, text=True, check=True).stdout.strip()
         environment = {name: os.environ[name] for name in KEPT if name in os.environ}
         environment["HOME"] = str(home)
         load = os.getloadavg()[0]
@@ -55,15 +57,13 @@ def main() -> None:
         ("showtell --help once cached, wall clock", round(wall, 3), "s", "< 0.3"),
         ("showtell --help once cached, CPU", round(cpu, 3), "s", ""),
     ]
-    commit = subprocess.run(
-        ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"],
-        capture_output=True, text=True, check=True,
-    ).stdout.strip()  # fmt: skip
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs, load {load:.1f}"
     day = f"{datetime.now(UTC):%Y-%m-%d}"
     with (HERE / "results" / "first_run.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow("measure value unit bar machine python date commit note".split())
+        writer.writerow(
+            ["measure", "value", "unit", "bar", "machine", "python", "date", "commit", "note"]
+        )
         for row in rows:
             writer.writerow([*row, machine, platform.python_version(), day, commit, note])
             print(*row)

@@ -14,11 +14,12 @@ from sklearn.model_selection import cross_val_score
 
 pytest.importorskip("transformers", reason="extra `local` is not installed")
 
-from tests.mllm.tiny_vlm import make_idefics3, make_llava
+from tests.mllm.tiny_vlm import make_idefics3, make_llava, train_on_pictures
 
 from showtell.classify import LikelihoodClassifier, LimitsWarning, base
 from showtell.classify.likelihood import content_free_pictures
 from showtell.errors import InputError, UnknownNameError
+from showtell.media import load_image
 from showtell.mllm.continuations import score_labels
 from showtell.mllm.local_vlm import LocalVLM
 from showtell.testing import WordEncoder
@@ -340,3 +341,33 @@ def test_impossible_arguments_are_refused(llava, changes, error, complaint):
 def test_a_single_image_is_not_taken_for_many(llava, X):
     with pytest.raises(InputError, match="sequence of images"):
         LikelihoodClassifier(llava, labels=LABELS).fit().predict(X)
+
+
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_a_model_trained_for_a_minute_reads_most_held_out_digits(shared_datasets, tmp_path):
+    """400 of the 500 digits teach a model from scratch; the other 100 are held out."""
+    files = sorted((shared_datasets / "digits").glob("*/*/*.jpg"))
+    digits = [WORDS[int(file.parent.name)] for file in files]
+    pixels = np.stack([load_image(file)[..., 0] for file in files])
+    order = np.random.default_rng(0).permutation(len(files))
+    seen, held_out = order[:400], order[400:]
+    small = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
+    model, processor = make_llava(
+        tmp_path, patch=4, vision=small,
+        text={**small, "num_key_value_heads": 4, "num_hidden_layers": 1}, spread=1.0,
+    )  # fmt: skip
+    prompt = LocalVLM(f"local-dir:{tmp_path}").prompt("Which digit?", stub="a")
+    train_on_pictures(
+        model, processor, pixels[seen], [digits[i] for i in seen], prompt=prompt, seconds=50
+    )
+    model.save_pretrained(tmp_path)
+    clf = LikelihoodClassifier(
+        f"local-dir:{tmp_path}", labels=WORDS, question="Which digit?", stub="a", rule="sum_eos"
+    ).fit()
+    predicted = clf.predict([files[i] for i in held_out])
+    accuracy = np.mean(predicted == np.array(digits)[held_out])
+    assert accuracy > 0.5

@@ -55,6 +55,7 @@ def text_config(n_tokens: int, **changes):
 def make_llava(
     folder: Path, *, seed: int = 0, side: int = 28, patch: int = 7, vision=None, text=None,
     chat_template: str | None = CHAT_TEMPLATE,
+    spread: float = 8.0,
 ):  # fmt: skip
     """Write a Llava checkpoint with random weights; return the model and its processor."""
     import torch
@@ -82,7 +83,7 @@ def make_llava(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = LlavaForConditionalGeneration(config).eval()
-        _spread(model)
+        _spread(model, spread)
     processor = LlavaProcessor(
         CLIPImageProcessorPil(
             size={"shortest_edge": side}, crop_size={"height": side, "width": side}
@@ -116,7 +117,7 @@ def make_idefics3(folder: Path, *, seed: int = 0):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Idefics3ForConditionalGeneration(config).eval()
-        _spread(model)
+        _spread(model, 8.0)
     processor = Idefics3Processor(
         Idefics3ImageProcessorPil(
             do_image_splitting=False, size={"longest_edge": 32},
@@ -127,14 +128,14 @@ def make_idefics3(folder: Path, *, seed: int = 0):
     return _saved(model, processor, folder)
 
 
-def _spread(model) -> None:
+def _spread(model, factor: float) -> None:
     """Larger random weights, so that answers depend on the picture and on each token."""
     import torch
 
     with torch.no_grad():
         for weight in model.parameters():
             if weight.ndim > 1:
-                weight.mul_(8.0)
+                weight.mul_(factor)
 
 
 def _saved(model, processor, folder: Path):
@@ -175,6 +176,8 @@ def train_on_pictures(model, processor, pictures, answers, *, prompt, seconds, s
     std = torch.tensor(processor.image_processor.image_std)[:, None, None]
     source = torch.from_numpy(np.asarray(pictures)).float() / 255
     generator = torch.Generator().manual_seed(seed)
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # `seconds` are CPU seconds of one core
     model.train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
     start, step = time.process_time(), 0
@@ -195,6 +198,7 @@ def train_on_pictures(model, processor, pictures, answers, *, prompt, seconds, s
         if log and step % 50 == 0:
             log(step, round(spent, 2), loss.item())
     model.eval()
+    torch.set_num_threads(n_threads)
     return step
 
 
@@ -214,16 +218,16 @@ def _warped(pictures, generator):
     def draw(low, high, *shape):
         return low + (high - low) * torch.rand(n, *shape, generator=generator)
 
-    turn, shear = draw(-0.3, 0.3), draw(-0.35, 0.35)
-    wide, high = draw(0.8, 1.25), draw(0.8, 1.2)
+    turn, shear = draw(-0.2, 0.2), draw(-0.2, 0.2)
+    wide, high = draw(0.9, 1.15), draw(0.9, 1.15)
     cos, sin = torch.cos(turn), torch.sin(turn)
     matrix = torch.stack([
-        torch.stack([wide * cos, wide * (shear * cos - sin), draw(-0.2, 0.2)], dim=1),
-        torch.stack([high * sin, high * (shear * sin + cos), draw(-0.2, 0.2)], dim=1),
+        torch.stack([wide * cos, wide * (shear * cos - sin), draw(-0.15, 0.15)], dim=1),
+        torch.stack([high * sin, high * (shear * sin + cos), draw(-0.15, 0.15)], dim=1),
     ], dim=1)  # fmt: skip
     grid = F.affine_grid(matrix, [n, 1, side, side], align_corners=False)
     ripple = F.interpolate(
-        draw(-0.14, 0.14, 2, 5, 5), size=(side, side), mode="bicubic", align_corners=True
+        draw(-0.06, 0.06, 2, 5, 5), size=(side, side), mode="bicubic", align_corners=True
     )
     grid = grid + ripple.permute(0, 2, 3, 1)
     return F.grid_sample(

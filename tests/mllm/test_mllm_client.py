@@ -198,21 +198,21 @@ def test_a_million_requests_are_not_made_ahead():
 
 
 def test_requests_are_made_in_another_thread_so_that_answers_are_not_held_up():
-    threads, taken = set(), []
+    threads, made, taken = set(), [], []
 
     def slowly():
         for i in range(6):
             threads.add(threading.current_thread().name)
             time.sleep(0.05)
+            made.append(time.perf_counter())
             yield question(i)
 
     def keep(request, outcome):
         taken.append(time.perf_counter())
 
-    began = time.perf_counter()
     asyncio.run(Client(ScriptedModel()).map(slowly(), keep))
     assert not any(name == "MainThread" for name in threads)
-    assert taken[0] - began < 0.2  # before the last was made
+    assert taken[0] < made[-1]  # the first was answered before the last was made
 
 
 def test_async_sources_and_callbacks_work_too():
@@ -541,17 +541,6 @@ def test_every_request_ends_exactly_once_whatever_goes_wrong(seed, n_requests, n
     assert totals.n_answers + totals.n_failed == n_requests
     assert totals.n_requests == len(model.asked)
     assert model.peak <= n_slots
-
-
-def test_the_overhead_of_a_call_is_small(tmp_path):
-    model = ScriptedModel()
-    requests = [question(i, image=bytes(50_000)) for i in range(2000)]
-    with Journal(tmp_path) as journal, AnswerCache(tmp_path / "a.sqlite") as cache:
-        client = Client(model, journal=journal, cache=cache)
-        began = time.process_time()
-        client.run(requests)
-        each = (time.process_time() - began) / len(requests)
-    assert each < 0.002, f"{1000 * each:.2f} ms"
 
 
 def test_costs_are_added_as_decimals():

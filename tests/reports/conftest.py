@@ -91,7 +91,7 @@ def page(record, tmp_path_factory):
     return record.report(path, curve=some_curve(), comparison=compare([record, other]))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, no other test may run an event loop
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api")
     program = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -28,6 +28,7 @@ myst_heading_anchors = 3
 
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True  # attributes that are also members would be described twice
 napoleon_preprocess_types = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

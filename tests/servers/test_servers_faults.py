@@ -390,7 +390,7 @@ def test_ten_thousand_queries_with_every_fault_keep_their_books(tmp_path):
 
     async def go(url):
         limits = httpx2.Limits(max_connections=64)
-        async with httpx2.AsyncClient(limits=limits, timeout=1.0) as client:
+        async with httpx2.AsyncClient(limits=limits, timeout=15.0) as client:
             gate = asyncio.Semaphore(64)
 
             async def one(first):

@@ -11,11 +11,11 @@ from showtell.mllm.base import ImagePart, TextPart
 from showtell.mllm.capabilities import capabilities_of
 from showtell.mllm.tokens import estimate_tokens
 from showtell.mllm.tokens import image_tokens as estimated_tokens
+from showtell.prompts import load_prompts
 from showtell.prompts.requests import (
     Demonstration,
     Query,
     RequestForm,
-    load_prompts,
     render_decision,
     render_request,
 )

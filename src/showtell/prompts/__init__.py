@@ -12,17 +12,15 @@ from showtell.prompts.answers import (
     parse_answer,
 )
 from showtell.prompts.batches import BatchPlan, plan_batches
+from showtell.prompts.files import LIBRARIES, PromptSet, copy_prompts, load_prompts
 from showtell.prompts.reconcile import OUTCOMES, Outcome, OutcomeStatus, Reconciled, reconcile
 from showtell.prompts.requests import (
     DEFAULT_ROLE,
     Demonstration,
-    PromptSet,
     Query,
     RequestForm,
     answer_form,
     answer_schema,
-    copy_prompts,
-    load_prompts,
     query_ids,
     render_decision,
     render_request,
@@ -39,6 +37,7 @@ __all__ = [
     "ANSWER_RULES",
     "DEFAULT_ROLE",
     "DEFAULT_TEMPLATES",
+    "LIBRARIES",
     "OUTCOMES",
     "TEMPLATE_SETS",
     "AnswerParser",

@@ -10,28 +10,22 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
-from string import Formatter
 from typing import Any
 
 from showtell.errors import InputError
 from showtell.mllm.base import ImagePart, Part, Request, Settings, TextPart
 from showtell.mllm.capabilities import Capabilities
+from showtell.prompts.files import PromptSet
 
 __all__ = [
     "DEFAULT_ROLE",
     "Demonstration",
-    "PromptSet",
     "Query",
     "RequestForm",
     "answer_form",
     "answer_schema",
-    "copy_prompts",
-    "load_prompts",
     "query_ids",
     "render_decision",
     "render_request",
@@ -40,191 +34,7 @@ __all__ = [
 DEFAULT_ROLE = "an expert who sorts images with great care"
 """Who the model is asked to be."""
 
-_LIBRARY = "classify"
-# File to its fields; True where the text cannot do without.
-_FIELDS: Mapping[str, Mapping[str, bool]] = {
-    "system": {
-        "role": False,
-        "labels": True,
-        "examples": False,
-        "schema": True,
-        "confidence": False,
-    },
-    "examples": {},
-    "confidence": {},
-    "closing": {"n_images": True, "ids": False},
-    "again": {"attempt": True},
-    "decide": {"role": False, "labels": True, "examples": False},
-}
 _ID_LETTERS = "bcdfghjkmnpqrstvwxz23456789"  # no vowels: no words; nothing that looks alike
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromptSet:
-    """The texts of a request, as files hold them. Made by `load_prompts`."""
-
-    version: str
-    """Name and hash of the contents: part of the cache key of every answer."""
-    texts: Mapping[str, str]
-    """File name without ``.txt`` to text."""
-
-    def render(self, name: str, **values: object) -> str:
-        """Fill in one text.
-
-        Parameters
-        ----------
-        name : str
-            ``"system"``, ``"closing"`` ...
-        **values : object
-            Field to value.
-
-        Raises
-        ------
-        InputError
-            If a field of the text has no value, or a value is given that no such text has.
-        """
-        allowed = _FIELDS[name]
-        unknown = sorted(set(values) - set(allowed))
-        if unknown:
-            raise InputError(f"Prompt {name!r} has no field {', '.join(map(repr, unknown))}.")
-        pieces = []
-        for text, place in _pieces(f"{name}.txt", self.texts[name], tuple(allowed.items())):
-            pieces.append(text)
-            if place is not None:
-                if place not in values:
-                    raise InputError(f"Prompt {name!r} needs a value for '{{{place}}}'.")
-                pieces.append(str(values[place]))
-        return "".join(pieces).strip()
-
-
-@functools.lru_cache(maxsize=256)
-def _pieces(
-    where: str, text: str, fields: tuple[tuple[str, bool], ...]
-) -> tuple[tuple[str, str | None], ...]:
-    """Split a text at its fields, or say what is wrong with it."""
-    allowed = dict(fields)
-    shown = ", ".join(f"{{{name}}}" for name in allowed) or "none"
-    try:
-        parts = list(Formatter().parse(text))
-    except ValueError as error:
-        raise InputError(
-            f"{where} has a stray brace ({error}). Write '{{{{' or '}}}}' for a brace itself; the "
-            f"fields are: {shown}."
-        ) from None
-    pieces: list[tuple[str, str | None]] = []
-    for before, place, format_spec, conversion in parts:
-        if place is not None and place not in allowed:
-            raise InputError(f"{where} has the unknown field '{{{place}}}'. Allowed: {shown}.")
-        if format_spec or conversion:
-            raise InputError(f"{where} formats '{{{place}}}' with ':' or '!'; write it plain.")
-        pieces.append((before, place))
-    present = {place for _, place in pieces}
-    missing = [f"{{{name}}}" for name, must in fields if must and name not in present]
-    if missing:
-        raise InputError(f"{where} lacks {', '.join(missing)}, without which it makes no sense.")
-    return tuple(pieces)
-
-
-def load_prompts(prompt_dir: str | os.PathLike[str] | None = None) -> PromptSet:
-    """Read the prompts, from a folder or as they come with showtell.
-
-    Parameters
-    ----------
-    prompt_dir : path, optional
-        A folder with some of the files that `copy_prompts` writes, edited; the others are taken
-        as they come. None takes all as they come.
-
-    Returns
-    -------
-    prompts : PromptSet
-
-    Raises
-    ------
-    InputError
-        If the folder is not there, holds no prompt or one of another name, or a text has an
-        unknown field or lacks one it needs.
-
-    Examples
-    --------
-    >>> prompts = load_prompts()
-    >>> prompts.version.partition("-")[0]
-    'classify'
-    >>> prompts.render("again", attempt=2)[-7:]
-    '(Try 2)'
-    """
-    own = {} if prompt_dir is None else _read_folder(Path(prompt_dir))
-    texts = {**_built_in(), **own}
-    for name, text in texts.items():
-        _pieces(f"{name}.txt", text, tuple(_FIELDS[name].items()))
-    content = "\0".join(f"{name}\0{texts[name]}" for name in sorted(texts))
-    digest = hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
-    label = _LIBRARY if prompt_dir is None else Path(prompt_dir).resolve().name or _LIBRARY
-    return PromptSet(version=f"{label}-{digest}", texts=texts)
-
-
-@functools.cache
-def _built_in() -> Mapping[str, str]:
-    folder = resources.files("showtell.prompts") / "library" / _LIBRARY
-    return {name: (folder / f"{name}.txt").read_text(encoding="utf-8") for name in _FIELDS}
-
-
-def _read_folder(folder: Path) -> dict[str, str]:
-    if not folder.is_dir():
-        raise InputError(
-            f"There is no folder of prompts {str(folder)!r}. `copy_prompts` writes one to edit."
-        )
-    found = sorted(folder.glob("*.txt"))
-    names = ", ".join(f"{name}.txt" for name in _FIELDS)
-    strange = [path.name for path in found if path.stem not in _FIELDS]
-    if strange or not found:
-        what = f"unknown prompts: {', '.join(strange)}" if strange else "no prompt"
-        raise InputError(f"{str(folder)!r} holds {what}. Prompts are: {names}.")
-    texts = {}
-    for path in found:
-        try:
-            texts[path.stem] = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"Cannot read the prompt {str(path)!r}: {error}.") from None
-    return texts
-
-
-def copy_prompts(folder: str | os.PathLike[str]) -> list[Path]:
-    """Write the prompts into a folder, to edit them and give it as `prompt_dir`.
-
-    Parameters
-    ----------
-    folder : path
-        Made if needed.
-
-    Returns
-    -------
-    paths : list of Path
-
-    Raises
-    ------
-    InputError
-        If one of the files is already there: nothing is overwritten.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     sorted(path.name for path in copy_prompts(folder))[:3]
-    ['README.md', 'again.txt', 'closing.txt']
-    """
-    source = resources.files("showtell.prompts") / "library" / _LIBRARY
-    target = Path(folder)
-    names = ["README.md", *(f"{name}.txt" for name in _FIELDS)]
-    taken = [name for name in names if (target / name).exists()]
-    if taken:
-        raise InputError(
-            f"{str(target)!r} already has {', '.join(taken)}; give an empty folder, so that edited "
-            "prompts are not overwritten."
-        )
-    target.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        (target / name).write_text((source / name).read_text(encoding="utf-8"), encoding="utf-8")
-    return [target / name for name in names]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -414,6 +224,7 @@ def render_request(
     Examples
     --------
     >>> image = ImagePart(data=b"", media_type="image/png", digest="0", width=1, height=1)
+    >>> from showtell.prompts import load_prompts
     >>> form = RequestForm(model="openai:try", prompts=load_prompts(), labels=("cat", "dog"))
     >>> request = render_request(
     ...     form, [Demonstration(image=image, code=1)], [Query(id="k3f9", image=image)]

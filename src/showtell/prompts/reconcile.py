@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from showtell.errors import InputError
+from showtell.mllm.loose_json import json_values
 from showtell.prompts.answers import AnswerParser, normalise
 
 __all__ = ["OUTCOMES", "Outcome", "OutcomeStatus", "Reconciled", "reconcile"]
@@ -26,15 +27,11 @@ OUTCOMES: tuple[OutcomeStatus, ...] = ("answered", "missing", "conflict", "alien
 _ID_FIELDS = ("id", "image_id", "input_image_id", "query_id", "image")
 _LABEL_FIELDS = ("label", "class", "category", "answer", "prediction")
 _NO_LABEL = {"confidence", "n_images", "reason", "explanation", "rationale", "description"}
-_OPEN = re.compile(r"[{\[]")
-_TRAILING_COMMA = re.compile(r",(\s*[}\]])")
 _LINE = re.compile(
     r"^[\s*#>\-]*(?:image\s+)?[\"'`(\[]*(\S+?)[\"'`)\]*]*\s*(?::|=|->|→|–|-)\s*(.+)$", re.IGNORECASE
 )
 _CONFIDENCE = re.compile(r"\s*(\d{1,3}(?:\.\d+)?)\s*(?:/\s*10\s*)?")
 _MAX_DEPTH = 30
-_TOO_DEEP = 200  # tries that nesting beyond reason counts for: it is slow to find out
-_MAX_CUT_OBJECTS = 2000  # objects tried one by one where the whole is no JSON
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +105,7 @@ def reconcile(text: str, ids: Sequence[str], parser: AnswerParser) -> Reconciled
     if not ids or len(set(ids)) < len(ids):
         raise InputError(f"`ids` must be texts that all differ, at least one; got {list(ids)!r}.")
     reader = _Reader(ids, parser)
-    values, clean = _json_values(text)
+    values, clean = json_values(text, pairs_hook=_pairs)
     for value in values:
         reader.read(value)
     if not reader.found and not reader.unknown:
@@ -150,32 +147,6 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         else:
             fields[key] = value
     return fields
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_pairs)
-
-
-def _json_values(text: str) -> tuple[list[Any], bool]:
-    """JSON values inside a text, in order, and whether the text is nothing but one of them.
-
-    Where an object is broken (a cut tail, a stray sign) the complete ones inside it are found.
-    """
-    try:
-        return [_DECODER.decode(text)], True
-    except (ValueError, RecursionError):
-        pass
-    mended = _TRAILING_COMMA.sub(r"\1", text)
-    values: list[Any] = []
-    position = failures = 0
-    while failures < _MAX_CUT_OBJECTS and (start := _OPEN.search(mended, position)):
-        try:
-            value, position = _DECODER.raw_decode(mended, start.start())
-        except (ValueError, RecursionError) as error:
-            failures += 1 if isinstance(error, ValueError) else _TOO_DEEP
-            position = start.end()
-            continue
-        values.append(value)
-    return values, False
 
 
 class _Reader:

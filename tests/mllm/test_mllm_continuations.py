@@ -11,12 +11,9 @@ from scipy.special import log_softmax, softmax
 from showtell.errors import InputError, UnknownNameError
 from showtell.mllm.continuations import (
     TokenScores,
-    average_rotations,
     extrapolate_scores,
     merge_aliases,
     pmi_scores,
-    remove_prior,
-    rotations_of,
     score_labels,
     tokenise_labels,
     yes_no_probability,
@@ -25,7 +22,6 @@ from showtell.mllm.continuations import (
 LOGPROBS = np.array([[-1.2, 0, 0], [-2.0, -0.1, 0], [-2.3, -0.2, -0.1]])
 CATS = TokenScores(logprobs=LOGPROBS, lengths=np.array([1, 2, 3]), end=np.array([-2.0, -0.5, -0.1]))
 NULL = np.array([-0.9, -3.3, -4.9])
-ROWS = np.array([[0.7, 0.2, 0.1], [0.55, 0.4, 0.05], [0.6, 0.1, 0.3], [0.5, 0.45, 0.05]])
 
 
 def characters(text: str) -> list[int]:
@@ -78,51 +74,6 @@ def test_extrapolation_ranks_like_taking_off_a_share_of_the_mean(alpha, removed)
     scores = score_labels(CATS, "sum")
     moved = extrapolate_scores(scores, NULL, alpha)
     np.testing.assert_allclose(moved, alpha * (scores - removed * NULL))
-
-
-def test_contextual_calibration_by_hand():
-    corrected = softmax(remove_prior(np.log(ROWS), np.array([0.6, 0.25, 0.15])), axis=1)
-    assert corrected.argmax(axis=1).tolist() == [0, 1, 2, 1]
-    np.testing.assert_allclose(corrected[0], [0.4430, 0.3038, 0.2532], atol=5e-5)
-
-
-def test_batch_calibration_by_hand():
-    prior = ROWS.mean(axis=0)
-    np.testing.assert_allclose(prior, [0.5875, 0.2875, 0.125])
-    ratios = remove_prior(np.log(ROWS), prior)
-    assert ratios.argmax(axis=1).tolist() == [0, 1, 2, 1]
-    np.testing.assert_allclose(np.exp(ratios).mean(axis=0), 1)
-    assert remove_prior(np.log(ROWS), prior, 0).argmax(axis=1).tolist() == [0, 0, 0, 0]
-
-
-def test_a_uniform_prior_changes_nothing():
-    corrected = softmax(remove_prior(np.log(ROWS), np.full(3, 1 / 3)), axis=1)
-    np.testing.assert_allclose(corrected, ROWS)
-
-
-def test_a_prior_of_zero_is_floored():
-    assert np.isfinite(remove_prior(np.log(ROWS), np.array([1.0, 0.0, 0.0]))).all()
-
-
-def test_all_rotations_cancel_a_preference_for_places():
-    true, weight = np.array([0.45, 0.40, 0.15]), np.array([2.0, 1.0, 1.0])
-    orders = rotations_of(3, None)
-    seen = np.stack([true[order] * weight for order in orders])
-    winners = [order[row.argmax()] for order, row in zip(orders, seen, strict=True)]
-    assert winners == [0, 1, 0]
-    np.testing.assert_allclose(softmax(average_rotations(np.log(seen), orders)), true)
-    arithmetic = np.zeros(3)
-    for order, row in zip(orders, seen, strict=True):
-        arithmetic[order] += row / row.sum() / 3
-    np.testing.assert_allclose(arithmetic, [0.4445, 0.3984, 0.1572], atol=5e-5)
-
-
-@given(st.integers(1, 30), st.integers(1, 40))
-def test_rotations_are_different_shifts_and_never_more_than_options(n, asked):
-    orders = rotations_of(n, asked)
-    assert len(orders) == min(n, asked)
-    assert len({order[0] for order in orders}) == len(orders)
-    assert all(sorted(order) == list(range(n)) for order in orders)
 
 
 def test_aliases_add_up():

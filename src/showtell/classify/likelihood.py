@@ -25,15 +25,8 @@ from showtell.encoders import load_encoder as _load_encoder
 from showtell.encoders.embed import Store
 from showtell.errors import InputError, UnknownNameError
 from showtell.media import Media
-from showtell.mllm.continuations import (
-    Continuations,
-    average_rotations,
-    merge_aliases,
-    pmi_scores,
-    remove_prior,
-    rotations_of,
-    score_labels,
-)
+from showtell.metrics import average_rotations, remove_prior, rotations_of
+from showtell.mllm.continuations import Continuations, merge_aliases, pmi_scores, score_labels
 from showtell.mllm.local_vlm import LocalVLM
 
 __all__ = ["LikelihoodClassifier", "LikelihoodRule", "content_free_pictures"]

@@ -17,12 +17,9 @@ __all__ = [
     "Continuations",
     "ScoreRule",
     "TokenScores",
-    "average_rotations",
     "extrapolate_scores",
     "merge_aliases",
     "pmi_scores",
-    "remove_prior",
-    "rotations_of",
     "score_labels",
     "tokenise_labels",
     "yes_no_probability",
@@ -30,8 +27,6 @@ __all__ = [
 
 ScoreRule: TypeAlias = Literal["sum", "mean", "sum_eos"]
 SCORES: tuple[ScoreRule, ...] = ("sum", "mean", "sum_eos")
-
-_LEAST_PRIOR = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,97 +273,3 @@ def merge_aliases(
         if np.isfinite(mine).any():
             merged[c] = mine[0] if len(mine) == 1 else logsumexp(mine)
     return merged
-
-
-def remove_prior(log_p: NDArray[Any], prior: NDArray[Any], gamma: float = 1.0) -> NDArray[Any]:
-    """Take a label prior out of log-probabilities: ``log p − γ log prior``.
-
-    With the mean distribution over content-free inputs this is contextual calibration, with the
-    mean over an unlabelled batch it is batch calibration.
-
-    Parameters
-    ----------
-    log_p : ndarray of shape (..., n_classes)
-    prior : ndarray of shape (n_classes,)
-        Probabilities; values below 1e-6 count as 1e-6.
-    gamma : float, default=1.0
-        0 changes nothing.
-
-    Returns
-    -------
-    scores : ndarray of shape (..., n_classes)
-        Not normalised.
-
-    References
-    ----------
-    Zhao et al. (2021), Calibrate Before Use, arXiv:2102.09690. Zhou et al. (2023), Batch
-    Calibration, arXiv:2309.17249.
-
-    Examples
-    --------
-    >>> scores = remove_prior(np.log([0.7, 0.2, 0.1]), np.array([0.6, 0.25, 0.15]))
-    >>> (np.exp(scores) / np.exp(scores).sum()).round(4)
-    array([0.443 , 0.3038, 0.2532])
-    """
-    floor = np.maximum(np.asarray(prior, np.float64), _LEAST_PRIOR)
-    return np.asarray(log_p, np.float64) - gamma * np.log(floor)
-
-
-def rotations_of(n_options: int, n_rotations: int | None) -> list[list[int]]:
-    """Cyclic shifts of options: entry ``[r][k]`` is the option at place ``k`` of rotation ``r``.
-
-    Parameters
-    ----------
-    n_options : int
-    n_rotations : int or None
-        None, or more than there are options: all of them. Fewer are spread evenly.
-
-    Returns
-    -------
-    orders : list of list of int
-
-    Examples
-    --------
-    >>> rotations_of(3, None)
-    [[0, 1, 2], [1, 2, 0], [2, 0, 1]]
-    >>> rotations_of(4, 2)
-    [[0, 1, 2, 3], [2, 3, 0, 1]]
-    """
-    n = n_options if n_rotations is None else min(n_rotations, n_options)
-    starts = [r * n_options // n for r in range(n)]
-    return [[(s + k) % n_options for k in range(n_options)] for s in starts]
-
-
-def average_rotations(log_p: NDArray[Any], orders: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-    """Average log-probabilities of places back on their options (geometric mean).
-
-    With all cyclic shifts a bias that multiplies each place by a factor cancels exactly.
-
-    Parameters
-    ----------
-    log_p : ndarray of shape (n_rotations, n_options)
-        Per rotation, by place; each row is normalised here.
-    orders : sequence of sequence of int
-        As `rotations_of` gives them.
-
-    Returns
-    -------
-    scores : ndarray of shape (n_options,), float64
-        Logarithms, not normalised.
-
-    Examples
-    --------
-    >>> true, weight = np.array([0.45, 0.40, 0.15]), np.array([2.0, 1.0, 1.0])
-    >>> orders = rotations_of(3, None)
-    >>> seen = np.log([[true[o] * w for o, w in zip(order, weight)] for order in orders])
-    >>> p = np.exp(average_rotations(seen, orders))
-    >>> (p / p.sum()).round(6)
-    array([0.45, 0.4 , 0.15])
-    """
-    places = np.asarray(log_p, np.float64)
-    places = places - logsumexp(places, axis=1, keepdims=True)
-    back = np.empty_like(places)
-    for row, order in enumerate(orders):
-        back[row, list(order)] = places[row]
-    mean: NDArray[np.float64] = back.mean(axis=0)
-    return mean

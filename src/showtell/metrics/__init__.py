@@ -1,7 +1,22 @@
-"""Arrays in, numbers out: scores, calibration, conformal sets, comparisons, votes, sample sizes."""
+"""Arrays in, numbers out: scores, calibration, conformal sets, comparisons, votes, bias, sizes."""
 
 from __future__ import annotations
 
+from showtell.metrics.bias import (
+    BIAS_ALPHA,
+    LEAST_EFFECT,
+    Attraction,
+    Attractor,
+    PositionEffect,
+    attractors,
+    bias_verdict,
+    detectable_pull,
+    flip_rate,
+    label_attraction,
+    list_position,
+    recency,
+    total_variation,
+)
 from showtell.metrics.calibration import (
     ECE_BINS,
     PROBABILITY_FLOOR,
@@ -79,12 +94,16 @@ from showtell.metrics.scores import (
 from showtell.metrics.votes import Votes, count_votes
 
 __all__ = [
+    "BIAS_ALPHA",
     "ECE_BINS",
     "GAMMA_GRID",
+    "LEAST_EFFECT",
     "NO_ANSWER",
     "PRIOR_FLOOR",
     "PROBABILITY_FLOOR",
     "Z_95",
+    "Attraction",
+    "Attractor",
     "BootstrapDifference",
     "ConformalSets",
     "ContextualForm",
@@ -93,6 +112,7 @@ __all__ = [
     "LabelSets",
     "McNemar",
     "PerClass",
+    "PositionEffect",
     "ReliabilityTable",
     "Scores",
     "SetScores",
@@ -100,9 +120,11 @@ __all__ = [
     "accuracy_interval",
     "apply_temperature",
     "aps_scores",
+    "attractors",
     "auroc_of_correctness",
     "average_rotations",
     "batch_calibration",
+    "bias_verdict",
     "brier",
     "brier_top_label",
     "conformal_rank",
@@ -115,6 +137,7 @@ __all__ = [
     "coverage_risk",
     "detectable_difference",
     "detectable_difference_paired",
+    "detectable_pull",
     "ece",
     "ece_interval",
     "ece_noise_floor",
@@ -123,15 +146,19 @@ __all__ = [
     "fit_batch_gamma",
     "fit_conformal",
     "fit_temperature",
+    "flip_rate",
     "geometric_mean",
     "holm",
+    "label_attraction",
     "lac_scores",
+    "list_position",
     "log_proba",
     "mcnemar_exact",
     "nll",
     "paired_bootstrap",
     "paired_power",
     "position_prior",
+    "recency",
     "reliability_table",
     "remove_prior",
     "rotations_of",
@@ -141,6 +168,7 @@ __all__ = [
     "scores",
     "sign_flip_test",
     "top_k_accuracy",
+    "total_variation",
     "vote_rotations",
     "wilson_interval",
 ]

@@ -40,6 +40,7 @@ from showtell.mllm.journal import Journal
 from showtell.mllm.limits import RateLimiter
 from showtell.mllm.tokens import image_tokens, text_tokens
 from showtell.prompts import (
+    DEFAULT_ROLE,
     AnswerParser,
     BatchPlan,
     Demonstration,
@@ -52,9 +53,10 @@ from showtell.prompts import (
 )
 from showtell.prompts.requests import Query
 
-__all__ = ["COLUMNS", "Confidence", "MLLMClassifier"]
+__all__ = ["COLUMNS", "Confidence", "Correction", "MLLMClassifier"]
 
 Confidence: TypeAlias = Literal["auto", "verbalised", "logprobs", "votes", "decisions"]
+Correction: TypeAlias = Literal["contextual", "batch"]
 _CONFIDENCES = ("auto", "verbalised", "logprobs", "votes", "decisions", "None")
 
 COLUMNS = ("cost_usd", "input_tokens", "output_tokens", "from_cache", "seconds", "reason")
@@ -86,35 +88,72 @@ class MLLMClassifier(MediaClassifier):
     Subclasses implement `fit`, `_demonstrations` and `_fit_demonstrations`.
     """
 
-    model: str | MLLM
-    labels: Sequence[Any] | Texts | None
-    descriptions: Texts | None
-    aliases: Texts | None
-    role: str
-    confidence: Confidence | None
-    n_samples: int
-    calibrate: bool | int
-    abstain_below: float | None
-    shortlist: int | Literal["two-step"] | None
-    encoder: str | Encoder
-    store: Store
-    batch_size: int | Literal["auto"]
-    max_side: int | None
-    sampling_temperature: float | Literal["auto"] | None
-    max_tokens: int | Literal["auto"] | None
-    timeout: float
-    max_cost: Decimal | str | float | None
-    max_requests: int | None
-    requests_per_minute: float | None
-    tokens_per_minute: float | None
-    max_concurrency: int | None
-    base_url: str | None
-    prompt_dir: str | os.PathLike[str] | None
-    run_folder: str | os.PathLike[str] | None
-    cache: AnswerCache | str | os.PathLike[str] | None
-    random_state: int | None
-
     _anonymise = False
+
+    def __init__(
+        self,
+        model: str | MLLM,
+        *,
+        labels: Sequence[Any] | Texts | None = None,
+        descriptions: Texts | None = None,
+        aliases: Texts | None = None,
+        role: str = DEFAULT_ROLE,
+        confidence: Confidence | None = "auto",
+        n_samples: int = 1,
+        permutations: int | Literal["all"] = 1,
+        correct: Correction | None = None,
+        null_images: Sequence[Media] | Literal["default"] = "default",
+        calibrate: bool | int = False,
+        abstain_below: float | None = None,
+        shortlist: int | Literal["two-step"] | None = None,
+        encoder: str | Encoder = "mini",
+        store: Store = "default",
+        batch_size: int | Literal["auto"] = "auto",
+        max_side: int | None = 768,
+        sampling_temperature: float | Literal["auto"] | None = "auto",
+        max_tokens: int | Literal["auto"] | None = "auto",
+        timeout: float = 120.0,
+        max_cost: Decimal | str | float | None = None,
+        max_requests: int | None = None,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        max_concurrency: int | None = None,
+        base_url: str | None = None,
+        prompt_dir: str | os.PathLike[str] | None = None,
+        run_folder: str | os.PathLike[str] | None = None,
+        cache: AnswerCache | str | os.PathLike[str] | None = "default",
+        random_state: int | None = None,
+    ) -> None:
+        self.model = model
+        self.labels = labels
+        self.descriptions = descriptions
+        self.aliases = aliases
+        self.role = role
+        self.confidence = confidence
+        self.n_samples = n_samples
+        self.permutations = permutations
+        self.correct = correct
+        self.null_images = null_images
+        self.calibrate = calibrate
+        self.abstain_below = abstain_below
+        self.shortlist = shortlist
+        self.encoder = encoder
+        self.store = store
+        self.batch_size = batch_size
+        self.max_side = max_side
+        self.sampling_temperature = sampling_temperature
+        self.max_tokens = max_tokens
+        self.timeout = timeout
+        self.max_cost = max_cost
+        self.max_requests = max_requests
+        self.requests_per_minute = requests_per_minute
+        self.tokens_per_minute = tokens_per_minute
+        self.max_concurrency = max_concurrency
+        self.base_url = base_url
+        self.prompt_dir = prompt_dir
+        self.run_folder = run_folder
+        self.cache = cache
+        self.random_state = random_state
 
     # Fitting
 

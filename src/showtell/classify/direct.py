@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 
-from showtell.classify._mllm_base import Confidence, MLLMClassifier
-from showtell.classify.label_words import Texts
-from showtell.encoders import Encoder
-from showtell.encoders.embed import Store
+from showtell.classify._mllm_base import MLLMClassifier
 from showtell.media import Media
-from showtell.mllm.base import MLLM
-from showtell.mllm.cache import AnswerCache
-from showtell.prompts import DEFAULT_ROLE
 
 __all__ = ["DirectClassifier"]
 
@@ -118,65 +110,6 @@ class DirectClassifier(MLLMClassifier):
     Tian et al. (2023), Just Ask for Calibration, arXiv:2305.14975 (verbalised confidence). Wang et
     al. (2022), Self-Consistency Improves Chain of Thought Reasoning, arXiv:2203.11171 (votes).
     """
-
-    def __init__(
-        self,
-        model: str | MLLM,
-        *,
-        labels: Sequence[Any] | Texts | None = None,
-        descriptions: Texts | None = None,
-        aliases: Texts | None = None,
-        role: str = DEFAULT_ROLE,
-        confidence: Confidence | None = "auto",
-        n_samples: int = 1,
-        calibrate: bool | int = False,
-        abstain_below: float | None = None,
-        shortlist: int | Literal["two-step"] | None = None,
-        encoder: str | Encoder = "mini",
-        store: Store = "default",
-        batch_size: int | Literal["auto"] = "auto",
-        max_side: int | None = 768,
-        sampling_temperature: float | Literal["auto"] | None = "auto",
-        max_tokens: int | Literal["auto"] | None = "auto",
-        timeout: float = 120.0,
-        max_cost: Decimal | str | float | None = None,
-        max_requests: int | None = None,
-        requests_per_minute: float | None = None,
-        tokens_per_minute: float | None = None,
-        max_concurrency: int | None = None,
-        base_url: str | None = None,
-        prompt_dir: str | os.PathLike[str] | None = None,
-        run_folder: str | os.PathLike[str] | None = None,
-        cache: AnswerCache | str | os.PathLike[str] | None = "default",
-        random_state: int | None = None,
-    ) -> None:
-        self.model = model
-        self.labels = labels
-        self.descriptions = descriptions
-        self.aliases = aliases
-        self.role = role
-        self.confidence = confidence
-        self.n_samples = n_samples
-        self.calibrate = calibrate
-        self.abstain_below = abstain_below
-        self.shortlist = shortlist
-        self.encoder = encoder
-        self.store = store
-        self.batch_size = batch_size
-        self.max_side = max_side
-        self.sampling_temperature = sampling_temperature
-        self.max_tokens = max_tokens
-        self.timeout = timeout
-        self.max_cost = max_cost
-        self.max_requests = max_requests
-        self.requests_per_minute = requests_per_minute
-        self.tokens_per_minute = tokens_per_minute
-        self.max_concurrency = max_concurrency
-        self.base_url = base_url
-        self.prompt_dir = prompt_dir
-        self.run_folder = run_folder
-        self.cache = cache
-        self.random_state = random_state
 
     def fit(self, X: Sequence[Media] | None = None, y: Any = None) -> Self:
         """Fix the label set; with `calibrate`, ask about the labelled images.

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from showtell.classify._mllm_base import Confidence, MLLMClassifier
+from showtell.classify._mllm_base import Confidence, Correction, MLLMClassifier
 from showtell.classify._mllm_run import Item
 from showtell.classify.base import SkippedImagesWarning
 from showtell.classify.label_words import Texts, codes_of, true_labels
@@ -112,6 +112,9 @@ class InContextClassifier(MLLMClassifier):
         role: str = DEFAULT_ROLE,
         confidence: Confidence | None = "auto",
         n_samples: int = 1,
+        permutations: int | Literal["all"] = 1,
+        correct: Correction | None = None,
+        null_images: Sequence[Media] | Literal["default"] = "default",
         calibrate: bool | int = False,
         abstain_below: float | None = None,
         shortlist: int | Literal["two-step"] | None = None,
@@ -133,37 +136,42 @@ class InContextClassifier(MLLMClassifier):
         cache: AnswerCache | str | os.PathLike[str] | None = "default",
         random_state: int | None = None,
     ) -> None:
-        self.model = model
+        super().__init__(
+            model,
+            labels=labels,
+            descriptions=descriptions,
+            aliases=aliases,
+            role=role,
+            confidence=confidence,
+            n_samples=n_samples,
+            permutations=permutations,
+            correct=correct,
+            null_images=null_images,
+            calibrate=calibrate,
+            abstain_below=abstain_below,
+            shortlist=shortlist,
+            encoder=encoder,
+            store=store,
+            batch_size=batch_size,
+            max_side=max_side,
+            sampling_temperature=sampling_temperature,
+            max_tokens=max_tokens,
+            timeout=timeout,
+            max_cost=max_cost,
+            max_requests=max_requests,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+            max_concurrency=max_concurrency,
+            base_url=base_url,
+            prompt_dir=prompt_dir,
+            run_folder=run_folder,
+            cache=cache,
+            random_state=random_state,
+        )
         self.shots = shots
         self.demonstrations = demonstrations
         self.anonymise = anonymise
         self.selection = selection
-        self.labels = labels
-        self.descriptions = descriptions
-        self.aliases = aliases
-        self.role = role
-        self.confidence = confidence
-        self.n_samples = n_samples
-        self.calibrate = calibrate
-        self.abstain_below = abstain_below
-        self.shortlist = shortlist
-        self.encoder = encoder
-        self.store = store
-        self.batch_size = batch_size
-        self.max_side = max_side
-        self.sampling_temperature = sampling_temperature
-        self.max_tokens = max_tokens
-        self.timeout = timeout
-        self.max_cost = max_cost
-        self.max_requests = max_requests
-        self.requests_per_minute = requests_per_minute
-        self.tokens_per_minute = tokens_per_minute
-        self.max_concurrency = max_concurrency
-        self.base_url = base_url
-        self.prompt_dir = prompt_dir
-        self.run_folder = run_folder
-        self.cache = cache
-        self.random_state = random_state
 
     @property
     def _anonymise(self) -> bool:  # type: ignore[override]

@@ -119,6 +119,16 @@ def test_reading_an_old_embedding_makes_it_young(store):
     assert store.clear(older_than=1) == 0
 
 
+def test_another_process_may_clear_while_this_one_goes_on(store):
+    store.put_many("mine", {"d": np.zeros(2, np.float32)})
+    with EmbeddingStore(store.path) as other:
+        other.clear()
+        other.put_many("theirs", {"d": np.ones(2, np.float32)})  # takes the place that is free
+        store.put_many("mine", {"e": np.zeros(2, np.float32)})
+        assert store.get_many("mine", ["d", "e"]).keys() == {"e"}
+        assert other.get_many("theirs", ["d", "e"]).keys() == {"d"}
+
+
 def test_pruning_forgets_the_longest_unused_first(store):
     kept = vectors(10)  # 32 bytes each
     store.put_many("enc", kept)
@@ -252,9 +262,8 @@ def test_a_store_of_another_layout_is_refused(store):
 def test_a_locked_store_says_so(store, monkeypatch):
     store.put_many("enc", vectors(1))
     store.close()
-    connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda *a, **o: connect(*a, **{**o, "timeout": 0.05}))
-    other = connect(store.path, isolation_level=None)
+    monkeypatch.setattr("showtell._database.PATIENCE", 0.05)
+    other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
         with pytest.raises(RunError, match="locked"):

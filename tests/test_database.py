@@ -26,6 +26,10 @@ from showtell.mllm.cache import CacheWarning
 
 KINDS = ("answers", "embeddings")
 PATIENCE = 300  # seconds until a process that does not come is a failure
+CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
+CONTEXT = multiprocessing.get_context("forkserver" if CAN_FORK else "spawn")
+if CAN_FORK:  # what takes long is imported once
+    CONTEXT.set_forkserver_preload(["showtell.encoders.store", "showtell.mllm.cache"])
 
 
 def make(kind, path):
@@ -41,10 +45,9 @@ def keep(database, key):
 
 def together(work, *args, n_workers=8):
     """Run `work(*args, number, meet)` in new processes; `meet()` waits until all are there."""
-    context = multiprocessing.get_context("spawn")
-    barrier, failures = context.Barrier(n_workers), context.Queue()
+    barrier, failures = CONTEXT.Barrier(n_workers), CONTEXT.Queue()
     workers = [
-        context.Process(target=one_of_them, args=(work, args, number, barrier, failures))
+        CONTEXT.Process(target=one_of_them, args=(work, args, number, barrier, failures))
         for number in range(n_workers)
     ]
     for worker in workers:

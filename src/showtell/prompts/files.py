@@ -26,13 +26,15 @@ LIBRARIES: Mapping[str, Mapping[str, Mapping[str, bool]]] = {
             "labels": True,
             "examples": False,
             "schema": True,
+            "example": False,
             "confidence": False,
         },
         "examples": {},
+        "example": {"answer": True},
         "confidence": {},
         "closing": {"n_images": True, "ids": False},
         "again": {"attempt": True},
-        "decide": {"role": False, "labels": True, "examples": False},
+        "decide": {"role": False, "labels": True, "examples": False, "example": False},
     },
 }
 """Library to file (without ``.txt``) to field; True where the text cannot do without it."""

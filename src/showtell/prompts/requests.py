@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +69,9 @@ class RequestForm:
     role: str = DEFAULT_ROLE
     verbalised: bool = True
     """Whether a confidence from 0 to 10 is asked for."""
+    example: str | None = None
+    """A label that stands in a filled-in example of an answer. None, for every ordinary request:
+    such a label is given back more often than it is true, which is what an audit measures."""
     capabilities: Capabilities = field(default_factory=Capabilities)
     """Decide whether the provider is given a JSON schema, and whether it lists the labels. The
     form always stands in the system text as well."""
@@ -295,7 +299,12 @@ def render_decision(
     parts = _shown(form, demonstrations, listed)
     n_prefix = len(parts)
     examples = form.prompts.render("examples") if demonstrations else ""
-    values = {"role": form.role, "labels": _label_lines(form, listed), "examples": examples}
+    values = {
+        "role": form.role,
+        "labels": _label_lines(form, listed),
+        "examples": examples,
+        "example": _example(form.prompts, form.example, verbalised=False),
+    }
     return Request(
         model=form.model,
         system=form.prompts.render("decide", **values),
@@ -334,7 +343,9 @@ def _system(form: RequestForm, listed: tuple[int, ...], has_examples: bool) -> s
     labels = tuple(form.labels[code] for code in listed)
     sentences = tuple(form.descriptions[code] for code in listed) if form.descriptions else ()
     key = form.prompts.version, tuple(form.prompts.texts.items())
-    return _system_text(key, form.role, labels, sentences, form.verbalised, has_examples)
+    return _system_text(
+        key, form.role, labels, sentences, form.verbalised, has_examples, form.example
+    )
 
 
 @functools.lru_cache(maxsize=512)
@@ -345,6 +356,7 @@ def _system_text(
     descriptions: tuple[tuple[str, ...], ...],
     verbalised: bool,
     has_examples: bool,
+    example: str | None,
 ) -> str:
     texts = PromptSet(version=prompts[0], texts=dict(prompts[1]))
     return texts.render(
@@ -353,8 +365,19 @@ def _system_text(
         labels=_lines(labels, descriptions),
         examples=f"{texts.render('examples')}\n\n" if has_examples else "",
         schema=answer_form(verbalised=verbalised),
+        example=_example(texts, example, verbalised=verbalised),
         confidence=texts.render("confidence") if verbalised else "",
     )
+
+
+def _example(prompts: PromptSet, label: str | None, *, verbalised: bool) -> str:
+    """A filled-in answer that names a label, on a line of its own; nothing without a label."""
+    if label is None:
+        return ""
+    confidence = ', "confidence": <0 to 10>' if verbalised else ""
+    name = json.dumps(" ".join(label.split()), ensure_ascii=False)
+    answer = f'{{"id": "<id>", "label": {name}{confidence}}}'
+    return "\n" + prompts.render("example", answer=answer)
 
 
 def _label_lines(form: RequestForm, listed: tuple[int, ...]) -> str:

@@ -88,6 +88,10 @@ class Request:
     """The label set of a single question, for providers with a classification endpoint."""
     sample: int = 0
     """Number of the repetition, when the same question is asked several times."""
+    idempotency_key: str | None = field(default=None, compare=False, repr=False)
+    """Sent along by `Client`: the same request come again has the same one, so that a server which
+    heeds it answers from its books instead of a second time. Cannot change an answer, so it is no
+    part of `key`."""
 
     @cached_property
     def key(self) -> str:
@@ -155,6 +159,13 @@ class Answer:
     logprobs: tuple[TokenLogprob, ...] | None = None
     probabilities: Mapping[str, float] | None = None
     """Probability per label, from a provider's classification endpoint."""
+    first_usage: Usage | None = None
+    """What it took when it was asked, for an answer that is used again."""
+
+    @property
+    def price_usd(self) -> Decimal | None:
+        """USD when it was asked, now or before; None if it is not known."""
+        return (self.first_usage or self.usage).cost_usd
 
 
 @runtime_checkable

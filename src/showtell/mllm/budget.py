@@ -37,6 +37,8 @@ class Budget:
         USD that an earlier process of the same run has spent.
     n_requests : int, default=0
         Requests that an earlier process of the same run has sent.
+    in_doubt : Decimal, default=0
+        USD, by estimate, of those of them whose answer never came: see `Journal.in_doubt`.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class Budget:
         max_requests: int | None = None,
         spent: Decimal = Decimal(0),
         n_requests: int = 0,
+        in_doubt: Decimal = Decimal(0),
     ) -> None:
         self.max_cost = None if max_cost is None else _dollars(max_cost)
         if max_requests is not None and (not isinstance(max_requests, int) or max_requests < 0):
@@ -69,7 +72,7 @@ class Budget:
         self.max_requests = max_requests
         self.spent = spent
         """USD of all settled requests whose cost is known."""
-        self.in_doubt = Decimal(0)
+        self.in_doubt = in_doubt
         """USD, by estimate, of requests that broke off: the provider may or may not bill them."""
         self.n_requests = n_requests
         """Requests sent."""

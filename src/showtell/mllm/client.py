@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
 import math
 import random
+import secrets
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -169,6 +171,8 @@ class Client:
         self.totals = Totals()
         self._sleep, self._clock, self._draw = sleep, clock, draw
         self._asking: dict[str, asyncio.Future[Answer]] = {}
+        self._run_id = secrets.token_hex(8)
+        self._n_partial: Counter[str] = Counter()  # answers per request that may not be kept
         self._longest_output = 0
         self._underestimated = 1.0  # most that an input was above its estimate, as a factor
         known = getattr(mllm, "capabilities", None)
@@ -267,9 +271,9 @@ class Client:
         def take(number: int, request: Request, outcome: Outcome) -> Any:  # noqa: ARG001
             return None if on_answer is None else on_answer(request, outcome)
 
-        await self._map(requests, take)
+        await self.map_numbered(requests, take)
 
-    async def _map(
+    async def map_numbered(
         self,
         requests: Iterable[Request] | AsyncIterable[Request],
         take: Callable[[int, Request, Outcome], Any],
@@ -342,7 +346,7 @@ class Client:
         def keep(number: int, request: Request, outcome: Outcome) -> None:  # noqa: ARG001
             outcomes[number] = outcome
 
-        wait_for(self._map(requests, keep), stop=self.stop)
+        wait_for(self.map_numbered(requests, keep), stop=self.stop)
         return [outcomes[number] for number in sorted(outcomes)]
 
     def stop(self) -> None:
@@ -388,7 +392,8 @@ class Client:
 
     async def _ask_provider(self, request: Request) -> Answer:
         """Send, and send again, until there is an answer or no hope."""
-        estimate = self.estimate_cost(request) if self.budget is not None else None
+        counted = self.budget is not None or self.journal is not None
+        estimate = self.estimate_cost(request) if counted else None
         limited = self.limiter is not None and self.limiter.tpm is not None
         n_tokens = self._expected_tokens(request) if limited else 0
         began = self._clock()
@@ -399,7 +404,7 @@ class Client:
             if self.budget is not None:
                 reservation = await self.budget.reserve(estimate)
             try:
-                answer = await self._try_once(request, reservation, n_tokens)
+                answer = await self._try_once(request, reservation, n_tokens, estimate)
                 return self._note(request, replace(answer, attempts=attempts))
             except RateLimitedError as error:
                 retry_after = error.retry_after
@@ -415,11 +420,15 @@ class Client:
             await self._sleep(wait)
 
     async def _try_once(
-        self, request: Request, reservation: Reservation | None, n_tokens: int
+        self,
+        request: Request,
+        reservation: Reservation | None,
+        n_tokens: int,
+        estimate: Decimal | None,
     ) -> Answer:
-        """One request on the wire, with limits before it and the books kept after it."""
+        """One request on the wire, with limits before it and the books kept before and after."""
         cost: Decimal | None = Decimal(0)
-        in_doubt = False
+        in_doubt = answered = False
         try:
             if self.limiter is not None:
                 await self.limiter.acquire(n_tokens)
@@ -427,10 +436,11 @@ class Client:
             began = time.perf_counter()
             try:
                 self.totals.n_requests += 1
+                named = replace(request, idempotency_key=self._announce(request, estimate))
                 in_doubt = True  # until the provider says otherwise, it may bill what it was sent
                 async with asyncio.timeout(request.settings.timeout + _TIMEOUT_SLACK):
-                    answer = await self.mllm.ask(request)
-                in_doubt = False
+                    answer = await self.mllm.ask(named)
+                in_doubt, answered = False, True
             except TimeoutError as error:
                 if isinstance(error, MLLMError):
                     raise
@@ -460,6 +470,15 @@ class Client:
         finally:
             if reservation is not None and self.budget is not None:
                 self.budget.settle(reservation, cost, in_doubt=in_doubt)
+            if self.journal is not None and not (answered or in_doubt):
+                self.journal.turned_away(request)
+
+    def _announce(self, request: Request, estimate: Decimal | None) -> str:
+        """Write down what is about to be sent; give what makes a second time known as such."""
+        if self.journal is not None:
+            return self.journal.asking(request, estimate)
+        name = f"{self._run_id}:{request.key}:{self._n_partial[request.key]}"
+        return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
 
     def _priced(self, answer: Answer) -> Answer:
         usage = answer.usage
@@ -472,7 +491,9 @@ class Client:
         whole = self.check(request, answer)
         if self.journal is not None:
             self.journal.answer(request, answer, whole=whole)
-        if whole and self.cache is not None:
+        if not whole:
+            self._n_partial[request.key] += 1
+        elif self.cache is not None:
             self.cache.put(request.key, answer)
         usage, totals = answer.usage, self.totals
         totals.n_answers += 1
@@ -508,7 +529,8 @@ def as_repeated(answer: Answer) -> Answer:
     """Give an answer to one more question that is the same: it took nothing this time."""
     zero = Decimal(0)
     usage = Usage(input_tokens=0, output_tokens=0, cached_tokens=0, cost_usd=zero, n_requests=0)
-    return replace(answer, usage=usage, from_cache=True, seconds=0.0, attempts=0)
+    first = answer.first_usage or answer.usage
+    return replace(answer, usage=usage, first_usage=first, from_cache=True, seconds=0.0, attempts=0)
 
 
 class _Source:

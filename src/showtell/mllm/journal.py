@@ -3,11 +3,17 @@ r"""What a run asked and was answered: append-only, safe against kill -9 and pow
 ``journal.jsonl`` in the run's folder, one JSON object per line:
 
 ``start``
-    A process began to write: schema, version of showtell, time.
+    A process began to write: schema, version of showtell, time, a random name of the run.
 ``prefix``
     Content hashes of the demonstrations that later requests name by one hash.
+``asking``
+    A request is about to be sent: its key and what it may cost. Without an ``answer`` or a
+    ``failure`` of the same key after it, the process died with the request in flight, or the
+    answer was lost on the way; the provider may bill it, so it is counted as in doubt.
 ``answer``
     A request's key, prompt version, images (by hash and size) and what came back.
+``turned_away``
+    A request was refused (too many at once, a bad key), so that it costs nothing.
 ``failure``
     A request that got no answer: kind of the error and one line of text.
 ``sample``
@@ -24,8 +30,10 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -88,7 +96,14 @@ class Journal:
         self.n_unpriced = 0
         """Answers whose price is not known."""
         self.n_requests = 0
-        """Answered requests that were sent, earlier processes of this run included."""
+        """Requests that were sent, tries again and earlier processes of this run included."""
+        self.in_doubt = Decimal(0)
+        """USD, by estimate, of the requests in `doubts`; those without a known price left out."""
+        self.doubts: Counter[str] = Counter()
+        """Keys of requests that were sent and whose answer never came: it was lost on the way, or
+        the process was killed before it was written down. The provider may bill them."""
+        self.run_id = ""
+        """Random name of the run, the same in all its processes."""
         self.n_damaged = 0
         """Lines that could not be read and were passed over."""
         self.n_lines = 0
@@ -96,6 +111,8 @@ class Journal:
         self._answers: dict[str, int] = {}  # key of a request -> place of its answer
         self._samples: dict[str, int] = {}  # sample id -> place of its last row
         self._prefixes: set[str] = set()
+        self._asking: dict[str, str | None] = {}  # requests in flight, and what they may cost
+        self._n_partial: Counter[str] = Counter()  # answers that may not be used again
         self._synced = time.monotonic()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +127,15 @@ class Journal:
             os.close(self._file)
             self._file = -1
             raise
-        self.write("start", schema=_SCHEMA, showtell=__version__, time=_now())
+        for key in list(self._asking):  # nobody waits for these any more
+            self._doubt(key)
+        self.run_id = self.run_id or secrets.token_hex(8)
+        self.write("start", schema=_SCHEMA, showtell=__version__, time=_now(), run=self.run_id)
+
+    @property
+    def n_in_doubt(self) -> int:
+        """How many requests were sent whose answer never came."""
+        return self.doubts.total()
 
     @property
     def done(self) -> Mapping[str, dict[str, Any]]:
@@ -154,6 +179,35 @@ class Journal:
         self._samples[sample_id] = place
         return line
 
+    def asking(self, request: Request, estimate: Decimal | None = None) -> str:
+        """Note that a request is about to be sent.
+
+        Parameters
+        ----------
+        request : Request
+        estimate : Decimal or None
+            Most that it may cost, in USD.
+
+        Returns
+        -------
+        idempotency_key : str
+            For this request until it is answered, in whatever process of the run.
+        """
+        key = request.key
+        cost = None if estimate is None else str(estimate)
+        row: dict[str, Any] = {"kind": "asking", "key": key}
+        if cost is not None:
+            row["estimate_usd"] = cost
+        self._append(row)
+        self._learn_asking(key, cost)
+        name = f"{self.run_id}:{key}:{self._n_partial[key]}"
+        return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+
+    def turned_away(self, request: Request) -> None:
+        """Note that a request was refused before it was answered, so that it costs nothing."""
+        if self._asking.pop(request.key, self) is not self:
+            self._append({"kind": "turned_away", "key": request.key})
+
     def answer(
         self, request: Request, answer: Answer, *, ids: Sequence[str] = (), whole: bool = True
     ) -> int:
@@ -178,9 +232,7 @@ class Journal:
         if answer.from_cache:
             row["from_cache"] = True
         line, place = self._append(row)
-        if row["whole"]:
-            self._answers[request.key] = place
-        self._count(row)
+        self._learn_answer(row, place)
         return line
 
     def failure(self, request: Request, error: Exception, *, ids: Sequence[str] = ()) -> int:
@@ -202,7 +254,10 @@ class Journal:
         row = self._request_row("failure", request, ids)
         row["error"] = type(error).__name__
         row["message"] = " ".join(str(error).split())
-        return self._append(row)[0]
+        line = self._append(row)[0]
+        if request.key in self._asking:
+            self._doubt(request.key)
+        return line
 
     def batch_outcome(
         self, key: str, outcome: Answer | Exception, *, model: str, job: str, whole: bool
@@ -234,9 +289,7 @@ class Journal:
         row |= answer_to_record(outcome)
         row["whole"] = whole and outcome.finish == "stop"
         line, place = self._append(row)
-        if row["whole"]:
-            self._answers[key] = place
-        self._count(row)
+        self._learn_answer(row, place)
         return line
 
     def find(self, key: str) -> Answer | None:
@@ -383,21 +436,48 @@ class Journal:
         if kind == "sample":
             self._samples[row["id"]] = place
         elif kind == "answer":
-            if row["whole"]:
-                self._answers[row["key"]] = place
-            self._count(row)
+            self._learn_answer(row, place)
+        elif kind == "asking":
+            self._learn_asking(row["key"], row.get("estimate_usd"))
+        elif kind == "turned_away":
+            self._asking.pop(row["key"], None)
+        elif kind == "failure":
+            if row["key"] in self._asking:
+                self._doubt(row["key"])
         elif kind == "prefix":
             self._prefixes.add(row["name"])
-        elif kind == "start" and row["schema"] > _SCHEMA:
-            raise SavedFolderError(
-                f"{self.path} was written by showtell {row.get('showtell')}, which is newer "
-                f"than this one ({__version__}). Upgrade, or choose another run folder."
-            )
+        elif kind == "start":
+            if row["schema"] > _SCHEMA:
+                raise SavedFolderError(
+                    f"{self.path} was written by showtell {row.get('showtell')}, which is newer "
+                    f"than this one ({__version__}). Upgrade, or choose another run folder."
+                )
+            self.run_id = self.run_id or str(row.get("run", ""))
 
-    def _count(self, row: Mapping[str, Any]) -> None:
+    def _learn_asking(self, key: str, estimate: str | None) -> None:
+        if key in self._asking:  # asked again: the answer to the last time never came
+            self._doubt(key)
+        self._asking[key] = estimate
+        self.n_requests += 1
+
+    def _doubt(self, key: str) -> None:
+        estimate = self._asking.pop(key)
+        self.doubts[key] += 1
+        if estimate is not None:
+            self.in_doubt += Decimal(estimate)
+
+    def _learn_answer(self, row: Mapping[str, Any], place: int) -> None:
+        key = row["key"]
+        if row["whole"]:
+            self._answers[key] = place
         if row.get("from_cache"):
             return
-        self.n_requests += 1
+        if not row["whole"]:
+            self._n_partial[key] += 1
+        if key in self._asking:
+            del self._asking[key]
+        else:  # of a batch job
+            self.n_requests += 1
         cost = row.get("cost_usd")
         if cost is None:
             self.n_unpriced += 1

@@ -327,7 +327,13 @@ class PydanticAIModel:
             settings[f"{vendor}_logprobs"] = True
             if most:
                 settings[f"{vendor}_top_logprobs"] = most
-        return {**settings, **self._settings}
+        settings = {**settings, **self._settings}
+        if request.idempotency_key is not None and not batch:
+            settings["extra_headers"] = {
+                **_repeatable(request),
+                **settings.get("extra_headers", {}),
+            }
+        return settings
 
     def answer(self, response: pydantic_ai.ModelResponse) -> Answer:
         """Take an answer out of pydantic-ai's words."""
@@ -389,6 +395,8 @@ class PydanticAIModel:
             else:
                 texts.append(part.text)
         settings: dict[str, Any] = {"timeout": request.settings.timeout}
+        if request.idempotency_key is not None:
+            settings["extra_headers"] = _repeatable(request)
         if self.wire == "systemone":
             images = []
             settings["extra_body"] = {"assets": assets}
@@ -546,6 +554,11 @@ _ADVICE: dict[type[MLLMError], str] = {
 }
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|key|AIza|gsk|xai|ant)[-_A-Za-z0-9*]{16,}")
 _DATA_LIKE = re.compile(r"(?:data:[\w/+.-]+;base64,)?[A-Za-z0-9+/_=-]{80,}")
+
+
+def _repeatable(request: Request) -> dict[str, str]:
+    """Header by which a server may know a request that comes a second time."""
+    return {"Idempotency-Key": str(request.idempotency_key)}
 
 
 _STRICT_WORDS = frozenset(

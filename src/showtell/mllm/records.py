@@ -27,7 +27,7 @@ _encoder = json.JSONEncoder(
 
 def answer_to_record(answer: Answer) -> dict[str, Any]:
     """Turn an answer into plain data, leaving out what is empty."""
-    usage = answer.usage
+    usage = answer.first_usage or answer.usage
     record: dict[str, Any] = {
         "text": answer.text,
         "finish": answer.finish,
@@ -65,18 +65,17 @@ def answer_from_record(record: Mapping[str, Any], *, from_cache: bool) -> Answer
     KeyError, TypeError, ValueError
         If the data is not such a record.
     """
+    cost = record.get("cost_usd")
+    first = usage = Usage(
+        input_tokens=record["input_tokens"],
+        output_tokens=record["output_tokens"],
+        cached_tokens=record.get("cached_tokens"),
+        cache_write_tokens=record.get("cache_write_tokens"),
+        cost_usd=None if cost is None else Decimal(cost),
+    )
     if from_cache:
         zero = Decimal(0)
         usage = Usage(input_tokens=0, output_tokens=0, cached_tokens=0, cost_usd=zero, n_requests=0)
-    else:
-        cost = record.get("cost_usd")
-        usage = Usage(
-            input_tokens=record["input_tokens"],
-            output_tokens=record["output_tokens"],
-            cached_tokens=record.get("cached_tokens"),
-            cache_write_tokens=record.get("cache_write_tokens"),
-            cost_usd=None if cost is None else Decimal(cost),
-        )
     logprobs = record.get("logprobs")
     return Answer(
         text=str(record["text"]),
@@ -93,4 +92,5 @@ def answer_from_record(record: Mapping[str, Any], *, from_cache: bool) -> Answer
             for token, value, top in logprobs
         ),
         probabilities=record.get("probabilities"),
+        first_usage=first if from_cache else None,
     )

@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol
@@ -50,6 +50,7 @@ REFUSAL = "I'm sorry, but I can't help with that."
 """What a model that declines says."""
 
 _KEPT_ATTEMPTS = 200_000
+_KEPT_REPLIES = 20_000
 
 
 class Wire(Protocol):
@@ -90,6 +91,11 @@ class Engine:
         API keys that are let in; None lets everybody in.
     max_images : int, optional
         Images allowed in one request.
+    idempotent : bool
+        Whether a request with an ``Idempotency-Key`` that was answered gets the same answer again,
+        for nothing.
+    bill_gone : bool
+        Whether an answer is paid for although the client was gone when it was ready.
     seed : int
     keep_requests : int
         How many requests the log keeps.
@@ -106,6 +112,8 @@ class Engine:
         retry_after: float = 1.0,
         keys: frozenset[str] | None = None,
         max_images: int | None = None,
+        idempotent: bool = True,
+        bill_gone: bool = False,
         seed: int = 0,
         keep_requests: int = 100_000,
     ) -> None:
@@ -113,12 +121,15 @@ class Engine:
         self.latency, self.jitter = latency, jitter
         self.faults, self.quota, self.retry_after = faults, quota, retry_after
         self.keys, self.max_images, self.seed = keys, max_images, seed
+        self.idempotent, self.bill_gone = idempotent, bill_gone
         self.stats = Stats()
         self.requests: deque[ReceivedRequest] = deque(maxlen=keep_requests)
         self.stopping = asyncio.Event()
         self._meter = Meter(quota)
         self._prefixes = PrefixCache()
         self._attempts: dict[str, int] = {}
+        # Answers by idempotency key; pending while the first request is being answered.
+        self._replies: OrderedDict[str, asyncio.Future[Response | None]] = OrderedDict()
         self._started = time.monotonic()
 
     # -- over HTTP --------------------------------------------------------------------------------
@@ -146,14 +157,52 @@ class Engine:
                 ask = read_ask(await json_object(request), read)
             except BadRequestError as error:
                 return self._problem(wire, _bad(error))
-            return await self._respond(request, wire, ask, started)
+            name = request.headers.get("idempotency-key", "")
+            if not name or not self.idempotent or ask.stream:
+                return await self._respond(request, wire, ask, started)
+            return await self._respond_once(name, request, wire, ask, started)
         except _GaveUpError:
             self.stats.n_abandoned += 1
             return Response(status_code=499)
         finally:
             self.stats.in_flight -= 1
 
-    async def _respond(self, request: Request, wire: Wire, ask: Ask, started: float) -> Response:
+    async def _respond_once(
+        self, name: str, request: Request, wire: Wire, ask: Ask, started: float
+    ) -> Response:
+        """Answer a request, or give the answer that the same one got before."""
+        name = f"{ask.vendor} {request.url.path} {name}"
+        while (earlier := self._replies.get(name)) is not None:
+            if (kept := await asyncio.shield(earlier)) is not None:
+                self.stats.n_replayed += 1
+                headers = {"idempotent-replayed": "true"}
+                return Response(kept.body, media_type="application/json", headers=headers)
+        held: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
+        self._replies[name] = held
+        if len(self._replies) > _KEPT_REPLIES:
+            self._replies.popitem(last=False)
+        answer: Response | None = None
+
+        def keep(response: Response) -> None:
+            nonlocal answer
+            answer = response
+
+        try:
+            return await self._respond(request, wire, ask, started, keep)
+        finally:
+            if answer is None and self._replies.get(name) is held:
+                del self._replies[name]
+            held.set_result(answer)
+
+    async def _respond(
+        self,
+        request: Request,
+        wire: Wire,
+        ask: Ask,
+        started: float,
+        keep: Callable[[Response], None] = lambda _: None,
+    ) -> Response:
+        """Answer a request; `keep` gets the answer that is paid for."""
         key, attempt, fault = self._draw(ask)
         count = self._count(ask)
         problem = self._gate(ask, count, fault, key, attempt)
@@ -170,7 +219,8 @@ class Engine:
         delay = self.latency + extra - (time.monotonic() - started)
         if delay > 0:
             await self._sleep(delay)
-        if await request.is_disconnected():
+        is_gone = await request.is_disconnected()
+        if is_gone and (not self.bill_gone or isinstance(outcome, Problem) or fault == "cut"):
             self._log(ask, key, attempt, "gone", 0)
             raise _GaveUpError
         if isinstance(outcome, Problem):
@@ -186,11 +236,15 @@ class Engine:
         self.stats.statuses[200] += 1
         if ask.stream:
             return _StreamResponse(wire.stream(ask, reply), ask.vendor)
-        return Response(
+        response = Response(
             _dumps(wire.complete(ask, reply)),
             media_type="application/json",
             headers={**self._quota_headers(ask.vendor), "x-request-id": f"req_{reply.number:08d}"},
         )
+        keep(response)
+        if is_gone:
+            raise _GaveUpError
+        return response
 
     # -- without HTTP: batch jobs -----------------------------------------------------------------
     async def answer_in_batch(

@@ -151,6 +151,9 @@ class Stats:
     """Requests answered with 200, complete."""
     n_abandoned: int = 0
     """Requests whose client was gone before the answer."""
+    n_replayed: int = 0
+    """Requests that came again with the same ``Idempotency-Key``, answered from the books for
+    nothing."""
     in_flight: int = 0
     max_in_flight: int = 0
     n_images: int = 0

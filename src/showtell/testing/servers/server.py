@@ -61,6 +61,11 @@ class LocalServer:
         Keys that are let in; everybody is, if not given.
     max_images : int, optional
         Images allowed in one request.
+    idempotent : bool, default=True
+        A request with the ``Idempotency-Key`` of one that was answered gets the same answer again
+        and is not paid for; False ignores the header, as most vendors do.
+    bill_gone : bool, default=False
+        An answer is paid for although the client was gone when it was ready.
     retry_after : float, default=1.0
         Seconds that a 429 fault asks to wait.
     seed : int, default=0
@@ -107,6 +112,8 @@ class LocalServer:
         batch_delay: float = 0.0,
         api_keys: Sequence[str] | None = None,
         max_images: int | None = None,
+        idempotent: bool = True,
+        bill_gone: bool = False,
         retry_after: float = 1.0,
         seed: int = 0,
         model: str = "try",
@@ -133,6 +140,8 @@ class LocalServer:
             retry_after=retry_after,
             keys=None if api_keys is None else frozenset(api_keys),
             max_images=max_images,
+            idempotent=idempotent,
+            bill_gone=bill_gone,
             seed=seed,
         )
         self._batch_delay = batch_delay

@@ -15,6 +15,7 @@
     ├── MissingExtraError (ImportError)    an optional dependency is not installed
     └── RunError (RuntimeError)            the run itself failed, although the input was fine
         ├── BudgetError                    stopped by a cap; everything paid for is kept
+        ├── JobsPendingError               batch jobs are under way; run again to collect them
         └── MLLMError                      a question to an MLLM got no answer
             ├── MLLMAuthError              key missing, wrong or without rights
             ├── MLLMRequestError           the provider will never take this request
@@ -165,6 +166,10 @@ class RunError(ShowtellError, RuntimeError):
 
 class BudgetError(RunError):
     """Stopped by a cap on dollars or requests; run again with a higher one to go on."""
+
+
+class JobsPendingError(RunError):
+    """Batch jobs are with the provider and were not waited for; run again to collect them."""
 
 
 class MLLMError(RunError):

@@ -32,6 +32,7 @@ from showtell.errors import InputError, UnknownNameError
 from showtell.media import Media, media_name
 from showtell.metrics import count_votes
 from showtell.mllm.base import MLLM, ImagePart, Request, Settings
+from showtell.mllm.batch_client import BatchClient
 from showtell.mllm.budget import Budget
 from showtell.mllm.cache import AnswerCache, default_cache
 from showtell.mllm.capabilities import Capabilities, capabilities_of
@@ -121,6 +122,8 @@ class MLLMClassifier(MediaClassifier):
         base_url: str | None = None,
         prompt_dir: str | os.PathLike[str] | None = None,
         run_folder: str | os.PathLike[str] | None = None,
+        batch_api: bool = False,
+        batch_wait: bool = True,
         cache: AnswerCache | str | os.PathLike[str] | None = "default",
         random_state: int | None = None,
     ) -> None:
@@ -152,6 +155,8 @@ class MLLMClassifier(MediaClassifier):
         self.base_url = base_url
         self.prompt_dir = prompt_dir
         self.run_folder = run_folder
+        self.batch_api = batch_api
+        self.batch_wait = batch_wait
         self.cache = cache
         self.random_state = random_state
 
@@ -240,6 +245,17 @@ class MLLMClassifier(MediaClassifier):
                 f"`sampling_temperature` is 0 to 2, 'auto' or None; got {temperature!r}."
             )
         Budget(max_cost=self.max_cost, max_requests=self.max_requests)
+        if self.batch_api:
+            if not self._capabilities().batch:
+                raise InputError(
+                    f"{self._model_name()} has no batch endpoint. Leave out `batch_api`, or use a "
+                    "model of openai, google or anthropic."
+                )
+            if self.run_folder is None:
+                raise InputError(
+                    "`batch_api` needs a `run_folder`: jobs take up to a day, and are found again "
+                    "through it."
+                )
 
     def _chosen_confidence(self, capabilities: Capabilities) -> Confidence | None:
         """Resolve "auto", and refuse what the model does not offer."""
@@ -408,14 +424,16 @@ class MLLMClassifier(MediaClassifier):
         """Ask about all images in as many phases as the label set takes."""
         if not len(images):
             return _Asked(items=[], judged=[], distinct=np.zeros(0, np.int64), errors={})
-        with self._open_run(images) as (run, journal):
+        with self._open_run(images, progress) as (run, journal):
             items, distinct, errors = self._phases(run, journal, images, progress)
         judged = [self._judge(item) for item in items]
         lines = {row: " ".join(str(error).split()) for row, error in errors.items()}
         return _Asked(items=items, judged=judged, distinct=distinct, errors=lines)
 
     @contextmanager
-    def _open_run(self, images: Sequence[Media]) -> Iterator[tuple[Run, Journal | None]]:
+    def _open_run(
+        self, images: Sequence[Media], progress: Progress
+    ) -> Iterator[tuple[Run, Journal | None]]:
         """Build what a run needs, and close it."""
         journal = None if self.run_folder is None else Journal(self.run_folder)
         mllm, ours = self._load_model()
@@ -437,9 +455,27 @@ class MLLMClassifier(MediaClassifier):
             ),
             max_concurrency=self.max_concurrency or free_slots,
         )
+        run = self._make_run(client, images, capabilities)
+        jobs: BatchClient | None = None
         try:
-            yield self._make_run(client, images, capabilities), journal
+            if self.batch_api:
+                assert journal is not None
+                run.client = jobs = BatchClient(
+                    mllm,
+                    journal.folder,
+                    journal=journal,
+                    cache=client.cache,
+                    budget=client.budget,
+                    scope=f"{self._fingerprint(run)}:{_named(images)}",
+                    wait=self.batch_wait,
+                    on_progress=lambda state: progress(state.n_ended, state.n_jobs, "batch jobs"),
+                )
+            yield run, journal
+            if jobs is not None:
+                jobs.finish()
         finally:
+            if jobs is not None:
+                jobs.close()
             if ours:
                 client.close()
             if journal is not None:
@@ -547,7 +583,8 @@ class MLLMClassifier(MediaClassifier):
         self, run: Run, journal: Journal | None, images: Sequence[Media], progress: Progress
     ) -> tuple[list[Item], NDArray[np.int64], dict[int, Any]]:
         most = self._most_labels(run.capabilities)
-        notes = _Notes(journal, self._fingerprint(run))
+        again = isinstance(run.client, BatchClient) and not run.client.is_new
+        notes = _Notes(journal, self._fingerprint(run), recalls=not again)
         if self._needs_rounds(most, decisions=run.decisions):
             assert most is not None
             return self._in_rounds(run, notes, images, most, progress)
@@ -796,6 +833,7 @@ class MLLMClassifier(MediaClassifier):
             distinct_proba=rows if has_proba else None,
             distinct=shown if has_proba else None,
             columns=self._columns(asked),
+            price_usd=_sum_of([item.spent.price_usd for item in asked.items]),
         )
 
     @staticmethod
@@ -892,9 +930,10 @@ class _Asked:
 class _Notes:
     """What a run folder knows about images."""
 
-    def __init__(self, journal: Journal | None, fingerprint: str) -> None:
+    def __init__(self, journal: Journal | None, fingerprint: str, *, recalls: bool = True) -> None:
         self._journal, self._fingerprint = journal, fingerprint
-        self._done = {} if journal is None else journal.done
+        # Jobs of an earlier process are gone through again from their answers, as it did.
+        self._done = {} if journal is None or not recalls else journal.done
 
     def _id(self, item: Item) -> str:
         return f"{item.digest}:{self._fingerprint}"
@@ -906,7 +945,9 @@ class _Notes:
         try:
             saved = self._done[self._id(item)]["given"]
             item.given = {view: _given_from(values) for view, values in enumerate(saved)}
-        except (KeyError, TypeError, ValueError):
+            price = self._done[self._id(item)].get("price_usd")
+            item.spent.price_usd = None if price is None else Decimal(price)
+        except (KeyError, TypeError, ValueError, ArithmeticError):
             return False
         item.spent.n_answers = item.spent.n_from_cache = 1
         return bool(item.given)
@@ -917,8 +958,13 @@ class _Notes:
         if self._journal is None or any(g.reason in ("request", "image") for g in given):
             return
         status = "ok" if any(g.code is not None for g in given) else "open"
+        price = item.spent.price_usd
         self._journal.sample(
-            self._id(item), status=status, image=item.digest, given=[_given_to(g) for g in given]
+            self._id(item),
+            status=status,
+            image=item.digest,
+            given=[_given_to(g) for g in given],
+            price_usd=None if price is None else str(price),
         )
 
 
@@ -936,6 +982,18 @@ def _given_from(values: Sequence[Any]) -> Given:
         reason=reason,
         text=str(text),
     )
+
+
+def _sum_of(prices: Sequence[Decimal | None]) -> Decimal | None:
+    known = [price for price in prices if price is not None]
+    return sum(known, Decimal(0)) if len(known) == len(prices) else None
+
+
+def _named(images: Sequence[Media]) -> str:
+    """Tell one lot of images from another, without looking at all of them."""
+    ends = [media_name(images[0]), media_name(images[len(images) - 1])]
+    text = "\n".join([str(len(images)), *ends])
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
 def _combined(

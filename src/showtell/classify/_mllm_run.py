@@ -28,6 +28,7 @@ from showtell.errors import MediaError, MLLMError, MLLMRequestError
 from showtell.media import Media, read_media
 from showtell.mllm.background import wait_for
 from showtell.mllm.base import Answer, ImagePart, Request, Settings, Usage
+from showtell.mllm.batch_client import BatchClient
 from showtell.mllm.capabilities import Capabilities
 from showtell.mllm.client import Client
 from showtell.mllm.images import prepare_image
@@ -71,6 +72,8 @@ class Spent:
     """Tokens, money and time of one image. None means unknown, 0 means nothing."""
 
     cost_usd: Decimal | None = Decimal(0)
+    price_usd: Decimal | None = Decimal(0)
+    """The same with what is used again at the price it had when it was asked."""
     input_tokens: int | None = 0
     output_tokens: int | None = 0
     seconds: float = 0.0
@@ -82,9 +85,12 @@ class Spent:
         """Whether nothing was asked anew."""
         return self.n_answers == self.n_from_cache > 0
 
-    def add(self, usage: Usage, *, seconds: float, from_cache: bool) -> None:
+    def add(
+        self, usage: Usage, *, price_usd: Decimal | None, seconds: float, from_cache: bool
+    ) -> None:
         """Add the share of one answer."""
         self.cost_usd = _sum(self.cost_usd, usage.cost_usd)
+        self.price_usd = _sum(self.price_usd, price_usd)
         self.input_tokens = _sum(self.input_tokens, usage.input_tokens)
         self.output_tokens = _sum(self.output_tokens, usage.output_tokens)
         self.seconds += seconds
@@ -191,6 +197,7 @@ class _Ask:
     view: int
     limit: int
     n_again: int = 0
+    n_failed: int = 0
     n_answers: int = 0
     stretch: int = 0
     """How often the longest answer was doubled."""
@@ -200,7 +207,7 @@ class _Ask:
 class Run:
     """Asks about images through a `Client`."""
 
-    client: Client | None
+    client: Client | BatchClient | None
     """None only to look at what would be asked."""
     form: RequestForm
     parser: AnswerParser
@@ -224,8 +231,8 @@ class Run:
         self._stopped = False
         self._n_done = 0
         self._phase = Phase()
-        # Requests under way, by identity: what each asks about, and by which ids.
-        self._sent: dict[int, tuple[Request, list[_Ask], list[str]]] = {}
+        # Requests under way, by number: what each asks about, and by which ids.
+        self._sent: dict[int, tuple[list[_Ask], list[str]]] = {}
 
     # Looking at images
 
@@ -366,14 +373,17 @@ class Run:
             still_open: list[_Ask] = []
 
             def take(
-                request: Request, outcome: Answer | MLLMError, still: list[_Ask] = still_open
+                number: int,
+                request: Request,
+                outcome: Answer | MLLMError,
+                still: list[_Ask] = still_open,
             ) -> None:
-                _, asks, ids = self._sent.pop(id(request))
+                asks, ids = self._sent.pop(number)
                 still.extend(self._taken(asks, ids, request, outcome))
                 report()
 
             assert self.client is not None
-            await self.client.map(self._requests(wave, phase), take)
+            await self.client.map_numbered(self._requests(wave, phase), take)
             if not still_open:
                 return
             still_open.sort(key=_wave_order)
@@ -386,9 +396,9 @@ class Run:
             yield self._request(batch, phase)[0]
 
     def _requests(self, batches: Iterator[_Batch], phase: Phase) -> Iterator[Request]:
-        for batch in batches:
+        for number, batch in enumerate(batches):
             request, ids = self._request(batch, phase)
-            self._sent[id(request)] = request, [ask for ask, _ in batch.items], ids
+            self._sent[number] = [ask for ask, _ in batch.items], ids
             del batch  # its images live on in the request alone
             yield request
 
@@ -464,15 +474,26 @@ class Run:
             if isinstance(outcome, MLLMRequestError) and len(asks) > 1:
                 # perhaps too large, perhaps one image that is not taken
                 return [self._halved(ask, len(asks)) for ask in asks]
+            if outcome.retryable and isinstance(self.client, BatchClient):
+                for ask in asks:
+                    ask.n_failed += 1
+                if max(ask.n_failed for ask in asks) <= _MOST_AGAIN:
+                    return asks  # in the next job
             for ask in asks:
                 self._finish(ask, Given(reason="request", text=" ".join(str(outcome).split())))
             return []
         answer = outcome
         shares = split_usage(answer.usage, len(asks))
-        for ask, share in zip(asks, shares, strict=True):
+        first = shares
+        if answer.first_usage is not None:
+            first = split_usage(answer.first_usage, len(asks))
+        for ask, share, once in zip(asks, shares, first, strict=True):
             ask.n_answers += 1
             ask.item.spent.add(
-                share, seconds=answer.seconds / len(asks), from_cache=answer.from_cache
+                share,
+                price_usd=once.cost_usd,
+                seconds=answer.seconds / len(asks),
+                from_cache=answer.from_cache,
             )
         if self.decisions:
             return self._decided(asks[0], request, answer)

@@ -148,6 +148,7 @@ def _params(clf: MLLMClassifier) -> dict[str, Any]:
     for name in ("store", "cache"):
         params[name] = None if params[name] is None else "default"
     params.update(dict.fromkeys(_OF_THIS_MACHINE))
+    params["batch_api"] = False  # it goes with a run folder
     if params["base_url"] is not None:
         params["base_url"] = media_name(params["base_url"])
     if isinstance(params["max_cost"], Decimal):

@@ -83,6 +83,12 @@ class DirectClassifier(MLLMClassifier):
         Edited prompts; `showtell.prompts.copy_prompts` writes those to start from.
     run_folder : path, optional
         Where a run keeps its journal, from which it resumes.
+    batch_api : bool, default=False
+        Ask through the provider's batch endpoint: at a lower price, within a day. It needs a
+        `run_folder`, through which the jobs are found again, by this process or a later one.
+    batch_wait : bool, default=True
+        With `batch_api`: wait for the jobs. False hands in and raises `JobsPendingError` as long
+        as jobs are under way; the same call later collects them.
     cache : AnswerCache, path, "default" or None, default="default"
         Answers that were paid for once.
     random_state : int, optional

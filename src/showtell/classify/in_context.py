@@ -68,7 +68,7 @@ class InContextClassifier(MLLMClassifier):
         As in `DirectClassifier`.
     requests_per_minute, tokens_per_minute, max_concurrency, base_url
         As in `DirectClassifier`.
-    prompt_dir, run_folder, cache
+    prompt_dir, run_folder, batch_api, batch_wait, cache
         As in `DirectClassifier`.
     random_state : int, optional
         Seed of the choice and order of demonstrations, neutral names, label orders and ties; None
@@ -133,6 +133,8 @@ class InContextClassifier(MLLMClassifier):
         base_url: str | None = None,
         prompt_dir: str | os.PathLike[str] | None = None,
         run_folder: str | os.PathLike[str] | None = None,
+        batch_api: bool = False,
+        batch_wait: bool = True,
         cache: AnswerCache | str | os.PathLike[str] | None = "default",
         random_state: int | None = None,
     ) -> None:
@@ -165,6 +167,8 @@ class InContextClassifier(MLLMClassifier):
             base_url=base_url,
             prompt_dir=prompt_dir,
             run_folder=run_folder,
+            batch_api=batch_api,
+            batch_wait=batch_wait,
             cache=cache,
             random_state=random_state,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
@@ -55,6 +56,9 @@ class Predictions:
     n_from_store : int, default=0
         Distinct images whose embedding was found, not computed: the time this took says
         nothing about the encoder's speed.
+    price_usd : Decimal, optional
+        USD that all answers of a multimodal LLM cost when they were asked, those that are used
+        again included; None if that is not known.
 
     Examples
     --------
@@ -85,6 +89,7 @@ class Predictions:
     distinct: NDArray[np.int64] | None = None
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     n_from_store: int = 0
+    price_usd: Decimal | None = None
 
     def __post_init__(self) -> None:
         n = len(self.images)

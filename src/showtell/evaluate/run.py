@@ -91,15 +91,19 @@ def evaluate(
             "finished": now(),
             "seconds": round(seconds, 4),
             "n_from_store": predictions.n_from_store,
-            "images_per_second": _speed(len(samples), seconds, predictions.n_from_store),
+            "n_from_cache": (n_from_cache := _n_from_cache(predictions)),
+            "images_per_second": _speed(
+                len(samples), seconds, predictions.n_from_store + n_from_cache
+            ),
             "cost_usd": None if cost is None else str(cost),
+            "price_usd": _price(predictions, cost),
             **about_machine(),
         },
     )
 
 
 def _speed(n_samples: int, seconds: float, n_from_store: int) -> float | None:
-    """Images per second; unknown where embeddings were found instead of computed."""
+    """Images per second; unknown where embeddings or answers were there already."""
     return round(n_samples / seconds, 2) if seconds > 0 and not n_from_store else None
 
 
@@ -208,6 +212,23 @@ def _cost(clf: Any, predictions: Predictions, about: dict[str, Any]) -> Decimal 
         return sum((Decimal(str(cost)) for cost in costs), Decimal(0))
     local = "encoder" in about or type(clf).__module__.split(".")[0] == "sklearn"
     return Decimal(0) if local else None
+
+
+def _price(predictions: Predictions, cost: Decimal | None) -> str | None:
+    """Say what it would cost anew; unknown where that is unknown."""
+    price = predictions.price_usd if "cost_usd" in predictions.columns else cost
+    return None if price is None else str(price)
+
+
+def _n_from_cache(predictions: Predictions) -> int:
+    """Count the answers of a multimodal LLM that were there already, each image once."""
+    kept = predictions.columns.get("from_cache")
+    if kept is None:
+        return 0
+    first = np.arange(len(kept))
+    if predictions.distinct is not None:
+        first = np.unique(predictions.distinct, return_index=True)[1]
+    return sum(bool(kept[row]) for row in first)
 
 
 def _default_name(about: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from pydantic_ai.models import Model
 from pydantic_ai.models.batch import Batch, BatchRequest, EncodedBatchRequest
 
 from showtell.errors import (
+    BudgetError,
     InputError,
     MLLMError,
     MLLMRequestError,
@@ -36,7 +37,7 @@ from showtell.errors import (
 )
 from showtell.mllm.background import wait_for
 from showtell.mllm.base import Answer, Request, Settings, Usage
-from showtell.mllm.budget import Budget
+from showtell.mllm.budget import Budget, Reservation
 from showtell.mllm.cache import AnswerCache
 from showtell.mllm.client import Outcome, is_whole
 from showtell.mllm.journal import Journal
@@ -81,6 +82,7 @@ class _Entry:
     key: str
     encoded: EncodedBatchRequest
     estimate: Decimal | None
+    reservation: Reservation | None = None
 
 
 @dataclass(kw_only=True)
@@ -97,6 +99,11 @@ class _Job:
     collected: bool = False
     refused: set[str] = field(default_factory=set)
     """Ids of jobs at the provider that turned out to be others."""
+    scope: str = ""
+    estimate: Decimal | None = None
+    """USD that the job may cost; counted until it is collected."""
+    finished: bool = False
+    """Whether what it was part of is done."""
 
 
 class BatchJobs:
@@ -119,6 +126,8 @@ class BatchJobs:
         Caps; jobs count by their estimate.
     check : callable, default=is_whole
         As in `Client`.
+    scope : str, default=""
+        What the jobs are part of, where a folder holds several things; see `unfinished`.
     max_requests, max_bytes : int, optional
         Most that one job holds; never more than the provider takes.
     poll_every : float, default=30
@@ -142,6 +151,7 @@ class BatchJobs:
         journal: Journal | None = None,
         budget: Budget | None = None,
         check: Callable[[Request, Answer], bool] = is_whole,
+        scope: str = "",
         max_requests: int = _MOST_REQUESTS,
         max_bytes: int = _MOST_BYTES,
         poll_every: float = 30.0,
@@ -155,6 +165,7 @@ class BatchJobs:
         self.mllm = mllm.for_batches()
         self.path = Path(folder) / FILE_NAME
         self.cache, self.journal, self.budget, self.check = cache, journal, budget, check
+        self.scope = scope
         self.max_requests, self.max_bytes = max_requests, max_bytes
         self.poll_every, self._sleep = poll_every, sleep
         self._jobs: dict[str, _Job] = {}
@@ -164,11 +175,33 @@ class BatchJobs:
             self._read()
         except OSError as error:
             raise RunError(f"{self.path} cannot be used: {error.strerror}.") from error
+        if budget is not None:  # what an earlier process handed in counts as well
+            for job in self._jobs.values():
+                if not job.collected:
+                    budget.n_requests += len(job.keys)
+                    budget.in_doubt += job.estimate or 0
+
+    @property
+    def unfinished(self) -> set[str]:
+        """Tags of the jobs of this scope since `finish` was last called."""
+        jobs = self._jobs.values()
+        return {job.tag for job in jobs if job.scope == self.scope and not job.finished}
+
+    def finish(self) -> None:
+        """Note that what the jobs of this scope were handed in for is done."""
+        if self.unfinished:
+            self._write("finished", scope=self.scope)
+            self._learn({"kind": "finished", "scope": self.scope})
 
     @property
     def pending(self) -> set[str]:
         """Keys of requests in jobs that are not collected yet."""
         return {key for job in self._jobs.values() if not job.collected for key in job.keys}
+
+    @property
+    def n_pending_jobs(self) -> int:
+        """Jobs that are not collected yet."""
+        return sum(not job.collected for job in self._jobs.values())
 
     async def submit(self, requests: Iterable[Request]) -> int:
         """Hand requests in, in as few jobs as limits allow.
@@ -200,6 +233,7 @@ class BatchJobs:
         chunk: list[_Entry] = []
         form = ""
         for request in requests:
+            await asyncio.sleep(0)  # whoever wants to stop this gets a chance
             if request.key in known or self._answered(request.key):
                 continue
             known.add(request.key)
@@ -210,6 +244,18 @@ class BatchJobs:
             if others or (chunk and (len(chunk) >= most or n_bytes + size > most_bytes)):
                 n_sent += await self._hand_in(model, chunk, form)
                 chunk, n_bytes = [], 0
+            if self.budget is not None:
+                try:
+                    entry = await self._reserved(entry, self.budget, alone=not chunk)
+                except BudgetError:
+                    if not chunk:
+                        raise
+                    await self._hand_in(model, chunk, form)
+                    raise
+                if entry.reservation is None:  # it fits once these count as handed in
+                    n_sent += await self._hand_in(model, chunk, form)
+                    chunk, n_bytes = [], 0
+                    entry = await self._reserved(entry, self.budget, alone=True)
             chunk.append(entry)
             n_bytes, form = n_bytes + size, this_form
         if chunk:
@@ -262,6 +308,7 @@ class BatchJobs:
             outcomes = await self._results(model, job)
             if outcomes is None:
                 continue  # somebody else's job: ours was never handed in, and will be
+            self._settle(job, outcomes)
             for key, outcome in outcomes.items():
                 self._keep(key, job, outcome)
                 yield key, outcome
@@ -399,19 +446,23 @@ class BatchJobs:
             self._forms[name] = (request.settings, request.schema)
         return name
 
+    @staticmethod
+    async def _reserved(entry: _Entry, budget: Budget, *, alone: bool) -> _Entry:
+        """Have the caps allow a request; where only those before it stand in the way, do not."""
+        if alone:
+            return replace(entry, reservation=await budget.reserve(entry.estimate))
+        return replace(entry, reservation=budget.reserve_now(entry.estimate))
+
     async def _hand_in(self, model: Model[Any], chunk: Sequence[_Entry], form: str) -> int:
-        reservation = None
-        if self.budget is not None:
-            estimates = [entry.estimate for entry in chunk]
-            known = [estimate for estimate in estimates if estimate is not None]
-            total = sum(known, Decimal(0)) if len(known) == len(chunk) else None
-            reservation = await self.budget.reserve(total)
+        estimates = [entry.estimate for entry in chunk if entry.estimate is not None]
         job = _Job(
             tag=secrets.token_hex(4),
             keys=tuple(entry.key for entry in chunk),
             group=chunk[0].encoded.group,
             form=form,
             made=time.time(),
+            scope=self.scope,
+            estimate=sum(estimates, Decimal(0)) if estimates else None,
         )
         encoded = [replace(e.encoded, custom_id=f"{e.key}-{job.tag}") for e in chunk]
         self._jobs[job.tag] = job
@@ -422,6 +473,8 @@ class BatchJobs:
             group=job.group,
             form=json.loads(form),
             made=job.made,
+            scope=job.scope,
+            estimate=None if job.estimate is None else str(job.estimate),
         )
         in_doubt = True
         try:
@@ -444,9 +497,10 @@ class BatchJobs:
                 if job.handle is not None:
                     break
         finally:
-            if reservation is not None and self.budget is not None:
-                cost = None if in_doubt else Decimal(0)
-                self.budget.settle(reservation, cost, in_doubt=in_doubt)
+            for entry in chunk:
+                if entry.reservation is not None and self.budget is not None:
+                    cost = None if in_doubt else Decimal(0)
+                    self.budget.settle(entry.reservation, cost, in_doubt=in_doubt)
         return len(chunk)
 
     def _estimate(self, request: Request) -> Decimal | None:
@@ -497,6 +551,17 @@ class BatchJobs:
                     f"{self.mllm.name}: the batch ended without a result for this request."
                 )
         return outcomes
+
+    def _settle(self, job: _Job, outcomes: Mapping[str, Outcome]) -> None:
+        """Put what a job cost in the place of its estimate."""
+        if self.budget is None:
+            return
+        costs = [o.usage.cost_usd for o in outcomes.values() if isinstance(o, Answer)]
+        known = [cost for cost in costs if cost is not None]
+        self.budget.n_unpriced += len(costs) - len(known)
+        if len(known) == len(costs):
+            self.budget.in_doubt -= job.estimate or 0
+        self.budget.spent += sum(known, Decimal(0))
 
     def _keep(self, key: str, job: _Job, outcome: Outcome) -> None:
         if self.journal is not None and not self.journal.knows(key):
@@ -580,6 +645,8 @@ class BatchJobs:
                 group=row["group"],
                 form=form,
                 made=float(row["made"]),
+                scope=row.get("scope", ""),
+                estimate=None if row.get("estimate") is None else Decimal(row["estimate"]),
             )
         elif kind in ("handle", "ended"):
             self._jobs[tag].handle = _HANDLE.validate_python(row["handle"])
@@ -590,6 +657,9 @@ class BatchJobs:
             self._jobs[tag].handle = None
         elif kind == "forgotten":
             self._jobs.pop(tag, None)
+        elif kind == "finished":
+            for job in self._jobs.values():
+                job.finished |= job.scope == row["scope"]
 
 
 async def _list_jobs(

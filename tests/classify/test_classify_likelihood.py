@@ -16,9 +16,9 @@ pytest.importorskip("transformers", reason="extra `local` is not installed")
 
 from tests.mllm.tiny_vlm import make_idefics3, make_llava, train_on_pictures
 
-from showtell.classify import LikelihoodClassifier, LimitsWarning, base
-from showtell.classify.likelihood import content_free_pictures
-from showtell.errors import InputError, UnknownNameError
+from showtell.classify import LikelihoodClassifier, LimitsWarning, base, load_classifier
+from showtell.classify.null_images import content_free_pictures
+from showtell.errors import InputError, SavedFolderError, UnknownNameError
 from showtell.media import load_image
 from showtell.mllm.continuations import score_labels
 from showtell.mllm.local_vlm import LocalVLM
@@ -310,6 +310,98 @@ def test_another_model_after_fit_is_noticed(llava, idefics3):
     clf = LikelihoodClassifier(llava, labels=LABELS).fit()
     with pytest.raises(InputError, match="Call `fit` again"):
         clf.set_params(model=idefics3).predict(PICTURES)
+
+
+SAVED = [
+    {"rule": "sum"},
+    {"rule": "sum_eos", "aliases": {"cat": "tabby", "dog": ["hound", "puppy"]}},
+    {"rule": "pmi"},
+    {"rule": "mean", "null_images": PICTURES[:2], "abstain_below": 0.3},
+    {"rule": "letter", "rotations": 2, "null_images": "default"},
+    {"rule": "sum", "batch_calibration": 0.7},
+]
+
+
+@pytest.mark.parametrize("params", SAVED, ids=lambda p: "-".join(p))
+def test_a_saved_one_gives_the_same_bits(vlm, params, tmp_path):
+    params = {"labels": ["dog", "cat", "bear cub"], "question": "Which animal?", **params}
+    rng = np.random.default_rng(1)
+    X = [picture(i) for i in range(24)]
+    clf = LikelihoodClassifier(vlm.name, threads=1, **params)
+    clf.fit(X, rng.choice(params["labels"], 24))
+    assert clf.calibrated_
+    files = sorted(path.name for path in clf.save(tmp_path / "clf").iterdir())
+    assert files == ["arrays.npz", "classifier.json"]
+    again = load_classifier(tmp_path / "clf")
+    np.testing.assert_array_equal(again.predict_proba(PICTURES), clf.predict_proba(PICTURES))
+    assert again.classify(PICTURES).status.tolist() == clf.classify(PICTURES).status.tolist()
+    assert again.temperature_ == clf.temperature_
+    kept, own = again.get_params(), clf.get_params()
+    if not isinstance(own["null_images"], str):
+        own["null_images"] = None  # pictures are not saved
+    assert kept == own
+    again.save(tmp_path / "clf")  # replaces itself
+    np.testing.assert_array_equal(
+        load_classifier(tmp_path / "clf").predict_proba(PICTURES), clf.predict_proba(PICTURES)
+    )
+
+
+def test_saved_integer_labels_and_a_model_object_come_back(llava, tmp_path):
+    clf = LikelihoodClassifier(llava, labels=[3, 5], aliases={3: "cat", 5: "dog"}).fit()
+    clf.save(tmp_path / "clf")
+    with pytest.raises(SavedFolderError, match=r"made with a model object.*Hand it over"):
+        load_classifier(tmp_path / "clf")
+    with pytest.raises(SavedFolderError, match="not a WordEncoder"):
+        load_classifier(tmp_path / "clf", model=WordEncoder(["cat"]))
+    again = load_classifier(tmp_path / "clf", model=llava)
+    assert again.model is llava
+    np.testing.assert_array_equal(again.predict(PICTURES), clf.predict(PICTURES))
+    assert again.predict(PICTURES).dtype == np.int64
+
+
+def test_a_saved_short_list_needs_its_encoder(llava, tmp_path):
+    names = ["cat", "dog", "bear"]
+    colours = Colours(names)
+    clf = LikelihoodClassifier(llava, labels=names, shortlist=2, encoder=colours).fit()
+    clf.save(tmp_path / "clf")
+    with pytest.raises(SavedFolderError, match="made with an encoder object"):
+        load_classifier(tmp_path / "clf", model=llava)
+    with pytest.raises(SavedFolderError, match="was fitted with encoder"):
+        load_classifier(tmp_path / "clf", model=llava, encoder=Colours(["other"]))
+    again = load_classifier(tmp_path / "clf", model=llava, encoder=colours)
+    np.testing.assert_array_equal(again.predict_proba(PICTURES), clf.predict_proba(PICTURES))
+
+
+def test_a_checkpoint_that_changed_is_refused_when_loading(tmp_path):
+    folder = tmp_path / "checkpoint"
+    make_llava(folder, seed=1)
+    clf = LikelihoodClassifier(f"local-dir:{folder}", labels=LABELS, threads=1).fit()
+    clf.save(tmp_path / "clf")
+    make_llava(folder, seed=2)
+    with pytest.raises(SavedFolderError, match=r"fingerprint 'vlm-.*now has 'vlm-"):
+        load_classifier(tmp_path / "clf")
+
+
+def test_a_saved_folder_that_was_changed_is_refused(llava, tmp_path):
+    place = LikelihoodClassifier(llava, labels=LABELS, rule="pmi").fit().save(tmp_path / "clf")
+    text = (place / "classifier.json").read_text()
+    (place / "classifier.json").write_text(text.replace("tabby cat", "tabby dog"))
+    with pytest.raises(SavedFolderError, match="was changed after it was written"):
+        load_classifier(place, model=llava)
+    (place / "classifier.json").write_text(text)
+    blob = (place / "arrays.npz").read_bytes()
+    (place / "arrays.npz").write_bytes(blob[:-1] + b"x")
+    with pytest.raises(SavedFolderError, match="damaged"):
+        load_classifier(place, model=llava)
+
+
+def test_only_into_a_folder_of_its_own(llava, tmp_path):
+    clf = LikelihoodClassifier(llava, labels=LABELS)
+    with pytest.raises(NotFittedError):
+        clf.save(tmp_path / "clf")
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(InputError, match="no saved classifier"):
+        clf.fit().save(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import copy
+import os
 import string
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from showtell._progress import Progress, no_progress
 from showtell.classify.base import MediaClassifier, _Named, make_predictions, media_list, say_once
-from showtell.classify.label_words import LabelWords, Texts, codes_of, label_words, true_labels
+from showtell.classify.label_words import Texts, codes_of, label_words, true_labels
+from showtell.classify.null_images import content_free_pictures
 from showtell.classify.predictions import Predictions
 from showtell.classify.probability import probabilities, smoothed_temperature
 from showtell.classify.prototypes import cosines, text_prototypes
@@ -29,7 +32,7 @@ from showtell.metrics import average_rotations, remove_prior, rotations_of
 from showtell.mllm.continuations import Continuations, merge_aliases, pmi_scores, score_labels
 from showtell.mllm.local_vlm import LocalVLM
 
-__all__ = ["LikelihoodClassifier", "LikelihoodRule", "content_free_pictures"]
+__all__ = ["LikelihoodClassifier", "LikelihoodRule"]
 
 LikelihoodRule: TypeAlias = Literal["sum", "mean", "sum_eos", "pmi", "letter"]
 _RULES = ("sum", "mean", "sum_eos", "pmi", "letter")
@@ -210,7 +213,8 @@ class LikelihoodClassifier(MediaClassifier):
         self.classes_ = words.classes
         self._check_abstain_below()
         self.vlm_ = self._load_model()
-        self._read_labels(words)
+        self._read_labels(words.names)
+        self._check_reading()
         self._prototypes: NDArray[np.float32] | None = None
         if self.shortlist is not None and self.shortlist < len(self.classes_):
             encoder = _load_encoder(self.encoder)
@@ -253,6 +257,30 @@ class LikelihoodClassifier(MediaClassifier):
             proba,
             abstain_below=self.abstain_below,
         )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the fitted classifier into a folder of JSON and arrays; nothing is pickled.
+
+        The checkpoint is saved by its name and compared by its fingerprint when it is loaded
+        again; one given as an object is handed to `load_classifier`. Null pictures are not saved,
+        what the model made of them is.
+
+        Parameters
+        ----------
+        path : str or path
+            A new folder, an empty one, or a saved classifier to replace.
+
+        Returns
+        -------
+        path : Path
+
+        See Also
+        --------
+        showtell.classify.load_classifier : Read it back.
+        """
+        from showtell.classify._likelihood_saved import save_likelihood_classifier
+
+        return save_likelihood_classifier(self, path)
 
     # Arguments
 
@@ -340,20 +368,25 @@ class LikelihoodClassifier(MediaClassifier):
 
     # Scores
 
-    def _read_labels(self, words: LabelWords) -> None:
-        """Write the prompt, tokenise all labels and aliases, and check the model's cache."""
-        self._names = [" ".join(of_class[0].split()) for of_class in words.names]
+    def _read_labels(self, texts: Sequence[Sequence[str]]) -> None:
+        """Write the prompt, and tokenise all labels and aliases (per class, what it is called)."""
+        self._texts = tuple(tuple(" ".join(t.split()) for t in of_class) for of_class in texts)
+        self._names = [of_class[0] for of_class in self._texts]
         if self.rule == "letter":
             self.continuations_: Continuations | None = None
-            self.prompt_, letters = self._letter_prompt(range(min(len(self._names), 26)))
-            self.vlm_.check(self.prompt_, letters)
+            self.prompt_, self._letters = self._letter_prompt(range(min(len(self._names), 26)))
             return
-        texts = [(" ".join(t.split()), c) for c, of in enumerate(words.names) for t in of]
         stub = _STUB if self.stub == "auto" else self.stub
         self.prompt_ = self.vlm_.prompt(self.question, stub=stub)
-        self._class_of = np.array([c for _, c in texts])
-        self.continuations_ = self.vlm_.continuations(self.prompt_, [t for t, _ in texts])
-        self.vlm_.check(self.prompt_, self.continuations_)
+        self._class_of = np.array([c for c, of in enumerate(self._texts) for _ in of])
+        self.continuations_ = self.vlm_.continuations(
+            self.prompt_, [t for of_class in self._texts for t in of_class]
+        )
+
+    def _check_reading(self) -> None:
+        """Make sure that the model scores alike with and without reuse of the prompt."""
+        follow = self.continuations_
+        self.vlm_.check(self.prompt_, self._letters if follow is None else follow)
 
     def _letter_prompt(self, order: Sequence[int]) -> tuple[str, Continuations]:
         """List the options in this order; the letters are what may follow."""
@@ -514,34 +547,6 @@ class LikelihoodClassifier(MediaClassifier):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
         return tags
-
-
-def content_free_pictures(seed: int = 0, *, side: int = 224) -> list[Image.Image]:
-    """Three pictures that show nothing: mid-grey, white noise, and blurred noise.
-
-    Parameters
-    ----------
-    seed : int, default=0
-        Of the noise.
-    side : int, default=224
-        Pixels.
-
-    Returns
-    -------
-    pictures : list of PIL.Image, length 3
-
-    Examples
-    --------
-    >>> [picture.size for picture in content_free_pictures(side=32)]
-    [(32, 32), (32, 32), (32, 32)]
-    """
-    rng = np.random.default_rng(seed)
-    noise = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
-    blobs = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
-    blurred = blobs.resize((side, side), Image.Resampling.BICUBIC).filter(
-        ImageFilter.GaussianBlur(side / 8)
-    )
-    return [Image.new("RGB", (side, side), (128, 128, 128)), noise, blurred]
 
 
 class _Scorer(PixelEncoder):

@@ -35,7 +35,9 @@ from showtell.errors import InputError, SavedFolderError
 
 if TYPE_CHECKING:
     from showtell.classify._mllm_base import MLLMClassifier
+    from showtell.classify.likelihood import LikelihoodClassifier
     from showtell.mllm.base import MLLM
+    from showtell.mllm.local_vlm import LocalVLM
 
 __all__ = ["FORMAT_VERSION", "load_classifier", "save_classifier"]
 
@@ -123,8 +125,8 @@ def load_classifier(
     path: str | os.PathLike[str],
     *,
     encoder: str | Encoder | None = None,
-    model: str | MLLM | None = None,
-) -> EncoderClassifier | MLLMClassifier:
+    model: str | MLLM | LocalVLM | None = None,
+) -> EncoderClassifier | MLLMClassifier | LikelihoodClassifier:
     """Read a classifier that `save` wrote; it predicts the same as before.
 
     Parameters
@@ -134,13 +136,14 @@ def load_classifier(
     encoder : str or Encoder, optional
         Needed if the classifier was made with an encoder object; otherwise loaded by the saved
         name. It must have the fingerprint the classifier was fitted with.
-    model : str or MLLM, optional
-        Needed if the classifier asks an MLLM that was given as an object; otherwise loaded by the
-        saved name when it is first asked.
+    model : str, MLLM or LocalVLM, optional
+        Needed if the classifier asks a model that was given as an object; otherwise loaded by the
+        saved name: an MLLM when it is first asked, a LocalVLM at once, to compare its fingerprint.
 
     Returns
     -------
-    clf : ZeroShotClassifier, FewShotClassifier, DirectClassifier or InContextClassifier
+    clf : ZeroShotClassifier, FewShotClassifier, DirectClassifier, InContextClassifier or \
+            LikelihoodClassifier
 
     Raises
     ------
@@ -167,7 +170,11 @@ def load_classifier(
         if record["class"] in ("DirectClassifier", "InContextClassifier"):
             from showtell.classify._mllm_saved import rebuild_mllm_classifier
 
-            return rebuild_mllm_classifier(folder, record, model=model, encoder=encoder)
+            return rebuild_mllm_classifier(folder, record, model=model, encoder=encoder)  # type: ignore[arg-type]
+        if record["class"] == "LikelihoodClassifier":
+            from showtell.classify._likelihood_saved import rebuild_likelihood_classifier
+
+            return rebuild_likelihood_classifier(folder, record, model=model, encoder=encoder)  # type: ignore[arg-type]
         return _rebuild(folder, record, encoder)
     except SavedFolderError:
         raise

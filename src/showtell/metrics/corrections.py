@@ -27,6 +27,7 @@ __all__ = [
     "batch_calibration",
     "content_free_prior",
     "contextual_calibration",
+    "divide_prior",
     "fit_batch_gamma",
     "geometric_mean",
     "position_prior",
@@ -76,6 +77,51 @@ def remove_prior(log_p: NDArray[Any], prior: NDArray[Any], gamma: float = 1.0) -
     """
     floor = np.maximum(np.asarray(prior, np.float64), PRIOR_FLOOR)
     return np.asarray(log_p, np.float64) - gamma * np.log(floor)
+
+
+def divide_prior(
+    proba: ArrayLike, prior: ArrayLike, gamma: float = 1.0, *, among: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Divide probabilities by ``prior ** gamma`` and normalise.
+
+    What `contextual_calibration` and `batch_calibration` come to, for a prior that is known.
+
+    Parameters
+    ----------
+    proba : array-like of shape (n_samples, n_classes)
+        Values below 1e-6 count as 1e-6.
+    prior : array-like of shape (n_classes,)
+        Values below 1e-6 count as 1e-6.
+    gamma : float, default=1.0
+        0 changes nothing.
+    among : array-like of shape (n_samples, n_classes), bool, optional
+        Labels whose probability is known; only they change, and share what they had together.
+        For frequencies of a few answers, where a label that was never named was not measured.
+
+    Returns
+    -------
+    corrected : ndarray of shape (n_samples, n_classes), float64
+        Rows sum to what they did.
+
+    Examples
+    --------
+    >>> divide_prior([[0.6, 0.4, 0.0]], [0.8, 0.1, 0.1], among=[[True, True, False]]).round(3)
+    array([[0.158, 0.842, 0.   ]])
+    """
+    given = _check.matrix(np.asarray(proba), "proba").astype(np.float64)
+    mean = np.asarray(prior, np.float64)
+    _same_width(given, mean)
+    scores = remove_prior(np.log(np.maximum(given, PRIOR_FLOOR)), mean, gamma)
+    if among is None:
+        return np.asarray(softmax(scores, axis=1))
+    known = np.asarray(among, bool)
+    if known.shape != given.shape:
+        raise InputError(f"`among` has shape {known.shape} and `proba` {given.shape}.")
+    corrected = given.copy()
+    for row in np.flatnonzero(known.any(axis=1)):
+        own = known[row]
+        corrected[row, own] = softmax(scores[row, own]) * given[row, own].sum()
+    return corrected
 
 
 def content_free_prior(null_proba: ArrayLike) -> NDArray[np.float64]:
@@ -154,10 +200,10 @@ def contextual_calibration(
     if form not in get_args(ContextualForm):
         raise UnknownNameError("form", str(form), get_args(ContextualForm))
     rows, prior = _rows(proba), content_free_prior(null_proba)
+    if form == "divide":
+        return divide_prior(rows, prior)
     _same_width(rows, prior)
-    if form == "subtract":
-        return np.asarray(softmax(rows - prior, axis=1))
-    return np.asarray(softmax(remove_prior(np.log(rows), prior), axis=1))
+    return np.asarray(softmax(rows - prior, axis=1))
 
 
 def batch_calibration(
@@ -202,8 +248,7 @@ def batch_calibration(
     array([0, 0, 0, 0])
     """
     rows = _rows(proba)
-    mean = _batch_prior(rows, prior)
-    return np.asarray(softmax(remove_prior(np.log(rows), mean, gamma), axis=1))
+    return divide_prior(rows, _batch_prior(rows, prior), gamma)
 
 
 def fit_batch_gamma(
@@ -211,6 +256,7 @@ def fit_batch_gamma(
     y_true: ArrayLike,
     *,
     prior: ArrayLike | None = None,
+    among: ArrayLike | None = None,
     grid: Sequence[float] = GAMMA_GRID,
 ) -> float:
     """Choose the strength of `batch_calibration` that is most often right on labelled inputs.
@@ -223,6 +269,8 @@ def fit_batch_gamma(
         True label codes.
     prior : array-like of shape (n_classes,), optional
         As in `batch_calibration`.
+    among : array-like of shape (n_samples, n_classes), bool, optional
+        As in `divide_prior`; no other label is chosen.
     grid : sequence of float
         What to try.
 
@@ -247,10 +295,11 @@ def fit_batch_gamma(
     _check.same_length(proba=rows, y_true=codes)
     if not len(grid):
         raise InputError("`grid` is empty; give strengths to try, for example (0, 0.5, 1).")
-    mean, log_p = _batch_prior(rows, prior), np.log(rows)
+    mean = _batch_prior(rows, prior)
+    barred = 0.0 if among is None else np.where(np.asarray(among, bool), 0.0, -np.inf)
 
     def worth(gamma: float) -> tuple[int, float, float]:
-        found = remove_prior(log_p, mean, gamma).argmax(axis=1)
+        found = (remove_prior(np.log(rows), mean, gamma) + barred).argmax(axis=1)
         return int((found == codes).sum()), -round(abs(gamma - 1), 9), -gamma
 
     return float(max(grid, key=worth))

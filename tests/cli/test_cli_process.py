@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -36,25 +35,28 @@ def test_the_script_is_installed():
 
 
 def test_help_is_quick():
-    """0.3 s where nothing else runs; a busy machine can only tell processor time."""
+    """0.3 s where nothing else runs, 20 bare starts of Python on a slower or busier machine."""
+    pytest.importorskip("resource", reason="only on Unix")
+    bare = "import resource, sys\n"
     script = (
-        "import resource, sys\n"
         "sys.argv = ['showtell', '--help']\n"
         "from showtell.cli.main import run\n"
         "try:\n    run()\nexcept SystemExit:\n    pass\n"
+    )
+    tell = (
         "used = resource.getrusage(resource.RUSAGE_SELF)\n"
         "print(used.ru_utime + used.ru_stime, file=sys.stderr)\n"
     )
-    pytest.importorskip("resource", reason="only on Unix")
-    seconds = min(
-        float(
-            subprocess.run(
-                [sys.executable, "-c", script], capture_output=True, text=True, check=True
-            ).stderr
+
+    def processor_time(code):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
-        for _ in range(5)
-    )
-    assert seconds < 0.3
+        return float(done.stderr)
+
+    pairs = [(processor_time(bare + script + tell), processor_time(bare + tell)) for _ in range(5)]
+    quickest, quickest_bare = (min(column) for column in zip(*pairs, strict=True))
+    assert quickest < max(0.3, 20 * quickest_bare)
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
@@ -90,7 +92,7 @@ def test_ctrl_c_is_3_and_no_traceback(tmp_path):
         "import showtell.datasets, sys, time\n"
         "def wait(*args, **kwargs):\n"
         "    print('ready', flush=True)\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(600)\n"
         "showtell.datasets.expand_images = wait\n"
         "from showtell.cli.main import run\n"
         "sys.argv = ['showtell', 'classify', 'x', '--labels', 'a,b']\n"
@@ -100,9 +102,8 @@ def test_ctrl_c_is_3_and_no_traceback(tmp_path):
         [sys.executable, "-c", waiting], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout.readline() == b"ready\n"
-    time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 3
     assert errors.decode().startswith("showtell: Stopped. Images that were embedded are kept")
     assert errors.count(b"\n") == 1

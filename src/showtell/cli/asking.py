@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from showtell.cli.output import counted
 from showtell.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from showtell._progress import Progress
     from showtell.classify import MediaClassifier, Predictions
     from showtell.cli.session import Session
     from showtell.datasets import Dataset, LabelSet
@@ -30,6 +32,7 @@ __all__ = [
     "given_here",
     "make_asking",
     "start_asking",
+    "watch_jobs",
     "what_it_took",
 ]
 
@@ -39,6 +42,10 @@ ASKING = ("direct", "in-context")
 _RESUME = (
     "Answers that were paid for are kept: run the same command again to go on from there; they "
     "cost nothing then."
+)
+_RESUME_JOBS = (
+    "They take up to a day. The same command, with --run {}, collects what is done; nothing is "
+    "paid twice."
 )
 _NOT_KEPT = "No cache and no --run: a run that stops keeps no answers and begins anew."
 _DEFAULT_SHOTS = 5
@@ -68,6 +75,8 @@ class Asking:
     max_concurrency: int | None = None
     prompt_dir: str | None = None
     reuse: bool = True
+    batch_api: bool = False
+    no_wait: bool = False
     meter: Meter | None = field(default=None, compare=False)
     """The model itself; None where nothing is to be asked, as for an estimate."""
     run_folder: Path | str | None = field(default=None, compare=False)
@@ -90,6 +99,7 @@ class Asking:
             "batch_size": self.batch_size,
             "temperature": self.temperature,
             "prompt_dir": self.prompt_dir,
+            **({"batch_api": True} if self.batch_api else {}),
         }
 
     def parameters(self) -> dict[str, Any]:
@@ -114,6 +124,8 @@ class Asking:
             "base_url": self.base_url,
             "prompt_dir": self.prompt_dir,
             "run_folder": self.run_folder,
+            "batch_api": self.batch_api,
+            "batch_wait": not self.no_wait,
             "cache": cache,
         }
         return found if self.role is None else {**found, "role": self.role}
@@ -178,10 +190,13 @@ def asking_of(
             if alone and name in ctx.params and given_here(ctx, name):
                 raise InputError(
                     f"{flag} belongs to methods that use an encoder; leave it out with --model. "
-                    "What a model is told is edited with --role and --prompt-dir."
+                    "What a model is told is edited with --role and --prompt-dir; its provider's "
+                    "batch endpoint is asked with --batch-api."
                 )
         if method == "auto":
             method = "in-context" if shows else "direct"
+        if values.get("no_wait") and not values.get("batch_api"):
+            raise InputError("--no-wait hands in batch jobs and ends: it goes with --batch-api.")
         return method, Asking(model=model, **values)
     idle = sorted(f"--{name.replace('_', '-')}" for name in values if given_here(ctx, name))
     if idle:
@@ -225,7 +240,7 @@ class Meter:
     def __init__(self, mllm: MLLM) -> None:
         from showtell.mllm import capabilities_of
 
-        self._mllm = mllm
+        self.wrapped = mllm
         self.name = mllm.name
         self.fingerprint = mllm.name
         """By which records name the model."""
@@ -240,9 +255,14 @@ class Meter:
 
     async def ask(self, request: Request) -> Answer:
         """Pass on a request, and count the answer."""
+        answer = await self.wrapped.ask(request)
+        self.count(answer)
+        return answer
+
+    def count(self, answer: Answer) -> None:
+        """Count an answer, also one that a batch job brought."""
         from showtell.mllm.prices import is_installed, price
 
-        answer = await self._mllm.ask(request)
         usage = answer.usage
         cost = usage.cost_usd
         if cost is None and (self.capabilities.free or is_installed()):
@@ -254,7 +274,6 @@ class Meter:
             self.n_unpriced += 1
         else:
             self.cost_usd += cost
-        return answer
 
     async def aclose(self) -> None:
         """Leave connections open: the next step of the same command uses them too."""
@@ -263,7 +282,7 @@ class Meter:
         """Close connections."""
         from showtell.mllm.background import wait_for
 
-        wait_for(self._mllm.aclose())
+        wait_for(self.wrapped.aclose())
 
     @property
     def total(self) -> Decimal | None:
@@ -305,6 +324,10 @@ def start_asking(
 
     from showtell.mllm import default_cache, load_mllm
 
+    if asking.batch_api and run is None:
+        raise InputError(
+            "--batch-api needs --run DIR: jobs take up to a day, and are found again through it."
+        )
     meter = Meter(load_mllm(asking.model, base_url=asking.base_url))
     ctx.call_on_close(meter.close)
     folder: Path | str | None = run
@@ -313,13 +336,31 @@ def start_asking(
         books = tempfile.TemporaryDirectory(prefix="showtell-")
         ctx.call_on_close(books.cleanup)
         folder = books.name
-    if run is None and not (asking.reuse and default_cache() is not None):
+    if asking.batch_api:
+        session.resume_hint = _RESUME_JOBS.format(run)
+    elif run is None and not (asking.reuse and default_cache() is not None):
         session.note(_NOT_KEPT)
         session.resume_hint = "No answer was kept in a cache or a run folder."
     else:
         session.resume_hint = _RESUME
     session.live = meter.live
     return replace(asking, meter=meter, run_folder=folder)
+
+
+def watch_jobs(session: Session, asking: Asking | None, progress: Progress) -> Progress:
+    """Say once that batch jobs are under way, and that one need not sit and wait for them."""
+    if asking is None or not asking.batch_api or asking.no_wait:
+        return progress
+
+    def report(done: int, total: int, stage: str) -> None:
+        if stage == "batch jobs" and done < total:
+            session.note(
+                f"handed in {counted(total, 'batch job')}, which may take up to a day. Ctrl-C ends "
+                "the waiting, not the jobs; the same command goes on."
+            )
+        progress(done, total, stage)
+
+    return report
 
 
 def make_asking(

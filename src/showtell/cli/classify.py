@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showtell.cli import options as o
-from showtell.cli.asking import asking_of, start_asking, what_it_took
+from showtell.cli.asking import asking_of, start_asking, watch_jobs, what_it_took
 from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
 from showtell.cli.data import examples_of
 from showtell.cli.output import (
@@ -39,6 +39,8 @@ showtell classify photos/ --examples sorted/ --abstain-below 0.6
 showtell classify photos/ --labels "cat,dog" --model google:gemini-2.5-flash --max-cost 1
 
 showtell classify photos/ --examples sorted/ --shots 3 --model ollama:llava --run tuesday/
+
+showtell classify photos/ -l "cat,dog" --model openai:gpt-4.1-mini --batch-api --run jobs/ --no-wait
 
 find . -name "*.jpg" | showtell classify - --labels "cat,dog" --json
 """
@@ -90,6 +92,8 @@ def classify(
     max_concurrency: o.MaxConcurrency = None,
     prompt_dir: o.PromptDir = None,
     reuse: o.Reuse = True,
+    batch_api: o.BatchApi = False,
+    no_wait: o.NoWait = False,
     limit: o.Limit = None,
     image_column: o.ImageColumn = None,
     output: o.Output = None,
@@ -156,7 +160,8 @@ def classify(
         f"{counted(len(classifier.classes_), 'label')}"
     )
     with session.progress() as progress:
-        predictions = classifier.classify(data.images, progress=progress)
+        watched = watch_jobs(session, asking, progress)
+        predictions = classifier.classify(data.images, progress=watched)
     facts = _facts(session, classifier, data) if report is not None or run is not None else {}
     _write(session, data, predictions, facts, output=output, proba=proba, report=report)
     if run is not None:

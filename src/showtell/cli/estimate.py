@@ -97,6 +97,7 @@ def estimate(
     max_concurrency: o.MaxConcurrency = None,
     prompt_dir: o.PromptDir = None,
     reuse: o.Reuse = True,
+    batch_api: o.BatchApi = False,
     latency: Annotated[
         float | None,
         o.option(
@@ -161,9 +162,17 @@ def estimate(
         name=classifier.model_,
         capabilities=known,
         cache=default_cache() if reuse else None,
+        batch_api=batch_api,
     )
+    if batch_api and not known.batch:
+        raise InputError(
+            f"{classifier.model_} has no batch endpoint. Leave out --batch-api, or use a model of "
+            "openai, google or anthropic."
+        )
     slots = max_concurrency or (8 if known.free else 64)
-    seconds = _seconds(sums, slots=slots, latency=latency, rpm=rpm, tpm=tpm)
+    seconds = None  # of a batch job nobody knows more than "within a day"
+    if not batch_api:
+        seconds = _seconds(sums, slots=slots, latency=latency, rpm=rpm, tpm=tpm)
     formula = rule_in_words(known.image_token_rule)
     if json or not is_terminal(sys.stdout):
         print_facts = print_json if json else _print_facts
@@ -180,7 +189,8 @@ def estimate(
             }
         )
     else:
-        rows = _rows(sums, len(data), seconds, formula, known)
+        time = "within a day" if batch_api else None
+        rows = _rows(sums, len(data), seconds, formula, known, time=time)
         print_table(session, ("what", "how much"), rows, title=classifier.model_)
     session.summary(
         f"{counted(len(data), 'image')}: {_unknown_or(sums.cost_usd_to_pay)} to pay; "
@@ -202,7 +212,7 @@ def _ready_to_count(session: Session, ctx: typer.Context, asking: Asking) -> Ask
             f"--calibrate asks about {asking.calibrate} labelled images besides; they are not "
             "counted here."
         )
-    asking = replace(asking, calibrate=0, max_cost=None, max_requests=None)
+    asking = replace(asking, calibrate=0, max_cost=None, max_requests=None, batch_api=False)
     if asking.model.startswith("modelfile:") or Path(asking.model).is_file():
         return start_asking(session, ctx, asking, run=None)
     provider, colon, _ = asking.model.partition(":")
@@ -217,6 +227,7 @@ def _add_up(
     name: str,
     capabilities: Capabilities,
     cache: AnswerCache | None,
+    batch_api: bool = False,
 ) -> _Sums:
     """Count and price each request by itself, since prices may depend on its length."""
     from showtell.mllm import Usage, estimate_tokens, price
@@ -245,11 +256,13 @@ def _add_up(
         sums.output_tokens += n_out
         sums.cost_usd = _plus(sums.cost_usd, cost)
         sums.cost_usd_prefix_cached = _plus(sums.cost_usd_prefix_cached, warm)
-        if sums.cost_usd_batch is not None:
+        batch = None
+        if capabilities.batch and not capabilities.free:
             batch = price(name, usage, batch=True) if priced else None
             sums.cost_usd_batch = _plus(sums.cost_usd_batch, batch)
         sums.n_requests_kept += kept
-        sums.cost_usd_to_pay = _plus(sums.cost_usd_to_pay, Decimal(0) if kept else cost)
+        to_pay = Decimal(0) if kept else batch if batch_api else cost
+        sums.cost_usd_to_pay = _plus(sums.cost_usd_to_pay, to_pay)
     return sums
 
 
@@ -279,7 +292,13 @@ def _seconds(
 
 
 def _rows(
-    sums: _Sums, n_images: int, seconds: float | None, formula: str, known: Capabilities
+    sums: _Sums,
+    n_images: int,
+    seconds: float | None,
+    formula: str,
+    known: Capabilities,
+    *,
+    time: str | None,
 ) -> list[tuple[str, str]]:
     def tokens(n: int | None) -> str:
         return "unknown" if n is None else f"{n:,}"
@@ -303,7 +322,9 @@ def _rows(
         rows.append(("  if the provider caches prefixes", _unknown_or(sums.cost_usd_prefix_cached)))
     if sums.cost_usd_batch is not None:
         rows.append(("  as a batch job, within a day", _unknown_or(sums.cost_usd_batch)))
-    rows.append(("seconds, about", "unknown" if seconds is None else f"{seconds:,.0f}"))
+    if time is None:
+        time = "unknown" if seconds is None else f"{seconds:,.0f}"
+    rows.append(("seconds, about", time))
     rows.append(("tokens of an image", formula))
     rows.append(("  source", f"{known.source} ({known.date})" if known.date else known.source))
     return rows

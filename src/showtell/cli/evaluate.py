@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showtell.cli import options as o
-from showtell.cli.asking import asking_of, dollars, given_here, start_asking, what_it_took
+from showtell.cli.asking import (
+    asking_of,
+    dollars,
+    given_here,
+    start_asking,
+    watch_jobs,
+    what_it_took,
+)
 from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
 from showtell.cli.data import Parts, examples_of, parts_to_measure
 from showtell.cli.output import (
@@ -110,6 +117,8 @@ def evaluate(
     max_concurrency: o.MaxConcurrency = None,
     prompt_dir: o.PromptDir = None,
     reuse: o.Reuse = True,
+    batch_api: o.BatchApi = False,
+    no_wait: o.NoWait = False,
     test_size: o.TestSize = None,
     limit: o.Limit = None,
     image_column: o.ImageColumn = None,
@@ -217,6 +226,11 @@ def evaluate(
         raise InputError(
             "--curve learns from examples; --method zero-shot, direct and --shots 0 do not."
         )
+    if curve and batch_api:
+        raise InputError(
+            "--curve asks one time after another, and each would take up to a day with --batch-api:"
+            " leave out one of them."
+        )
     if run is not None:
         from showtell.cli.runs import claim
 
@@ -291,7 +305,8 @@ def _measure(
     for remark in remarks(choices, classifier, parts.support):
         session.note(remark)
     with session.progress() as progress:
-        record = measure(classifier, parts.test, progress=progress)
+        watched = watch_jobs(session, choices.asking, progress)
+        record = measure(classifier, parts.test, progress=watched)
         if curve_shots is None or parts.support is None:
             return record, None
         curve = shot_curve(

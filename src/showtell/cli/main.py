@@ -26,7 +26,7 @@ from showtell.cli import (
 )
 from showtell.cli.options import paragraphs
 from showtell.cli.session import Session
-from showtell.errors import BudgetError, InputError, ShowtellError
+from showtell.errors import BudgetError, InputError, JobsPendingError, ShowtellError
 
 __all__ = ["EXIT_FAILED", "EXIT_INPUT", "EXIT_OK", "EXIT_STOPPED", "app", "run"]
 
@@ -36,11 +36,12 @@ _FLAG_OF = {
     "sampling_temperature": "temperature",
     "requests_per_minute": "rpm",
     "tokens_per_minute": "tpm",
+    "run_folder": "run",
 }
 _PARAMETERS = (
     "max_cost", "max_requests", "max_side", "max_concurrency", "batch_size", "base_url",
     "n_samples", "shortlist", "calibrate", "anonymise", "role", "prompt_dir", "abstain_below",
-    "shots", *_FLAG_OF,
+    "shots", "batch_api", *_FLAG_OF,
 )  # fmt: skip
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED = 0, 1, 2, 3
 """All inputs got a row; the run failed; bad usage or input; stopped, and can be resumed."""
@@ -159,7 +160,7 @@ def _exit_code_of(invoke: Callable[[], object], session: Session) -> Any:
             return _usage_error(error, session)
         except InputError as error:
             return _failed(error, _with_flags(str(error)), EXIT_INPUT, session)
-        except BudgetError as error:
+        except (BudgetError, JobsPendingError) as error:
             message = f"{_with_flags(str(error))} {session.resume_hint}"
             return _failed(error, message, EXIT_STOPPED, session)
         except ShowtellError as error:

@@ -330,6 +330,25 @@ Reuse: TypeAlias = Annotated[
     ),
 ]
 
+BatchApi: TypeAlias = Annotated[
+    bool,
+    option(
+        "--batch-api",
+        panel=MODEL,
+        help="Ask through the provider's batch endpoint (OpenAI, Google, Anthropic): for half the "
+        "price or so, within a day. Needs --run.",
+    ),
+]
+NoWait: TypeAlias = Annotated[
+    bool,
+    option(
+        "--no-wait",
+        panel=MODEL,
+        help="With --batch-api: hand in and end, with exit code 3. The same command later collects "
+        "what is done.",
+    ),
+]
+
 # -- which images ---------------------------------------------------------------------------------
 Limit: TypeAlias = Annotated[
     int | None,

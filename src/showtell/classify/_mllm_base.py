@@ -6,6 +6,8 @@ import copy
 import hashlib
 import json
 import os
+import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,10 +21,20 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from showtell._progress import Progress, no_progress
+from showtell.classify._mllm_corrections import (
+    Evidence,
+    correct_evidence,
+    is_certain,
+    named_by,
+    prior_in_words,
+    prior_of,
+    turned,
+)
 from showtell.classify._mllm_run import Given, Item, Phase, Run, explain
-from showtell.classify.base import MediaClassifier, media_list
+from showtell.classify.base import LimitsWarning, MediaClassifier, media_list
 from showtell.classify.confidence import UNKNOWN_CONFIDENCE, ConfidenceMap, spread, with_confidence
 from showtell.classify.label_words import LabelWords, Texts, codes_of, label_words, true_labels
+from showtell.classify.null_images import content_free_pictures
 from showtell.classify.predictions import STATUSES, Predictions
 from showtell.classify.prototypes import cosines, text_prototypes
 from showtell.datasets import LabelKey, anonymise_labels
@@ -30,7 +42,7 @@ from showtell.encoders import Encoder, embed_images, load_encoder
 from showtell.encoders.embed import Store
 from showtell.errors import InputError, UnknownNameError
 from showtell.media import Media, media_name
-from showtell.metrics import count_votes
+from showtell.metrics import count_votes, fit_batch_gamma, geometric_mean
 from showtell.mllm.base import MLLM, ImagePart, Request, Settings
 from showtell.mllm.batch_client import BatchClient
 from showtell.mllm.budget import Budget
@@ -58,6 +70,7 @@ __all__ = ["COLUMNS", "Confidence", "Correction", "MLLMClassifier"]
 
 Confidence: TypeAlias = Literal["auto", "verbalised", "logprobs", "votes", "decisions"]
 Correction: TypeAlias = Literal["contextual", "batch"]
+_CORRECTIONS = ("contextual", "batch", "None")
 _CONFIDENCES = ("auto", "verbalised", "logprobs", "votes", "decisions", "None")
 
 COLUMNS = ("cost_usd", "input_tokens", "output_tokens", "from_cache", "seconds", "reason")
@@ -68,6 +81,7 @@ _OUTPUT_BASE, _OUTPUT_EACH = 4096, 60  # longest answer; models that think first
 _VOTING_TEMPERATURE = 0.7
 _ROUND = 50  # labels per question of two steps, where the provider states no limit
 _TOP_LOGPROBS = 20
+_PER_LABEL = 10  # images that batch calibration should see
 _BLANK = ImagePart(data=b"", media_type="image/png", digest="", width=1, height=1)
 
 
@@ -86,10 +100,12 @@ class _Judged:
 class MLLMClassifier(MediaClassifier):
     """Base of the classifiers that ask a multimodal LLM.
 
-    Subclasses implement `fit`, `_demonstrations` and `_fit_demonstrations`.
+    Subclasses implement `_prepare` and `fit`, and what they show.
     """
 
     _anonymise = False
+    _to_learn: tuple[Media, ...] = ()
+    """What `fit` would still ask about, after `prepare`."""
 
     def __init__(
         self,
@@ -178,6 +194,8 @@ class MLLMClassifier(MediaClassifier):
         self.model_ = self._model_name()
         capabilities = self._capabilities()
         self.confidence_ = self._chosen_confidence(capabilities)
+        self.permutations_ = self._n_turns(capabilities)
+        self._check_correction()
         names = [" ".join(of_class[0].split()) for of_class in words.names]
         self.label_key_: LabelKey | None = None
         if self._anonymise:
@@ -197,6 +215,12 @@ class MLLMClassifier(MediaClassifier):
         self.prompt_version_, self._texts = prompts.version, dict(prompts.texts)
         self._refuse_leaks()
         self.calibration_ = ConfidenceMap(kind="none")
+        self.prior_: NDArray[np.float64] | None = None
+        self.gamma_, self.correction_ = 1.0, ""
+        if self.correct == "batch":
+            self.correction_ = "batch: divided by the mean of each call"
+        self.fit_cost_usd_: Decimal | None = Decimal(0)
+        self._to_learn = ()
         return words, images, codes
 
     @property
@@ -219,9 +243,18 @@ class MLLMClassifier(MediaClassifier):
         if self.confidence is not None and self.confidence not in _CONFIDENCES[:-1]:
             raise UnknownNameError("confidence", str(self.confidence), _CONFIDENCES)
         _check_whole("n_samples", self.n_samples, least=1)
-        if self.confidence == "votes" and self.n_samples < 2:
+        if self.permutations != "all":
+            _check_whole("permutations", self.permutations, least=1, other="'all'")
+        if self.confidence == "votes" and self.n_samples < 2 and self.permutations == 1:
             raise InputError(
-                "`confidence='votes'` counts repeated answers: set `n_samples` to 2 or more."
+                "`confidence='votes'` counts repeated answers: set `n_samples` to 2 or more, or "
+                "`permutations`."
+            )
+        if self.correct is not None and self.correct not in _CORRECTIONS[:-1]:
+            raise UnknownNameError("correction", str(self.correct), _CORRECTIONS)
+        if isinstance(self.null_images, str) and self.null_images != "default":
+            raise InputError(
+                f"`null_images` is 'default' or a sequence of images; got {self.null_images!r}."
             )
         if self.shortlist != "two-step" and self.shortlist is not None:
             _check_whole("shortlist", self.shortlist, least=1, other="'two-step' or None")
@@ -263,7 +296,8 @@ class MLLMClassifier(MediaClassifier):
         if chosen == "auto":
             if capabilities.decisions:
                 return "decisions"
-            return "votes" if self.n_samples > 1 else "verbalised"
+            repeats = self.n_samples > 1 or self.permutations != 1
+            return "votes" if repeats else "verbalised"
         offered = {
             "logprobs": capabilities.logprobs,
             "decisions": capabilities.decisions,
@@ -280,6 +314,32 @@ class MLLMClassifier(MediaClassifier):
                 "per request: leave `batch_size` at 'auto'."
             )
         return chosen
+
+    def _n_turns(self, capabilities: Capabilities) -> int:
+        """How many shifts of the list are asked with: no more than a question lists labels."""
+        n, most = len(self.classes_), self._most_labels(capabilities)
+        listed = n
+        if isinstance(self.shortlist, int):
+            listed = min(n, self.shortlist)
+        elif self._needs_rounds(most, decisions=self.confidence_ == "decisions"):
+            assert most is not None
+            listed = min(most, -(-n // most))  # only the last round is turned
+        return listed if self.permutations == "all" else min(int(self.permutations), listed)
+
+    def _check_correction(self) -> None:
+        """Refuse a correction that has no probabilities to work on."""
+        if self.correct is None:
+            return
+        if self.confidence_ is None:
+            raise InputError("`correct` changes probabilities, and `confidence=None` has none.")
+        by_label = self.confidence_ in ("verbalised", "votes")
+        if by_label and self.n_samples * self.permutations_ < 2:
+            raise InputError(
+                f"`correct={self.correct!r}` divides the probabilities of labels by a prior, and "
+                "one answer with a stated confidence says nothing of the labels it does not name. "
+                "Set `permutations` (or `n_samples`) to 2 or more, so that there are frequencies, "
+                "or take confidence='logprobs' or 'decisions' where the model offers them."
+            )
 
     def _check_abstain_below(self) -> None:
         threshold = self.abstain_below
@@ -312,12 +372,45 @@ class MLLMClassifier(MediaClassifier):
                         f"{self._known_names[found]!r}: {line.strip()[:80]!r}. Reword it."
                     )
 
-    def _calibrate(
-        self, images: Sequence[Media], codes: NDArray[np.intp], rows: NDArray[np.intp]
-    ) -> None:
-        """Ask about labelled images that are not shown, and learn what confidences are worth."""
+    @abstractmethod
+    def _prepare(
+        self, X: Sequence[Media] | None, y: Any
+    ) -> tuple[Sequence[Media], NDArray[np.intp], NDArray[np.intp]]:
+        """Do what `fit` does without asking; images, their codes, and rows that are not shown."""
+
+    def prepare(self, X: Sequence[Media] | None = None, y: Any = None) -> Self:
+        """Do all of `fit` that asks nothing; `requests` then begins with what `fit` would ask.
+
+        For estimates. Before `classify`, call `fit`.
+
+        Parameters
+        ----------
+        X : sequence of Media, optional
+        y : array-like of shape (n_samples,), optional
+            As in `fit`.
+
+        Returns
+        -------
+        self : MLLMClassifier
+        """
+        images, _, rows = self._prepare(X, y)
+        nulls, held = self._what_to_learn_from(images, rows)
+        self._to_learn = (*nulls, *(images[i] for i in held))
+        return self
+
+    def _what_to_learn_from(
+        self, images: Sequence[Media], rows: NDArray[np.intp]
+    ) -> tuple[Sequence[Media], NDArray[np.intp]]:
+        """Pictures that show nothing, and rows of labelled images to ask about."""
+        nulls: Sequence[Media] = ()
+        if self.correct == "contextual":
+            if isinstance(self.null_images, str):
+                seen = images or [d.image.data for d in self._usual_demonstrations(None)]
+                nulls = content_free_pictures(self._seed % 2**63, images=seen)
+            else:
+                nulls = media_list(self.null_images)
         if self.calibrate is False or self.confidence_ is None:
-            return
+            return nulls, rows[:0]
         if not len(rows):
             raise InputError(
                 "`calibrate` needs labelled images besides those that are shown: call `fit(X, y)` "
@@ -325,13 +418,86 @@ class MLLMClassifier(MediaClassifier):
             )
         if self.calibrate is not True:
             rows = np.random.default_rng(self._seed).permutation(rows)[: int(self.calibrate)]
-        rows = np.sort(rows)
-        found = self._ask([images[i] for i in rows], no_progress)
-        judged = [None if d < 0 else found.judged[d] for d in found.distinct]
-        usable = [i for i, j in enumerate(judged) if j is not None and j.code >= 0]
-        sure = [judged[i].confidence for i in usable]  # type: ignore[union-attr]
-        right = [judged[i].code == codes[rows[i]] for i in usable]  # type: ignore[union-attr]
+        return nulls, np.sort(rows)
+
+    def _learn(
+        self, images: Sequence[Media], codes: NDArray[np.intp], rows: NDArray[np.intp]
+    ) -> None:
+        """Ask what the prompt says of nothing, and what answers about labelled images are worth."""
+        nulls, held = self._what_to_learn_from(images, rows)
+        to_ask = [*nulls, *(images[i] for i in held)]
+        if not to_ask:
+            return
+        found = self._ask(to_ask, no_progress, judged=False)
+        costs = [item.spent.cost_usd for item in found.items]
+        self.fit_cost_usd_ = None if None in costs else sum(filter(None, costs), Decimal(0))
+        evidence = [self._evidence(item) for item in found.items]
+        of_row = [None if d < 0 else evidence[d] for d in found.distinct]
+        if self.correct == "contextual":
+            self._learn_from_nulls(of_row[: len(nulls)])
+        of_row, truth = of_row[len(nulls) :], codes[held]
+        if self.correct == "batch" and len(held):
+            self._learn_batch(of_row, truth)
+        if not len(held):
+            return
+        judged = [self._judge(None, e) for e in self._corrected(of_row)]
+        usable = [i for i, j in enumerate(judged) if j.code >= 0]
+        sure = [judged[i].confidence for i in usable]
+        right = [judged[i].code == truth[i] for i in usable]
         self.calibration_ = ConfidenceMap.fit(np.clip(sure, 0, 1), right)
+
+    def _learn_from_nulls(self, evidence: Sequence[Evidence | None]) -> None:
+        usable = [e for e in evidence if e is not None]
+        if not usable:
+            warnings.warn(
+                "correct='contextual' has nothing to work on: the model gave no label to any of "
+                f"{len(evidence)} pictures that show nothing. Answers stay as they are; give "
+                "other `null_images`, or set correct='batch'.",
+                LimitsWarning,
+                stacklevel=4,
+            )
+            self.correction_ = "contextual: nothing learned"
+            return
+        self.prior_ = prior_of(usable)
+        n = len(usable)
+        self.correction_ = (
+            f"contextual: divided by what {n} picture{'' if n == 1 else 's'} showing nothing "
+            f"came to, {self._prior_words()}"
+        )
+
+    def _learn_batch(self, evidence: Sequence[Evidence | None], truth: NDArray[np.intp]) -> None:
+        """Fix the prior and its strength by labelled images, so that calls need not be large."""
+        kept = [(e, int(c)) for e, c in zip(evidence, truth, strict=True) if e is not None]
+        if len(kept) < 2:
+            return
+        usable = [e for e, _ in kept]
+        self._say_if_few(len(usable))
+        self.prior_ = prior_of(usable)
+        among = None
+        if any(e.named is not None for e in usable):
+            among = np.array([e.row > 0 if e.named is None else e.named for e in usable])
+        self.gamma_ = fit_batch_gamma(
+            np.array([e.row for e in usable]), [c for _, c in kept], prior=self.prior_, among=among
+        )
+        self.correction_ = (
+            f"batch: divided by the power {self.gamma_:g} of the mean of {len(usable)} labelled "
+            f"images, {self._prior_words()}"
+        )
+
+    def _prior_words(self) -> str:
+        assert self.prior_ is not None
+        return prior_in_words(self.prior_, [str(label) for label in self.classes_.tolist()])
+
+    def _say_if_few(self, n: int) -> None:
+        wanted = _PER_LABEL * len(self.classes_)
+        if n < wanted:
+            warnings.warn(
+                f"correct='batch' looks at the mean over {n} images, and {len(self.classes_)} "
+                f"labels want {wanted} or more. Take the result with care, give `fit` labelled "
+                "images with `calibrate` set, or use correct='contextual'.",
+                LimitsWarning,
+                stacklevel=5,
+            )
 
     # Classifying
 
@@ -363,6 +529,17 @@ class MLLMClassifier(MediaClassifier):
         """
         check_is_fitted(self)
         images = media_list(X)
+        if self._to_learn:
+            raise InputError(
+                f"This {type(self).__name__} is prepared for an estimate, not fitted: `fit` asks "
+                f"about {len(self._to_learn)} pictures first. Call `fit`."
+            )
+        if self.correct == "batch" and self.prior_ is None and len(images) == 1:
+            raise InputError(
+                "correct='batch' divides by the mean over all images of a call, and one image has "
+                "none. Classify many at once (10 a label), or call `fit(X, y)` with `calibrate` "
+                "set, which fixes the mean."
+            )
         if self._model_name() != self.model_:
             raise InputError(
                 f"This {type(self).__name__} was fitted for model {self.model_!r}, but its model "
@@ -373,8 +550,9 @@ class MLLMClassifier(MediaClassifier):
     def requests(self, X: Sequence[Media]) -> Iterator[Request]:
         """Yield the requests that `classify` would send first, without sending any.
 
-        For estimates, and to see what a model is asked. Answers may bring more: images left out
-        are asked about again, and label sets that go in rounds have further rounds.
+        For estimates, and to see what a model is asked. After `prepare`, those that `fit` would
+        send come first. Answers may bring more: images left out are asked about again, and label
+        sets that go in rounds have further rounds.
 
         Parameters
         ----------
@@ -386,7 +564,10 @@ class MLLMClassifier(MediaClassifier):
             In the order they would be sent, images read as they are needed.
         """
         check_is_fitted(self)
-        images = media_list(X)
+        yield from self._first_requests(self._to_learn)
+        yield from self._first_requests(media_list(X))
+
+    def _first_requests(self, images: Sequence[Media]) -> Iterator[Request]:
         if not len(images):
             return
         capabilities = self._capabilities()
@@ -420,15 +601,18 @@ class MLLMClassifier(MediaClassifier):
             )
         return self.classes_[predictions.codes]
 
-    def _ask(self, images: Sequence[Media], progress: Progress) -> _Asked:
+    def _ask(self, images: Sequence[Media], progress: Progress, *, judged: bool = True) -> _Asked:
         """Ask about all images in as many phases as the label set takes."""
         if not len(images):
             return _Asked(items=[], judged=[], distinct=np.zeros(0, np.int64), errors={})
         with self._open_run(images, progress) as (run, journal):
             items, distinct, errors = self._phases(run, journal, images, progress)
-        judged = [self._judge(item) for item in items]
+        outcomes: list[_Judged] = []
+        if judged:
+            evidence = self._corrected([self._evidence(item) for item in items])
+            outcomes = [self._judge(item, e) for item, e in zip(items, evidence, strict=True)]
         lines = {row: " ".join(str(error).split()) for row, error in errors.items()}
-        return _Asked(items=items, judged=judged, distinct=distinct, errors=lines)
+        return _Asked(items=items, judged=outcomes, distinct=distinct, errors=lines)
 
     @contextmanager
     def _open_run(
@@ -597,9 +781,10 @@ class MLLMClassifier(MediaClassifier):
         if isinstance(self.shortlist, int) and self.shortlist < len(self.classes_):
             candidates = self._candidates(images, self.shortlist)
         return Phase(
-            n_views=self.n_samples,
+            n_views=self.n_samples * self.permutations_,
             choice=lambda item, _view: candidates.get(item.first_row),
             order=self._order,
+            written=self._written,
             most_labels=most,
         )
 
@@ -690,9 +875,10 @@ class MLLMClassifier(MediaClassifier):
                 item.given = {0: (settled or list(item.given.values()))[0]}
                 combine(item)
         final = Phase(
-            n_views=self.n_samples,
+            n_views=self.n_samples * self.permutations_,
             choice=lambda item, _view: tuple(own(item)),
             order=self._order,
+            written=self._written,
             most_labels=most,
             first_sample=sample,
             on_done=combine,
@@ -711,14 +897,34 @@ class MLLMClassifier(MediaClassifier):
         return min(n, wanted if most is None else max(int(self.shortlist), min(wanted, most)))
 
     def _order(self, view: int, codes: tuple[int, ...]) -> tuple[int, ...]:
-        """List neutral names by number; shuffle for every repetition after the first."""
-        if self.label_key_ is not None:
+        """List neutral names by number; shuffle for every repetition, shift for every turn."""
+        sample, turn = divmod(view, self.permutations_)
+        written = self._written(view)
+        if self.label_key_ is not None:  # names stay where they are, and labels move through them
+            held = {code: code for code in codes}
+            if written is not None:
+                held = {written[code]: code for code in codes}
             names = self.names_sent_
-            codes = tuple(sorted(codes, key=lambda c: (len(names[c]), names[c])))
-        if view == 0:
-            return codes
-        rng = np.random.default_rng([self._seed % 2**63, view])
-        return tuple(int(code) for code in rng.permutation(codes))
+            codes = tuple(sorted(held, key=lambda c: (len(names[c]), names[c])))
+        if sample:
+            rng = np.random.default_rng([self._seed % 2**63, sample])
+            codes = tuple(int(code) for code in rng.permutation(codes))
+        if self.label_key_ is not None:
+            return tuple(held[name] for name in codes)
+        return turned(codes, turn, self.permutations_)
+
+    def _written(self, view: int) -> tuple[int, ...] | None:
+        """By whose neutral name each label goes: every turn shifts the names by some places."""
+        turn = view % self.permutations_
+        if self.label_key_ is None or not turn:
+            return None
+        names, n = self.names_sent_, len(self.names_sent_)
+        by_number = sorted(range(n), key=lambda c: (len(names[c]), names[c]))
+        shifted = turned(by_number, turn, self.permutations_)
+        written = [0] * n
+        for code, name in zip(by_number, shifted, strict=True):
+            written[code] = name
+        return tuple(written)
 
     def _candidates(self, images: Sequence[Media], k: int) -> dict[int, tuple[int, ...]]:
         """For each input, the `k` labels that an encoder finds likeliest, rising."""
@@ -758,27 +964,84 @@ class MLLMClassifier(MediaClassifier):
 
     # Judging
 
-    def _judge(self, item: Item) -> _Judged:
-        """Turn the answers about one image into its outcome."""
+    def _evidence(self, item: Item) -> Evidence | None:
+        """Put the answers about one image together; None if none names a label.
+
+        Answers to shifts of one list are averaged geometrically where they give probabilities,
+        which cancels a preference for places; repetitions are averaged or counted.
+        """
         n = len(self.classes_)
-        given = [item.given[view] for view in sorted(item.given)]
-        answered = [g for g in given if g.code is not None]
+        views = sorted(item.given)
+        answered = [view for view in views if item.given[view].code is not None]
         if not answered:
-            first = given[0]
-            abstained = first.reason == "alien"
+            return None
+        if self.confidence_ == "votes":
+            given = [item.given[view] for view in views]
+            code, row = self._counted(item, given, n)
+        else:
+            samples: dict[int, list[NDArray[np.float64]]] = {}
+            for view in answered:
+                row = self._row_of(item.given[view], n)
+                samples.setdefault(view // self.permutations_, []).append(row)
+            weighs = self.confidence_ in ("logprobs", "decisions")
+            means = [
+                geometric_mean(rows) if weighs and len(rows) > 1 else np.mean(rows, axis=0)
+                for rows in samples.values()
+            ]
+            row = np.average(means, axis=0, weights=[len(rows) for rows in samples.values()])
+            code = int(row.argmax())
+        named = None
+        if self.confidence_ not in ("logprobs", "decisions"):
+            named = named_by([int(item.given[view].code or 0) for view in answered], n)
+        return Evidence(code=code, row=row, named=named)
+
+    def _corrected(self, evidence: Sequence[Evidence | None]) -> list[Evidence | None]:
+        """Divide the prior of the prompt out of all rows."""
+        usable = [e for e in evidence if e is not None]
+        prior = self.prior_
+        if self.correct is None or not usable:
+            return list(evidence)
+        if self.correct == "batch" and prior is None:
+            if len(usable) < 2:
+                warnings.warn(
+                    "correct='batch' has nothing to work on: only one image was answered.",
+                    LimitsWarning,
+                    stacklevel=4,
+                )
+                return list(evidence)
+            self._say_if_few(len(usable))
+            prior = prior_of(usable)
+        if prior is None:
+            return list(evidence)
+        if is_certain(usable):
+            warnings.warn(
+                f"correct={self.correct!r} has nothing to work on: about every image all answers "
+                "name one label and leave nothing for others. Answers stay as they are; more "
+                "`permutations`, or confidence='logprobs', may show what the model hesitates "
+                "between.",
+                LimitsWarning,
+                stacklevel=4,
+            )
+        return correct_evidence(evidence, prior, self.gamma_)
+
+    def _judge(self, item: Item | None, evidence: Evidence | None) -> _Judged:
+        """Turn what answers come to into the outcome of an image."""
+        n = len(self.classes_)
+        if evidence is None:
+            first = None if item is None else item.given[min(item.given)]
+            abstained = first is None or first.reason == "alien"
+            error = None
+            if first is not None and item is not None and not abstained:
+                error = explain(first, item.spent.n_answers)
             return _Judged(
                 code=-1,
                 row=np.full(n, 1 / n),
                 confidence=np.nan,
                 status=STATUSES.index("abstained" if abstained else "error"),
-                reason=first.reason,
-                error=None if abstained else explain(first, item.spent.n_answers),
+                reason=None if first is None else first.reason,
+                error=error,
             )
-        if self.confidence_ == "votes":
-            code, row = self._counted(item, given, n)
-        else:
-            row = np.mean([self._row_of(g, n) for g in answered], axis=0)
-            code = int(row.argmax())
+        code, row = evidence.code, evidence.row
         sure = float(row[code])
         if self.calibration_.kind != "none":
             row = with_confidence(row, code, float(self.calibration_.apply(sure)))
@@ -800,13 +1063,16 @@ class MLLMClassifier(MediaClassifier):
     def _counted(
         self, item: Item, given: Sequence[Given], n: int
     ) -> tuple[int, NDArray[np.float64]]:
-        """Shares of the votes; no answer counts in the shares, and ties are drawn."""
+        """Shares of the votes; no answer counts in the shares, and ties are drawn by name."""
         codes = [-1 if g.code is None else g.code for g in given]
+        by_name = np.argsort(self.classes_.astype(np.str_), kind="stable")
+        place = np.argsort(by_name, kind="stable")  # so that the order of labels decides nothing
         draw = int.from_bytes(hashlib.blake2b(item.digest.encode(), digest_size=4).digest(), "big")
-        votes = count_votes([codes], n, random_state=(self._seed + draw) % 2**32)
+        placed = [-1 if c < 0 else int(place[c]) for c in codes]
+        votes = count_votes([placed], n, random_state=(self._seed + draw) % 2**32)
         counts = np.bincount([c for c in codes if c >= 0], minlength=n).astype(np.float64)
         row = counts / len(codes) + codes.count(-1) / len(codes) / n
-        code = int(votes.codes[0])
+        code = int(by_name[votes.codes[0]])
         return code, with_confidence(row, code, float(row[code]))
 
     def _predictions(self, images: Sequence[Media], asked: _Asked) -> Predictions:
@@ -880,6 +1146,8 @@ class MLLMClassifier(MediaClassifier):
             "shown": shown,
             "seed": self._seed,
         }
+        if self.permutations_ > 1:
+            content["permutations"] = self.permutations_
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 

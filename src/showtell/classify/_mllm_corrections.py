@@ -103,8 +103,9 @@ def correct_evidence(
             continue
         among = None if found.named is None else found.named[None]
         row = divide_prior(found.row[None], prior, gamma, among=among)[0]
-        code = int(np.where(found.named, row, -1).argmax() if among is not None else row.argmax())
-        if among is not None:
+        code = int(row.argmax())
+        if found.named is not None:
+            code = int(np.where(found.named, row, -1).argmax())
             row = with_confidence(row, code, float(row[code]))
         corrected.append(Evidence(code=code, row=row, named=found.named))
     return corrected

@@ -181,6 +181,8 @@ class Phase:
     """Codes an image has to choose from in a view; None for all; () to leave the view out."""
     order: Callable[[int, tuple[int, ...]], tuple[int, ...]] = lambda _view, codes: codes
     """The order in which codes are listed in a view."""
+    written: Callable[[int], Sequence[int] | None] = lambda _view: None
+    """By whose name each label goes in a view, as codes; None: each by its own."""
     most_labels: int | None = None
     """Labels a request may list, where images choose from different ones."""
     first_sample: int = 0
@@ -445,6 +447,9 @@ class Run:
         codes = tuple(range(len(self.form.labels))) if candidates is None else candidates
         listed = phase.order(view, codes)
         shown = self.demonstrations(view, listed, [ask.item for ask in asks])
+        if (written := phase.written(view)) is not None:
+            listed = tuple(written[code] for code in listed)
+            shown = [replace(d, code=written[d.code]) for d in shown]
         sample = phase.first_sample + view
         settings = self.settings
         if settings.max_tokens is not None and (stretch := max(a.stretch for a in asks)):
@@ -561,6 +566,9 @@ class Run:
         return []
 
     def _finish(self, ask: _Ask, given: Given) -> None:
+        if (written := self._phase.written(ask.view)) is not None and given.code is not None:
+            row = None if given.row is None else given.row[list(written)]
+            given = replace(given, code=list(written).index(given.code), row=row)
         ask.item.given[ask.view] = given
         if len(ask.item.given) == self._phase.n_views:
             self._n_done += 1

@@ -122,6 +122,11 @@ def save_mllm_classifier(clf: MLLMClassifier, path: str | os.PathLike[str]) -> P
             "prompt_version": clf.prompt_version_,
             "prompts": clf._texts,
             "calibration": clf.calibration_.to_json(),
+            "permutations": clf.permutations_,
+            "prior": None if clf.prior_ is None else clf.prior_.tolist(),
+            "gamma": clf.gamma_,
+            "correction": clf.correction_,
+            "fit_cost_usd": None if clf.fit_cost_usd_ is None else str(clf.fit_cost_usd_),
             "demonstrations": [
                 {
                     "code": d.code,
@@ -153,6 +158,7 @@ def _params(clf: MLLMClassifier) -> dict[str, Any]:
         params["base_url"] = media_name(params["base_url"])
     if isinstance(params["max_cost"], Decimal):
         params["max_cost"] = str(params["max_cost"])
+    params["null_images"] = "default"  # what they came to is in the values
     if "demonstrations" in params:
         params["demonstrations"] = None  # their images are among the arrays
     return params
@@ -215,6 +221,13 @@ def rebuild_mllm_classifier(
     clf.prompt_version_ = str(values["prompt_version"])
     clf._texts = {str(k): str(v) for k, v in values["prompts"].items()}
     clf.calibration_ = ConfidenceMap.from_json(values["calibration"])
+    clf.permutations_ = int(values.get("permutations", 1))
+    prior, spent = values.get("prior"), values.get("fit_cost_usd", "0")
+    clf.prior_ = None if prior is None else np.array(prior, np.float64)
+    clf.gamma_, clf.correction_ = float(values.get("gamma", 1)), str(values.get("correction", ""))
+    clf.fit_cost_usd_ = None if spent is None else Decimal(spent)
+    if clf.prior_ is not None and clf.prior_.shape != clf.classes_.shape:
+        raise SavedFolderError(f"{folder}: the prior does not fit the label set.")
     if len(clf.names_sent_) != len(clf.classes_):
         raise SavedFolderError(f"{folder}: the names do not fit the label set.")
     arrays = _read_arrays(folder, record["files"])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from showtell.classify._mllm_base import MLLMClassifier
 from showtell.media import Media
@@ -37,15 +38,38 @@ class DirectClassifier(MLLMClassifier):
         - ``"verbalised"``: the model says 0 to 10 after the label. Free; overconfident.
         - ``"logprobs"``: from the probabilities of the label's tokens, where the provider tells
           them. One image per request.
-        - ``"votes"``: share of `n_samples` repetitions, each with the labels in another order.
+        - ``"votes"``: share of the answers of `n_samples` repetitions and `permutations`.
         - ``"decisions"``: the probabilities of a provider's classification endpoint, one image
           per request; label sets beyond its limit in rounds.
-        - ``"auto"``: decisions where the model is such an endpoint, votes where `n_samples` is
-          above 1, else verbalised.
+        - ``"auto"``: decisions where the model is such an endpoint, votes where `n_samples` or
+          `permutations` is above 1, else verbalised.
         - None: none is asked for, and there are no probabilities.
     n_samples : int, default=1
         Repetitions of every question, with the labels in another order each time. Costs so many
         times as much. Without votes their probabilities are averaged.
+    permutations : int or "all", default=1
+        Ask about every image with so many cyclic shifts of the list of labels, spread evenly, and
+        put the answers together: by the geometric mean where there are probabilities (log-
+        probabilities, decisions), else by votes, or by the mean of stated confidences. As many as
+        there are labels, "all", cancel a preference for places exactly. Demonstrations are
+        shifted too, so that each class is shown last in turn, and neutral names move to other
+        labels. Costs so many times as much; temperature stays 0. More than a question lists
+        labels are not asked.
+    correct : {"contextual", "batch"} or None, default=None
+        Divide the prior of the prompt out of the probabilities, before confidences are
+        calibrated. It needs probabilities of all labels (log-probabilities, decisions), or
+        frequencies over `permutations` or `n_samples`; frequencies move an answer only to a label
+        that was named about that image.
+
+        - ``"contextual"``: what the model says, in `fit`, about pictures that show nothing, with
+          the same demonstrations and instructions.
+        - ``"batch"``: the mean over all images of a call, which should be 10 or more for each
+          label, with labels about even: where one label really is most frequent, that is undone
+          too. With `calibrate`, the mean over the labelled images, and the strength that makes
+          them right most often.
+    null_images : sequence of Media or "default", default="default"
+        Pictures that show nothing, for ``correct="contextual"``. "default": grey, noise, blurred
+        noise, and where `fit` has images their mean and two of them blurred.
     calibrate : bool or int, default=False
         Ask about the labelled images given to `fit` (so many of them, or all) and learn how often
         answers of a confidence are right. This costs money, so it is never done unasked. With 40
@@ -103,7 +127,17 @@ class DirectClassifier(MLLMClassifier):
         The kind in use.
     names_sent_ : tuple of str
         How labels are written in requests.
+    permutations_ : int
+        Shifts of the list that are asked with.
     calibration_ : ConfidenceMap
+    prior_ : ndarray of shape (n_classes,) or None
+        What probabilities are divided by; None where nothing is, or where each call has its own.
+    gamma_ : float
+        Power of the prior.
+    correction_ : str
+        What is corrected by, in words; "" for nothing.
+    fit_cost_usd_ : Decimal or None
+        USD that `fit` spent on calibration and content-free pictures; None where unknown.
     prompt_version_ : str
         Name and hash of the prompts.
 
@@ -115,15 +149,18 @@ class DirectClassifier(MLLMClassifier):
     ----------
     Tian et al. (2023), Just Ask for Calibration, arXiv:2305.14975 (verbalised confidence). Wang et
     al. (2022), Self-Consistency Improves Chain of Thought Reasoning, arXiv:2203.11171 (votes).
+    Zhao et al. (2021), Calibrate Before Use, arXiv:2102.09690 (contextual). Zhou et al. (2023),
+    Batch Calibration, arXiv:2309.17249. Zheng et al. (2024), Large Language Models Are Not Robust
+    Multiple Choice Selectors, arXiv:2309.03882 (permutations).
     """
 
     def fit(self, X: Sequence[Media] | None = None, y: Any = None) -> Self:
-        """Fix the label set; with `calibrate`, ask about the labelled images.
+        """Fix the label set; ask about labelled or content-free images where that is wanted.
 
         Parameters
         ----------
         X : sequence of Media, optional
-            Only looked at to calibrate.
+            Looked at to calibrate, and to make content-free pictures of for `correct`.
         y : array-like of shape (n_samples,), optional
             Gives the label set where `labels` is None.
 
@@ -137,9 +174,14 @@ class DirectClassifier(MLLMClassifier):
             If there are no labels, y does not fit X or the label set, or an argument is none of
             the allowed ones.
         """
-        _, images, codes = self._fit_words(X, y)
-        self._calibrate(images, codes, np.arange(len(images)))
+        self._learn(*self._prepare(X, y))
         return self
+
+    def _prepare(
+        self, X: Sequence[Media] | None, y: Any
+    ) -> tuple[Sequence[Media], NDArray[np.intp], NDArray[np.intp]]:
+        _, images, codes = self._fit_words(X, y)
+        return images, codes, np.arange(len(images))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell.classify._mllm_base import Confidence, Correction, MLLMClassifier
+from showtell.classify._mllm_corrections import ended_by_turns
 from showtell.classify._mllm_run import Item
 from showtell.classify.base import SkippedImagesWarning
 from showtell.classify.label_words import Texts, codes_of, true_labels
@@ -59,6 +60,8 @@ class InContextClassifier(MLLMClassifier):
           alike. Requests then share no prefix, so "auto" asks about one image at a time.
     labels, descriptions, aliases, role, confidence, n_samples
         As in `DirectClassifier`. Repetitions also show the demonstrations in another order.
+    permutations, correct, null_images
+        As in `DirectClassifier`. Each class is shown last in turn.
     calibrate : bool or int, default=False
         Ask about the labelled images that are not shown (so many of them, or all); see
         `DirectClassifier`.
@@ -83,7 +86,9 @@ class InContextClassifier(MLLMClassifier):
         What is shown, in order; with "nearest", what there is to choose from.
     label_key_ : LabelKey or None
         Which neutral name stands for which label.
-    model_, confidence_, names_sent_, calibration_, prompt_version_
+    model_, confidence_, names_sent_, permutations_, calibration_, prior_, gamma_, correction_
+        As in `DirectClassifier`.
+    fit_cost_usd_, prompt_version_
         As in `DirectClassifier`.
 
     Notes
@@ -201,6 +206,12 @@ class InContextClassifier(MLLMClassifier):
             If y does not fit X or the label set, a class has no usable image, or an argument is
             none of the allowed ones.
         """
+        self._learn(*self._prepare(X, y))
+        return self
+
+    def _prepare(
+        self, X: Sequence[Media] | None, y: Any
+    ) -> tuple[Sequence[Media], NDArray[np.intp], NDArray[np.intp]]:
         if self.selection not in _SELECTIONS:
             raise UnknownNameError("selection", str(self.selection), _SELECTIONS)
         shots = self.shots
@@ -228,8 +239,7 @@ class InContextClassifier(MLLMClassifier):
         if self.selection == "nearest" and pairs is None and shots > 0:
             self._embed_pool()
         rest = np.setdiff1d(np.arange(len(images)), self.support_)
-        self._calibrate(images, codes, rest)
-        return self
+        return images, codes, rest
 
     def _from_pairs(self, pairs: Sequence[tuple[Media, Any]]) -> list[Demonstration]:
         codes = codes_of(true_labels([label for _, label in pairs], None), self.classes_)
@@ -319,6 +329,12 @@ class InContextClassifier(MLLMClassifier):
         order = np.random.default_rng([self._seed % 2**63, view, 1]).permutation(len(shown))
         return tuple(shown[i] for i in order)
 
+    def _ordered(self, own: Sequence[Demonstration], view: int) -> tuple[Demonstration, ...]:
+        """Mix for every repetition after the first; end with another class in every turn."""
+        sample, turn = divmod(view, self.permutations_)
+        mixed = self._shuffled(own, sample) if sample else own
+        return ended_by_turns(mixed, turn, self.permutations_)
+
     def _embed_pool(self) -> None:
         encoder = load_encoder(self.encoder)
         parts = [d.image.data for d in self.demonstrations_]
@@ -354,7 +370,7 @@ class InContextClassifier(MLLMClassifier):
                     kept.clear()
                 known = set(listed)
                 own = [d for d in self.demonstrations_ if d.code in known]
-                kept[key] = tuple(own) if view == 0 else self._shuffled(own, view)
+                kept[key] = self._ordered(own, view)
             return kept[key]
 
         return fixed
@@ -374,7 +390,9 @@ class InContextClassifier(MLLMClassifier):
             for code in sorted(listed):
                 own = np.flatnonzero(codes == code)
                 chosen += own[np.argsort(-alike[own], kind="stable")[: int(self.shots)]].tolist()
-            return self._shuffled([self.demonstrations_[i] for i in sorted(chosen)], view)
+            sample, turn = divmod(view, self.permutations_)
+            mixed = self._shuffled([self.demonstrations_[i] for i in sorted(chosen)], sample)
+            return ended_by_turns(mixed, turn, self.permutations_)
 
         return nearest
 

@@ -65,6 +65,8 @@ class Asking:
     role: str | None = None
     confidence_from: str = "auto"
     n_samples: int = 1
+    permutations: str = "1"
+    correct: str | None = None
     calibrate: int = 0
     shortlist: str | None = None
     batch_size: str = "auto"
@@ -77,6 +79,8 @@ class Asking:
     reuse: bool = True
     batch_api: bool = False
     no_wait: bool = False
+    asks: bool = field(default=True, compare=False)
+    """Whether classifiers are fitted; otherwise only prepared, for an estimate."""
     meter: Meter | None = field(default=None, compare=False)
     """The model itself; None where nothing is to be asked, as for an estimate."""
     run_folder: Path | str | None = field(default=None, compare=False)
@@ -94,6 +98,8 @@ class Asking:
             "role": self.role,
             "confidence_from": self.confidence_from,
             "n_samples": self.n_samples,
+            **({} if self.permutations == "1" else {"permutations": self.permutations}),
+            **({} if self.correct is None else {"correct": self.correct}),
             "calibrate": self.calibrate,
             "shortlist": self.shortlist,
             "batch_size": self.batch_size,
@@ -110,6 +116,8 @@ class Asking:
         found: dict[str, Any] = {
             "confidence": None if self.confidence_from == "none" else self.confidence_from,
             "n_samples": self.n_samples,
+            "permutations": _whole_or("--permutations", self.permutations, "all"),
+            "correct": self.correct,
             "calibrate": self.calibrate or False,
             "shortlist": _whole_or("--shortlist", self.shortlist, "two-step"),
             "batch_size": _whole_or("--batch-size", self.batch_size, "auto"),
@@ -332,7 +340,7 @@ def start_asking(
     ctx.call_on_close(meter.close)
     folder: Path | str | None = run
     capped = asking.max_cost is not None or asking.max_requests is not None
-    if run is None and capped and (steps > 1 or asking.calibrate):
+    if run is None and capped and (steps > 1 or asking.calibrate or asking.correct):
         books = tempfile.TemporaryDirectory(prefix="showtell-")
         ctx.call_on_close(books.cleanup)
         folder = books.name
@@ -407,25 +415,27 @@ def make_asking(
     has_examples = support is not None and len(support) > 0
     if method == "direct":
         direct = DirectClassifier(model, **parameters)
-        if not asking.calibrate:
-            return direct.fit()
-        if not has_examples:
+        fit = direct.fit if asking.asks else direct.prepare
+        if asking.calibrate and not has_examples:
             raise InputError("--calibrate asks about labelled images: give some, --examples DIR.")
-        assert support is not None
-        return direct.fit(support.images, support.y)
+        if has_examples and (asking.calibrate or asking.correct == "contextual"):
+            assert support is not None
+            return fit(support.images, support.y)
+        return fit()
     if not has_examples:
         raise InputError(
             "Method 'in-context' shows examples. Give some with --examples DIR, a folder per label "
             "with a few pictures each, or use --method direct."
         )
     assert support is not None
-    return InContextClassifier(
+    shown = InContextClassifier(
         model,
         shots=_DEFAULT_SHOTS if shots is None else shots,
         anonymise=asking.anonymise,
         selection=asking.selection,  # type: ignore[arg-type]
         **parameters,
-    ).fit(support.images, support.y)
+    )
+    return (shown.fit if asking.asks else shown.prepare)(support.images, support.y)
 
 
 def dollars(cost: Decimal | None) -> str:

@@ -85,6 +85,8 @@ def compare(
     role: o.Role = None,
     confidence_from: o.ConfidenceFrom = "auto",
     n_samples: o.NSamples = 1,
+    permutations: o.Permutations = "1",
+    correct: o.Correct = None,
     calibrate: o.Calibrate = 0,
     shortlist: o.Shortlist = None,
     batch_size: o.BatchSize = "auto",

@@ -86,6 +86,8 @@ def estimate(
     role: o.Role = None,
     confidence_from: o.ConfidenceFrom = "auto",
     n_samples: o.NSamples = 1,
+    permutations: o.Permutations = "1",
+    correct: o.Correct = None,
     calibrate: o.Calibrate = 0,
     shortlist: o.Shortlist = None,
     batch_size: o.BatchSize = "auto",
@@ -204,15 +206,10 @@ def _print_facts(facts: dict[str, Any]) -> None:
 
 
 def _ready_to_count(session: Session, ctx: typer.Context, asking: Asking) -> Asking:
-    """Check the provider's name; load a Modelfile. Nothing is asked, not even to calibrate."""
+    """Check the provider's name; load a Modelfile. Nothing is asked."""
     from showtell.mllm.registry import find_key
 
-    if asking.calibrate:
-        session.note(
-            f"--calibrate asks about {asking.calibrate} labelled images besides; they are not "
-            "counted here."
-        )
-    asking = replace(asking, calibrate=0, max_cost=None, max_requests=None, batch_api=False)
+    asking = replace(asking, asks=False, max_cost=None, max_requests=None, batch_api=False)
     if asking.model.startswith("modelfile:") or Path(asking.model).is_file():
         return start_asking(session, ctx, asking, run=None)
     provider, colon, _ = asking.model.partition(":")

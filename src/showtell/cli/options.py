@@ -237,6 +237,28 @@ NSamples: TypeAlias = Annotated[
         help="Ask so many times, each with the labels in another order. Costs N times as much.",
     ),
 ]
+Permutations: TypeAlias = Annotated[
+    str,
+    option(
+        "--permutations",
+        panel=MODEL,
+        metavar="N|all",
+        help="Ask with N shifts of the list of labels, and of the examples, and put the answers "
+        "together; all, as many as there are labels, cancel a preference for places. Costs N "
+        "times as much.",
+    ),
+]
+Correct: TypeAlias = Annotated[
+    Literal["contextual", "batch"] | None,
+    option(
+        "--correct",
+        panel=MODEL,
+        metavar="contextual|batch",
+        help="Divide out what the prompt says of any image: by pictures that show nothing, or by "
+        "the mean over all images, whose labels should be about even. Needs --permutations or "
+        "--n-samples, or --confidence-from logprobs or decisions.",
+    ),
+]
 Calibrate: TypeAlias = Annotated[
     int,
     option(

@@ -10,13 +10,21 @@ from types import ModuleType
 from typing import Any
 
 from showtell.evaluate.answers import score_predictions
-from showtell.evaluate.comparison import Compared, Comparison, PairTest, compare
+from showtell.evaluate.comparison import (
+    Choice,
+    Compared,
+    Comparison,
+    PairTest,
+    Verdict,
+    compare,
+)
 from showtell.evaluate.curve import ShotCurve, ShotPoint, ShotStep, shot_curve
 from showtell.evaluate.record import RULES, ParsingRow, Record
 from showtell.evaluate.run import evaluate
 
 __all__ = [
     "RULES",
+    "Choice",
     "Compared",
     "Comparison",
     "PairTest",
@@ -25,6 +33,7 @@ __all__ = [
     "ShotCurve",
     "ShotPoint",
     "ShotStep",
+    "Verdict",
     "compare",
     "evaluate",
     "score_predictions",

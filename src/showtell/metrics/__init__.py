@@ -36,10 +36,12 @@ from showtell.metrics.calibration import (
 from showtell.metrics.compare import (
     BootstrapDifference,
     McNemar,
+    PairedDifference,
     fisher_exact,
     holm,
     mcnemar_exact,
     paired_bootstrap,
+    paired_difference,
     sign_flip_test,
 )
 from showtell.metrics.conformal import (
@@ -112,6 +114,7 @@ __all__ = [
     "Interval",
     "LabelSets",
     "McNemar",
+    "PairedDifference",
     "PerClass",
     "PositionEffect",
     "ReliabilityTable",
@@ -158,6 +161,7 @@ __all__ = [
     "mcnemar_exact",
     "nll",
     "paired_bootstrap",
+    "paired_difference",
     "paired_power",
     "position_prior",
     "recency",

@@ -198,21 +198,21 @@ def test_a_million_requests_are_not_made_ahead():
 
 
 def test_requests_are_made_in_another_thread_so_that_answers_are_not_held_up():
-    threads, made, taken = set(), [], []
+    threads, answered = set(), threading.Event()
+    came_first = None
 
     def slowly():
+        nonlocal came_first
         for i in range(6):
             threads.add(threading.current_thread().name)
-            time.sleep(0.05)
-            made.append(time.perf_counter())
+            time.sleep(0.05)  # long enough to be sent alone
+            if i == 5:  # the first is answered before the last is made
+                came_first = answered.wait(60)
             yield question(i)
 
-    def keep(request, outcome):
-        taken.append(time.perf_counter())
-
-    asyncio.run(Client(ScriptedModel()).map(slowly(), keep))
+    asyncio.run(Client(ScriptedModel()).map(slowly(), lambda request, outcome: answered.set()))
     assert not any(name == "MainThread" for name in threads)
-    assert taken[0] < made[-1]  # the first was answered before the last was made
+    assert came_first
 
 
 def test_async_sources_and_callbacks_work_too():
@@ -278,7 +278,7 @@ def test_a_source_is_closed_when_the_run_stops_early():
 
     with pytest.raises(MLLMAuthError):
         Client(ScriptedModel(lambda r, n: MLLMAuthError("no"))).run(source())
-    assert closed.wait(5)
+    assert closed.wait(60)
 
 
 def test_a_budget_stops_the_run_with_everything_in_flight_noted(tmp_path):
@@ -501,7 +501,7 @@ with Journal({folder!r}) as journal:
 
 def test_ctrl_c_finishes_what_is_in_flight_and_leaves_the_journal_complete(tmp_path, repository):
     code = INTERRUPTED.format(root=str(repository), folder=str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 3, done.stderr
     assert "Traceback" not in done.stderr
     n_asked, n_answers = map(int, done.stdout.split())

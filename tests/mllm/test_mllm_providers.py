@@ -9,6 +9,7 @@ import json
 import logging
 import pickle
 import threading
+import time
 import traceback
 from decimal import Decimal
 
@@ -266,11 +267,15 @@ def test_answers_of_known_models_are_priced(server):
 def test_trouble_becomes_a_typed_error_after_one_try(serve, provider, fault, expected):
     server = serve(faults=Faults(**{fault: 1.0}), retry_after=3.0)
     model = load(server, provider)
-    request = ask(model, labels=LABELS, settings=Settings(max_tokens=99, timeout=0.5))
+    seconds = 0.5 if fault == "timeout" else 60
+    request = ask(model, labels=LABELS, settings=Settings(max_tokens=99, timeout=seconds))
     found = asyncio.run(_ask_once(model, request))
     assert isinstance(found, expected), repr(found)
     assert found.retryable
     assert "\n" not in str(found)
+    until = time.monotonic() + 60
+    while not server.stats.n_requests and time.monotonic() < until:
+        time.sleep(0.01)  # a slow server reads what a client has given up already
     assert server.stats.n_requests == 1
     if fault == "rate_limit":
         assert found.retry_after == pytest.approx(3.0)
@@ -357,22 +362,25 @@ def test_anthropic_never_streams_by_accident(server, max_tokens):
 def test_all_kinds_of_faults_together_lose_nothing(serve):
     server = serve(
         kind="openai",
-        faults=Faults(rate_limit=0.05, server_error=0.05, cut=0.05, timeout=0.02),
+        faults=Faults(rate_limit=0.05, server_error=0.05, cut=0.05, timeout=0.01),
         retry_after=0.05,
     )
     model = load(server, "openai")
     requests = [
-        ask(model, LABELS[i % 3], query=f"q{i}", settings=Settings(max_tokens=99, timeout=1.0))
-        for i in range(120)
+        ask(model, LABELS[i % 3], query=f"q{i}", settings=Settings(max_tokens=99, timeout=3.0))
+        for i in range(60)
     ]
-    client = Client(model, draw=lambda: 0.0)
+    client = Client(model, max_concurrency=8, draw=lambda: 0.0)  # so that no answer waits long
     outcomes = client.run(requests)
-    assert len(outcomes) == 120
+    assert len(outcomes) == 60
     for i, outcome in enumerate(outcomes):
         assert isinstance(outcome, Answer), outcome
         (row,) = json.loads(outcome.text)["answers"]
         assert (row["id"], row["label"]) == (f"q{i}", LABELS[i % 3])
     assert client.totals.n_retried > 5
+    assert all(
+        server.stats.faults[name] for name in ("rate_limit", "server_error", "cut", "timeout")
+    )
     assert client.totals.n_requests == server.stats.n_requests
 
 

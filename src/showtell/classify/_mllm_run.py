@@ -168,6 +168,10 @@ class Item:
     first_row: int
     """Of the inputs that show it, the first."""
     spent: Spent = field(default_factory=Spent)
+    known: bool = False
+    """An earlier process of the run had its outcome."""
+    again: bool = False
+    """It took that process more than one answer."""
     given: dict[int, Given] = field(default_factory=dict)
     """View to answer, of the present phase."""
 
@@ -329,10 +333,9 @@ class Run:
 
         def queries() -> Iterator[tuple[Item, ImagePart]]:
             for item, part in self._look(images, found):
-                if skip(item):
-                    self._n_done += 1
-                else:
-                    yield item, part
+                item.known = skip(item)
+                self._n_done += item.known
+                yield item, part
 
         def report() -> None:
             progress(min(self._n_done, len(images)), len(images), "ask")
@@ -409,23 +412,57 @@ class Run:
     ) -> Iterator[_Batch]:
         """Yield batches as images come in; every view of a batch in turn."""
         packers = [self._packer(phase, self.batch_size) for _ in range(phase.n_views)]
+        loose = [self._packer(phase, self.batch_size) for _ in range(phase.n_views)]
         for item, part in queries:
             for view, packer in enumerate(packers):
                 ask = _Ask(item=item, view=view, limit=self.batch_size)
-                yield from self._push(packer, ask, part, phase)
-        for packer in packers:
-            yield from packer.flush()
+                for batch in self._push(packer, ask, part, phase):
+                    yield from self._left_of(batch, phase, loose[view])
+        for packer, rest in zip(packers, loose, strict=True):
+            for batch in packer.flush():
+                yield from self._left_of(batch, phase, rest)
+            yield from rest.flush()
+
+    def _left_of(self, batch: _Batch, phase: Phase, loose: Packer[_Pair]) -> Iterator[_Batch]:
+        """Leave out what an earlier process knows, but put the same questions as it did.
+
+        They are found again by their keys, with their answers or with the name under which they
+        were in flight; so images stay together as they were then. Where they were together with
+        others, those without an answer are gathered anew.
+        """
+        items = [ask.item for ask, _ in batch.items]
+        if not any(item.known for item in items):
+            yield batch
+        elif all(item.known and not item.again for item in items):
+            return
+        elif self._has_answer(self._request(batch, phase)[0].key):
+            yield batch
+        else:
+            for ask, part in batch.items:
+                if not ask.item.known:
+                    yield from self._push(loose, ask, part, phase)
+
+    def _has_answer(self, key: str) -> bool:
+        client = self.client
+        if client is None:
+            return False
+        if client.journal is not None and client.journal.knows(key):
+            return True
+        return client.cache is not None and client.cache.get(key) is not None
 
     def _next_wave(self, asks: Sequence[_Ask], phase: Phase) -> Iterator[_Batch]:
         for (_, limit, *_), group in groupby(asks, key=lambda ask: _wave_order(ask)[:4]):
-            packer = self._packer(phase, limit)
+            packer, loose = self._packer(phase, limit), self._packer(phase, limit)
             pairs = ((ask, ask.item.source) for ask in group)
             for ask, _, (_, part, error) in self._prepared(pairs):
                 if part is None:
                     self._finish(ask, Given(reason="image", text=str(error)))
                 else:
-                    yield from self._push(packer, ask, part, phase)
-            yield from packer.flush()
+                    for batch in self._push(packer, ask, part, phase):
+                        yield from self._left_of(batch, phase, loose)
+            for batch in packer.flush():
+                yield from self._left_of(batch, phase, loose)
+            yield from loose.flush()
 
     def _packer(self, phase: Phase, limit: int) -> Packer[_Pair]:
         most_bytes = math.inf
@@ -494,6 +531,8 @@ class Run:
             first = split_usage(answer.first_usage, len(asks))
         for ask, share, once in zip(asks, shares, first, strict=True):
             ask.n_answers += 1
+            if ask.item.known:
+                continue
             ask.item.spent.add(
                 share,
                 price_usd=once.cost_usd,
@@ -566,6 +605,8 @@ class Run:
         return []
 
     def _finish(self, ask: _Ask, given: Given) -> None:
+        if ask.item.known:
+            return
         if (written := self._phase.written(ask.view)) is not None and given.code is not None:
             row = None if given.row is None else given.row[list(written)]
             given = replace(given, code=list(written).index(given.code), row=row)

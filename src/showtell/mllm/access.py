@@ -113,6 +113,7 @@ def open_client(access: ModelAccess) -> Iterator[Client]:
                 max_requests=access.max_requests,
                 spent=Decimal(0) if journal is None else journal.spent,
                 n_requests=0 if journal is None else journal.n_requests,
+                in_doubt=Decimal(0) if journal is None else journal.in_doubt,
             ),
             max_concurrency=access.max_concurrency
             or (_FREE_SLOTS if access.capabilities.free else _SLOTS),

@@ -72,7 +72,8 @@ class AnswerCache(Database):
     Parameters
     ----------
     path : str or path-like
-        The file. It and its folder are made on first use; nothing is opened before.
+        The file. It and its folder are made on first use; nothing is opened before. It is
+        closed by ``close()`` or at the end of a ``with`` block, and opened again when needed.
 
     Raises
     ------

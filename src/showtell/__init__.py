@@ -12,6 +12,7 @@ from showtell._version import __version__
 
 if TYPE_CHECKING:
     from showtell.classify import (
+        DescriptionClassifier,
         DirectClassifier,
         FewShotClassifier,
         ImageEmbedder,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Crop",
     "Dataset",
+    "DescriptionClassifier",
     "DirectClassifier",
     "Encoder",
     "FewShotClassifier",
@@ -52,6 +54,7 @@ __all__ = [
 _ROOM_OF = {
     "Crop": "media",
     "Dataset": "datasets",
+    "DescriptionClassifier": "classify",
     "DirectClassifier": "classify",
     "Encoder": "encoders",
     "FewShotClassifier": "classify",

@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 from showtell.classify import (
+    DescriptionClassifier,
     FewShotClassifier,
     MediaClassifier,
     Predictions,
@@ -67,6 +68,7 @@ class Case:
 
 pytestmark = pytest.mark.filterwarnings("ignore::showtell.classify.LimitsWarning")
 LABELS = ["fox", "cat", "dog"]
+DESCRIPTIONS = {"cat": ["whiskers", "a tail"], "dog": ["a tail"], "fox": []}
 CASES = [
     Case("zero-shot", ZeroShotClassifier, {"labels": LABELS}),
     Case("zero-shot labels of y", ZeroShotClassifier),
@@ -79,6 +81,14 @@ CASES = [
          encoder={"probability": "sigmoid"}),
     Case("zero-shot balance", ZeroShotClassifier, {"batch": "balance"}, alone=False),
     Case("zero-shot adapt", ZeroShotClassifier, {"batch": "adapt"}, alone=False),
+    Case("descriptions", DescriptionClassifier, {"descriptions": DESCRIPTIONS, "labels": LABELS},
+         accuracy=0.7),
+    Case("descriptions, embeddings averaged", DescriptionClassifier,
+         {"descriptions": DESCRIPTIONS, "method": "cupl", "templates": ["the {label}."]}),
+    Case("waffle", DescriptionClassifier, {"method": "waffle", "n_pairs": 2}),
+    Case("waffle+descriptions", DescriptionClassifier,
+         {"descriptions": DESCRIPTIONS, "method": "waffle+descriptions", "n_pairs": 3},
+         accuracy=0.7),
     Case("few-shot auto", FewShotClassifier),
     Case("few-shot prototype", FewShotClassifier, {"method": "prototype"}),
     Case("few-shot plain means", FewShotClassifier,
@@ -322,8 +332,8 @@ def test_a_data_set_is_not_taken_for_its_images(case):
 
 
 def test_integer_labels_stay_integers(case):
-    if "labels" in case.params:
-        pytest.skip("has its own label set")
+    if "labels" in case.params or case.cls is DescriptionClassifier:
+        pytest.skip("has its own label set, or descriptions that go by names")
     codes = {"cat": 5, "dog": -2, "fox": 9}
     clf = case.make(aliases={codes[c]: c for c in codes})
     clf.fit(X_TRAIN, np.array([codes[c] for c in Y_TRAIN]))
@@ -434,7 +444,7 @@ def test_scikit_learn_sees_a_classifier_of_things_that_are_no_arrays(case):
     tags = get_tags(clf)
     assert not tags.input_tags.two_d_array
     assert tags.input_tags.string
-    assert tags.target_tags.required == (case.cls is not ZeroShotClassifier)
+    assert tags.target_tags.required == (case.cls is FewShotClassifier)
     assert str(clf).startswith(case.cls.__name__)
     assert case.cls.__name__ in clf._repr_html_()
 

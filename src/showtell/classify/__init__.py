@@ -10,6 +10,7 @@ from showtell.classify.base import (
 )
 from showtell.classify.batch import adapt, balance
 from showtell.classify.confidence import ConfidenceMap, label_probabilities
+from showtell.classify.described import DescriptionClassifier, DescriptionEvidence, Spoke
 from showtell.classify.direct import DirectClassifier
 from showtell.classify.embedder import ImageEmbedder
 from showtell.classify.few_shot import FewShotClassifier
@@ -25,6 +26,8 @@ from showtell.classify.zero_shot import ZeroShotClassifier
 __all__ = [
     "STATUSES",
     "ConfidenceMap",
+    "DescriptionClassifier",
+    "DescriptionEvidence",
     "DirectClassifier",
     "EncoderClassifier",
     "FewShotClassifier",
@@ -36,6 +39,7 @@ __all__ = [
     "Predictions",
     "RowWriter",
     "SkippedImagesWarning",
+    "Spoke",
     "Status",
     "ZeroShotClassifier",
     "adapt",

@@ -236,6 +236,11 @@ class EncoderClassifier(MediaClassifier):
 
         return save_classifier(self, path)
 
+    def _saved_params(self) -> dict[str, Any]:
+        """Return the parameters to save; subclasses replace what belongs to a machine."""
+        params: dict[str, Any] = self.get_params(deep=False)
+        return params
+
     @abstractmethod
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return what `fit` learned: values for JSON, and arrays."""

@@ -28,10 +28,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from showtell._version import __version__
 from showtell.classify.base import EncoderClassifier
+from showtell.classify.described import DescriptionClassifier
 from showtell.classify.few_shot import FewShotClassifier
 from showtell.classify.zero_shot import ZeroShotClassifier
 from showtell.encoders import Encoder, load_encoder
 from showtell.errors import InputError, SavedFolderError
+from showtell.prompts.descriptions import DescriptionSet, read_descriptions
 
 if TYPE_CHECKING:
     from showtell.classify._mllm_base import MLLMClassifier
@@ -47,6 +49,7 @@ FORMAT_VERSION = 1
 _FORMAT = "showtell-classifier"
 _JSON, _ARRAYS = "classifier.json", "arrays.npz"
 _CLASSES: dict[str, type[EncoderClassifier]] = {
+    "DescriptionClassifier": DescriptionClassifier,
     "FewShotClassifier": FewShotClassifier,
     "ZeroShotClassifier": ZeroShotClassifier,
 }
@@ -62,7 +65,7 @@ def save_classifier(clf: EncoderClassifier, path: str | os.PathLike[str]) -> Pat
 
     Parameters
     ----------
-    clf : ZeroShotClassifier or FewShotClassifier
+    clf : ZeroShotClassifier, DescriptionClassifier or FewShotClassifier
         Fitted. An encoder given as an object is not saved: hand it to `load_classifier`. A store
         other than None is saved as "default", because paths belong to a machine.
     path : str or path
@@ -94,7 +97,7 @@ def save_classifier(clf: EncoderClassifier, path: str | os.PathLike[str]) -> Pat
     packed = io.BytesIO()
     np.savez(packed, **{name: _portable(array) for name, array in arrays.items()})  # type: ignore[arg-type]
     blob = packed.getvalue()
-    params = clf.get_params(deep=False)
+    params = clf._saved_params()
     by_name = isinstance(clf.encoder, str)
     params["encoder"] = clf.encoder if by_name else None
     params["store"] = None if clf.store is None else "default"
@@ -142,8 +145,8 @@ def load_classifier(
 
     Returns
     -------
-    clf : ZeroShotClassifier, FewShotClassifier, DirectClassifier, InContextClassifier or \
-            LikelihoodClassifier
+    clf : classifier
+        Of the class that was saved
 
     Raises
     ------
@@ -350,6 +353,8 @@ def _to_json(value: Any, name: str) -> Any:
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return str(value) if isinstance(value, str) else value
+    if isinstance(value, DescriptionSet):
+        return {"descriptions": value.to_record()}
     if isinstance(value, Mapping):
         pairs = [[_to_json(k, name), _to_json(v, name)] for k, v in value.items()]
         return {"mapping": pairs}
@@ -369,6 +374,8 @@ def _from_json(value: Any) -> Any:
     if isinstance(value, dict):
         if set(value) == {"mapping"}:
             return {_from_json(k): _from_json(v) for k, v in value["mapping"]}
+        if set(value) == {"descriptions"}:
+            return read_descriptions(value["descriptions"])
         if set(value) == {"tuple"}:
             return tuple(_from_json(v) for v in value["tuple"])
         raise ValueError(f"parameters hold {sorted(value)}, which nothing here writes")

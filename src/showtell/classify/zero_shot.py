@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from showtell.classify.base import EncoderClassifier, media_list, say_limits_once, say_once
+from showtell.classify.base import media_list, say_limits_once, say_once
 from showtell.classify.batch import adapt, balance
 from showtell.classify.label_words import Texts, codes_of, label_words, true_labels
-from showtell.classify.probability import ProbabilityRule, probabilities, smoothed_temperature
+from showtell.classify.prompted import PromptedClassifier
 from showtell.classify.prototypes import cosines, text_prototypes
-from showtell.encoders import Embeddings, Encoder, embed_images, load_encoder
+from showtell.encoders import Embeddings, Encoder, load_encoder
 from showtell.encoders.embed import Store
-from showtell.errors import InputError, UnknownNameError
+from showtell.errors import UnknownNameError
 from showtell.media import Media
 
 __all__ = ["BatchMode", "ZeroShotClassifier"]
 
 BatchMode = Literal["balance", "adapt"]
 _BATCH_MODES = ("balance", "adapt")
-_RULES = ("encoder", "softmax", "sigmoid")
-_MIN_CALIBRATION = 20
 
 
-class ZeroShotClassifier(EncoderClassifier):
+class ZeroShotClassifier(PromptedClassifier):
     r"""Classify images by the nearest label prototype; no labelled image is needed.
 
     The prototype of a label is the mean direction of the embeddings of its prompts (see
@@ -180,49 +178,17 @@ class ZeroShotClassifier(EncoderClassifier):
             encoder, words.names, words.descriptions, self.templates, self.store
         )
         self.prompts_ = {str(c): p for c, p in zip(words.classes.tolist(), prompts, strict=True)}
-        self.encoder_fingerprint_ = encoder.fingerprint
-        rule = encoder.probability if self.probability == "encoder" else self.probability
-        self.probability_: ProbabilityRule = "softmax" if self.batch is not None else rule
-        self.logit_scale_, self.logit_bias_ = float(encoder.logit_scale), float(encoder.logit_bias)
-        self.temperature_, self.calibrated_ = 1.0, False
+        self._take_scale(encoder)
+        if self.batch is not None:
+            self.probability_ = "softmax"
         say_limits_once(encoder)
-        if self.calibrate is not False:
-            self._calibrate(encoder, images, codes)
+        self._calibrate(encoder, images, codes)
         return self
 
     def _check_arguments(self) -> None:
         if self.batch is not None and self.batch not in _BATCH_MODES:
             raise UnknownNameError("batch mode", str(self.batch), [*_BATCH_MODES, "None"])
-        if self.probability not in _RULES:
-            raise UnknownNameError("probability rule", str(self.probability), _RULES)
-        if not (isinstance(self.calibrate, bool) or self.calibrate == "auto"):
-            raise InputError(f"`calibrate` is True, False or 'auto', got {self.calibrate!r}.")
-
-    def _calibrate(
-        self,
-        encoder: Encoder,
-        images: Sequence[Media] | None,
-        codes: NDArray[np.intp] | None,
-    ) -> None:
-        """Fit the temperature on labelled images, where there are enough."""
-        must = self.calibrate is True
-        if images is None or codes is None:
-            if must:
-                raise InputError("`calibrate=True` needs labelled images: call `fit(X, y)`.")
-            return
-        if not must and len(codes) < _MIN_CALIBRATION:
-            return
-        found = embed_images(encoder, images, store=self.store)
-        usable = found.ok
-        if usable.any() and (must or usable.sum() >= _MIN_CALIBRATION):
-            logits = self._logits(found.embeddings)[found.distinct[usable]]
-            self.temperature_ = smoothed_temperature(logits, codes[usable], rule=self.probability_)
-            self.calibrated_ = True
-        elif must:
-            raise InputError(
-                f"`calibrate=True`: none of the {len(codes)} labelled images could be used; the "
-                f"first: {found.errors[min(found.errors)] if found.errors else 'there are none'}."
-            )
+        self._check_rules()
 
     def _logits(self, embeddings: Embeddings) -> NDArray[np.float32]:
         """Logits of distinct images before the temperature, shape (n, n_classes)."""
@@ -240,44 +206,4 @@ class ZeroShotClassifier(EncoderClassifier):
             scores = adapt(embeddings, self.prototypes_)
         else:
             scores = cosines(embeddings, self.prototypes_)
-        logits: NDArray[np.float32] = (
-            self.logit_scale_ * scores.astype(np.float64) + self.logit_bias_
-        ).astype(np.float32)
-        return logits
-
-    def _score(self, embeddings: Embeddings) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        logits = self._logits(embeddings)
-        return logits, probabilities(logits / self.temperature_, self.probability_)
-
-    def _saved_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        values = {
-            "temperature": self.temperature_,
-            "calibrated": self.calibrated_,
-            "probability": self.probability_,
-            "logit_scale": self.logit_scale_,
-            "logit_bias": self.logit_bias_,
-            "prompts": list(self.prompts_.values()),
-        }
-        return values, {"prototypes": self.prototypes_}
-
-    def _saved_shapes(
-        self,
-        values: Mapping[str, Any],  # noqa: ARG002
-        n_classes: int,
-        n_dims: int,
-    ) -> dict[str, tuple[int | None, ...]]:
-        return {"prototypes": (n_classes, n_dims)}
-
-    def _restore_state(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-        self.temperature_ = float(values["temperature"])
-        self.calibrated_ = bool(values["calibrated"])
-        self.probability_ = values["probability"]
-        self.logit_scale_ = float(values["logit_scale"])
-        self.logit_bias_ = float(values["logit_bias"])
-        self.prompts_ = dict(zip(map(str, self.classes_.tolist()), values["prompts"], strict=True))
-        self.prototypes_ = np.asarray(arrays["prototypes"], np.float32)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = False
-        return tags
+        return self._scaled(scores)

@@ -10,6 +10,10 @@ from types import ModuleType
 from typing import Any
 
 from showtell.evaluate.answers import score_predictions
+from showtell.evaluate.audit import audit, audit_requests
+from showtell.evaluate.audit_judge import ArmScore, Probe
+from showtell.evaluate.audit_plan import PROBES, audit_size
+from showtell.evaluate.audit_record import AttractorRow, Audit, Flip, Gain
 from showtell.evaluate.comparison import (
     Choice,
     Compared,
@@ -23,17 +27,27 @@ from showtell.evaluate.record import RULES, ParsingRow, Record
 from showtell.evaluate.run import evaluate
 
 __all__ = [
+    "PROBES",
     "RULES",
+    "ArmScore",
+    "AttractorRow",
+    "Audit",
     "Choice",
     "Compared",
     "Comparison",
+    "Flip",
+    "Gain",
     "PairTest",
     "ParsingRow",
+    "Probe",
     "Record",
     "ShotCurve",
     "ShotPoint",
     "ShotStep",
     "Verdict",
+    "audit",
+    "audit_requests",
+    "audit_size",
     "compare",
     "evaluate",
     "score_predictions",

@@ -371,7 +371,7 @@ def _system_text(
 
 
 def _example(prompts: PromptSet, label: str | None, *, verbalised: bool) -> str:
-    """A filled-in answer that names a label, on a line of its own; nothing without a label."""
+    """Write a filled-in answer that names a label, on a line of its own; "" without a label."""
     if label is None:
         return ""
     confidence = ', "confidence": <0 to 10>' if verbalised else ""

@@ -339,7 +339,7 @@ def learn_colours(model, processor, requests, pictures, labels):
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             smooth = 0.8 * smooth + 0.2 * float(loss.detach())
-            if smooth < 0.05:
+            if smooth < 0.02:
                 break
         model.eval()
     torch.set_num_threads(n_threads)
@@ -347,29 +347,34 @@ def learn_colours(model, processor, requests, pictures, labels):
 
 @pytest.fixture(scope="module")
 def trained(start_serve, tmp_path_factory):
-    """A server of a model that has learnt to say which of four colours it sees."""
-    folder = tmp_path_factory.mktemp("colours")
+    """A server of a model that has learnt to say which of four colours it sees, and its prompts.
+
+    They are brief, so that it learns fast.
+    """
+    folder, prompts = tmp_path_factory.mktemp("colours"), tmp_path_factory.mktemp("prompts")
+    (prompts / "system.txt").write_text("Labels:\n{labels}\nEnd of labels.\n{schema}", "utf-8")
+    (prompts / "closing.txt").write_text("Which? {n_images}", "utf-8")
     model, processor = make_checkpoint(folder, spread=1.0, width=64, n_layers=1)
     name = f"openai-compatible:{folder}"
     labels = [LABELS[i % 4] for i in range(160)]
     pictures = [coloured(label, seed) for seed, label in enumerate(labels)]
     clf = DirectClassifier(name, labels=LABELS, base_url="http://127.0.0.1:9/v1", cache=None,
-                           batch_size=1).fit()  # fmt: skip
+                           prompt_dir=prompts, batch_size=1).fit()  # fmt: skip
     learn_colours(model, processor, list(clf.requests(pictures)), pictures, labels)
     model.save_pretrained(folder)
-    return start_serve(folder), name
+    return start_serve(folder), name, prompts
 
 
 def test_transformers_serve_answers_about_the_images_it_is_sent(trained):
-    url, name = trained
+    url, name, prompts = trained
     truth = [LABELS[i % 4] for i in range(12)]
     clf = DirectClassifier(name, labels=LABELS, base_url=f"{url}/v1", cache=None, batch_size=1,
-                           max_tokens=40, timeout=300).fit()  # fmt: skip
+                           prompt_dir=prompts, max_tokens=40, timeout=300).fit()  # fmt: skip
     predictions = clf.classify([coloured(c, 1000 + i) for i, c in enumerate(truth)])
     assert predictions.ok.all()
     assert (predictions.label == truth).sum() >= 11
     columns = predictions.columns
-    assert all(n > 500 for n in columns["input_tokens"])  # the prompt, as the server counts it
+    assert all(n > 50 for n in columns["input_tokens"])  # the prompt, as the server counts it
     assert all(2 <= n <= 10 for n in columns["output_tokens"])
     assert columns["cost_usd"] == [None] * 12
     assert columns["reason"] == [None] * 12
@@ -378,14 +383,14 @@ def test_transformers_serve_answers_about_the_images_it_is_sent(trained):
 def test_the_command_line_asks_transformers_serve_once_and_then_its_cache(trained, tmp_path):
     from PIL import Image
 
-    url, name = trained
+    url, name, prompts = trained
     for i, label in enumerate(LABELS):
         Image.fromarray(coloured(label, 2000 + i)).save(tmp_path / f"{i}.png")
     images = [str(tmp_path / f"{i}.png") for i in range(4)]
     for where, from_cache in ((f"{url}/v1", False), ("http://127.0.0.1:9/v1", True)):
         done = CliRunner().invoke(app, [
             "classify", *images, "--labels", ",".join(LABELS), "--model", name, "--base-url",
-            where, "--batch-size", "1", "--json", "-q",
+            where, "--batch-size", "1", "--prompt-dir", str(prompts), "--json", "-q",
         ])  # fmt: skip
         assert done.exit_code == 0, done.output
         rows = json.loads(done.stdout)["predictions"]
@@ -394,7 +399,7 @@ def test_the_command_line_asks_transformers_serve_once_and_then_its_cache(traine
 
 
 def test_decisions_of_transformers_serve_are_probabilities_of_the_labels(trained):
-    url, name = trained
+    url, name, _ = trained
     decided = DirectClassifier(
         name.replace("openai-compatible", "systemone"), labels=LABELS, base_url=url, cache=None
     ).fit()

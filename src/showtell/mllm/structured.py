@@ -70,6 +70,16 @@ class Spent:
         elif self.cost_usd is not None:
             self.cost_usd += usage.cost_usd
 
+    def merge(self, other: Spent) -> None:
+        """Count what others took."""
+        self.n_requests += other.n_requests
+        self.n_from_cache += other.n_from_cache
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.seconds += other.seconds
+        unknown = self.cost_usd is None or other.cost_usd is None
+        self.cost_usd = None if unknown else self.cost_usd + other.cost_usd  # type: ignore[operator]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checked(Generic[T]):

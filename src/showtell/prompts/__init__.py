@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from showtell.prompts.answers import (
     ANSWER_RULES,
     AnswerParser,
@@ -43,6 +46,15 @@ from showtell.prompts.template import (
 )
 from showtell.prompts.waffle import WaffleShape, common_words, waffle_noise, waffle_shape
 
+if TYPE_CHECKING:
+    from showtell.prompts.describe import (
+        Concept,
+        Described,
+        describe_requests,
+        find_concept,
+        write_descriptions,
+    )
+
 __all__ = [
     "ANSWER_RULES",
     "DEFAULT_ROLE",
@@ -54,7 +66,9 @@ __all__ = [
     "AnswerRule",
     "BatchPlan",
     "Compat",
+    "Concept",
     "Demonstration",
+    "Described",
     "DescriptionDiff",
     "DescriptionKind",
     "DescriptionNote",
@@ -75,8 +89,10 @@ __all__ = [
     "common_words",
     "connect",
     "copy_prompts",
+    "describe_requests",
     "described_prompts",
     "fill",
+    "find_concept",
     "load_prompts",
     "normalise",
     "parse_answer",
@@ -89,4 +105,16 @@ __all__ = [
     "resolve_templates",
     "waffle_noise",
     "waffle_shape",
+    "write_descriptions",
 ]
+
+_ASKING = ("Concept", "Described", "describe_requests", "find_concept", "write_descriptions")
+
+
+def __getattr__(name: str) -> Any:
+    """Load what asks models when it is first used."""
+    if name not in _ASKING:
+        raise AttributeError(f"module 'showtell.prompts' has no attribute {name!r}")
+    value = getattr(importlib.import_module("showtell.prompts.describe"), name)
+    globals()[name] = value
+    return value

@@ -36,6 +36,13 @@ LIBRARIES: Mapping[str, Mapping[str, Mapping[str, bool]]] = {
         "again": {"attempt": True},
         "decide": {"role": False, "labels": True, "examples": False, "example": False},
     },
+    "describe": {
+        "system": {},
+        "features": {"label": True, "count": True, "concept": False},
+        "sentences": {"label": True, "count": True, "question": True},
+        "questions": {"label": True, "concept": False},
+        "concept": {"labels": True},
+    },
 }
 """Library to file (without ``.txt``) to field; True where the text cannot do without it."""
 

@@ -6,6 +6,7 @@ import copy
 import os
 import string
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, cast
 
@@ -32,7 +33,7 @@ from showtell.metrics import average_rotations, remove_prior, rotations_of
 from showtell.mllm.continuations import Continuations, merge_aliases, pmi_scores, score_labels
 from showtell.mllm.local_vlm import LocalVLM
 
-__all__ = ["LikelihoodClassifier", "LikelihoodRule"]
+__all__ = ["LikelihoodClassifier", "LikelihoodRule", "LikelihoodTokens"]
 
 LikelihoodRule: TypeAlias = Literal["sum", "mean", "sum_eos", "pmi", "letter"]
 _RULES = ("sum", "mean", "sum_eos", "pmi", "letter")
@@ -42,6 +43,22 @@ _LONGEST_SIDE = 2048  # pixels that are kept of a picture; no model here reads m
 _OUTSIDE = np.float32(-1e30)  # stands for minus infinity, which embeddings may not hold
 _STUB, _LETTER_STUB = "It shows a", "The answer is"
 _LETTERS = string.ascii_uppercase
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodTokens:
+    """What a model reads to classify images."""
+
+    n_images: int
+    """Distinct images that can be used."""
+    n_passes: int
+    """How often picture and prompt are read for each: once, or once per rotation."""
+    n_errors: int
+    """Inputs that cannot be read."""
+    image: int
+    """Tokens of pictures."""
+    text: int
+    """Tokens of prompts and labels."""
 
 
 class LikelihoodClassifier(MediaClassifier):
@@ -256,6 +273,54 @@ class LikelihoodClassifier(MediaClassifier):
             logits,
             proba,
             abstain_below=self.abstain_below,
+        )
+
+    def count_tokens(
+        self, X: Sequence[Media], *, progress: Progress = no_progress
+    ) -> LikelihoodTokens:
+        """Count what `classify` would make the model read; nothing is scored.
+
+        Parameters
+        ----------
+        X : sequence of Media, length n_samples
+        progress : Progress
+            Called with the number of images that are done.
+
+        Returns
+        -------
+        tokens : LikelihoodTokens
+            Sums over distinct usable images. With a short list the labels' tokens are those of
+            labels of mean length.
+
+        Examples
+        --------
+        >>> clf.count_tokens(["cat.jpg"])  # doctest: +SKIP
+        LikelihoodTokens(n_images=1, n_passes=1, n_errors=0, image=1088, text=61)
+        """
+        check_is_fitted(self)
+        self._check_model()
+        n_asked = min(len(self.classes_), self.shortlist or len(self.classes_))
+        n_passes, of_labels = 1, 0.0
+        if self.continuations_ is None:
+            n_passes = len(rotations_of(n_asked, self.rotations))
+        else:
+            unread = 0 if self.rule == "sum_eos" else 1  # the last token is only predicted
+            read = sum(len(ids) - unread for ids in self.continuations_.tokens)
+            of_labels = read * n_asked / len(self.classes_)
+
+        def count(picture: Image.Image) -> NDArray[np.float64]:
+            image, text = self.vlm_.count_tokens(picture, self.prompt_)
+            return np.array([n_passes * image, n_passes * text + of_labels])
+
+        counter = _Scorer(self.vlm_, 2, count)
+        found = embed_images(counter, media_list(X), store=None, progress=progress)
+        image, text = found.embeddings.sum(axis=0, dtype=np.float64)
+        return LikelihoodTokens(
+            n_images=len(found.embeddings),
+            n_passes=n_passes,
+            n_errors=len(found.errors),
+            image=round(image),
+            text=round(text),
         )
 
     def save(self, path: str | os.PathLike[str]) -> Path:

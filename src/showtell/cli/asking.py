@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from showtell.cli.local import OF_LOCAL, is_local, make_scoring, refuse_foreign
 from showtell.cli.output import counted
 from showtell.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from showtell._progress import Progress
@@ -24,13 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ASKING",
+    "BY_MODEL",
     "Asking",
     "Meter",
     "asking_of",
+    "asking_values",
     "check_asking",
     "dollars",
     "given_here",
     "make_asking",
+    "refuse_idle",
     "start_asking",
     "watch_jobs",
     "what_it_took",
@@ -38,6 +42,8 @@ __all__ = [
 
 ASKING = ("direct", "in-context")
 """Methods that ask a multimodal LLM."""
+BY_MODEL = (*ASKING, "likelihood")
+"""Methods that need ``--model``."""
 
 _RESUME = (
     "Answers that were paid for are kept: run the same command again to go on from there; they "
@@ -69,6 +75,8 @@ class Asking:
     correct: str | None = None
     calibrate: int = 0
     shortlist: str | None = None
+    score: str = "sum"
+    question: str | None = None
     batch_size: str = "auto"
     temperature: float | None = None
     timeout: float = 120.0
@@ -85,10 +93,17 @@ class Asking:
     """The model itself; None where nothing is to be asked, as for an estimate."""
     run_folder: Path | str | None = field(default=None, compare=False)
 
+    @property
+    def local(self) -> bool:
+        """Whether the model runs in this process."""
+        return is_local(self.model)
+
     def as_request(self) -> dict[str, Any]:
         """List what decides about answers, for the request of a run folder; caps do not."""
         from showtell.evaluate.about import shown_path
 
+        if self.local:
+            return {name: getattr(self, name) for name in OF_LOCAL}
         return {
             "model": self.model,
             "base_url": None if self.base_url is None else shown_path(self.base_url),
@@ -184,10 +199,9 @@ def asking_of(
     InputError
         If options stand on the command line that do not go together.
     """
-    names = {f.name for f in fields(Asking)} & ctx.params.keys()
-    values = {name: ctx.params[name] for name in names}
+    values = asking_values(ctx)
     model = values.pop("model")
-    by_encoder = method not in (*ASKING, "auto")
+    by_encoder = method not in (*BY_MODEL, "auto")
     if model is not None and by_encoder:
         if given_here(ctx, "model") and not given_here(ctx, "method"):
             method = "auto"
@@ -201,11 +215,35 @@ def asking_of(
                     "What a model is told is edited with --role and --prompt-dir; its provider's "
                     "batch endpoint is asked with --batch-api."
                 )
+        foreign = [] if is_local(model) else ["score", "question"]
+        if is_local(model):
+            foreign = [name for name in values if name not in (*OF_LOCAL, "max_cost")]
+            values = {name: value for name, value in values.items() if name in OF_LOCAL}
+            method = "likelihood" if method == "auto" else method
+        refuse_foreign([name for name in sorted(foreign) if given_here(ctx, name)], model)
         if method == "auto":
             method = "in-context" if shows else "direct"
         if values.get("no_wait") and not values.get("batch_api"):
             raise InputError("--no-wait hands in batch jobs and ends: it goes with --batch-api.")
         return method, Asking(model=model, **values)
+    refuse_idle(ctx, values)
+    return method, None
+
+
+def asking_values(ctx: typer.Context) -> dict[str, Any]:
+    """Read the options of the panel that a verb has, by their parameter names."""
+    names = {f.name for f in fields(Asking)} & ctx.params.keys()
+    return {name: ctx.params[name] for name in names}
+
+
+def refuse_idle(ctx: typer.Context, values: Iterable[str]) -> None:
+    """Refuse options about asking on the command line where nothing is to be asked.
+
+    Raises
+    ------
+    InputError
+        It names them.
+    """
     idle = sorted(f"--{name.replace('_', '-')}" for name in values if given_here(ctx, name))
     if idle:
         raise InputError(
@@ -213,21 +251,33 @@ def asking_of(
             "name one with --model provider:name (`showtell models` lists them), or leave "
             f"{'it' if len(idle) == 1 else 'them'} out."
         )
-    return method, None
 
 
 def check_asking(method: str, asking: Asking | None) -> None:
     """Refuse a method that does not go with there being a model or none."""
+    if asking is None and method == "likelihood":
+        raise InputError(
+            "Method 'likelihood' needs a model that runs in this process: name it with --model "
+            "hf-hub:ORG/NAME or --model local-dir:PATH."
+        )
+    if asking is not None and method in BY_MODEL and (method == "likelihood") != asking.local:
+        raise InputError(
+            f"{asking.model} runs in this process: use --method likelihood (or auto)."
+            if asking.local
+            else f"Method 'likelihood' reads the log-probabilities of a model in this process; "
+            f"{asking.model} is asked through a server. Name one with --model hf-hub:ORG/NAME or "
+            "local-dir:PATH, or use --method direct or in-context."
+        )
     if asking is None and method in ASKING:
         raise InputError(
             f"Method {method!r} asks a multimodal LLM: name one with --model provider:name, for "
             "example openai:gpt-4.1-mini (`showtell models` lists them; `showtell try-server` is "
             "one without a key), or use a method of encoders such as zero-shot or few-shot."
         )
-    if asking is not None and method not in (*ASKING, "auto"):
+    if asking is not None and method not in (*BY_MODEL, "auto"):
         raise InputError(
             f"--model asks a multimodal LLM, and method {method!r} uses an encoder. With --model "
-            f"go --method auto, {', '.join(ASKING)}; with --encoder go zero-shot, few-shot, "
+            f"go --method auto, {', '.join(BY_MODEL)}; with --encoder go zero-shot, few-shot, "
             "prototype, tip-adapter, linear."
         )
     if asking is not None and asking.anonymise and method == "direct":
@@ -332,6 +382,8 @@ def start_asking(
 
     from showtell.mllm import default_cache, load_mllm
 
+    if asking.local:
+        return asking  # loaded when it is fitted; nothing is paid, so nothing is metered
     if asking.batch_api and run is None:
         raise InputError(
             "--batch-api needs --run DIR: jobs take up to a day, and are found again through it."
@@ -382,6 +434,7 @@ def make_asking(
     seed: int,
     label_set: LabelSet | None,
     support: Dataset | None,
+    threads: int | None = None,
 ) -> MediaClassifier:
     """Build and fit the classifier that asks a multimodal LLM.
 
@@ -397,6 +450,17 @@ def make_asking(
         raise InputError(
             'Which labels? Name them with --labels "cat,dog" or --labels-file FILE, or show some '
             "pictures of each with --examples DIR (a folder per label)."
+        )
+    if asking.local:
+        return make_scoring(
+            asking,
+            abstain_below=abstain_below,
+            encoder=encoder,
+            store=store,
+            seed=seed,
+            label_set=label_set,
+            support=support,
+            threads=threads,
         )
     parameters = asking.parameters() | {
         "abstain_below": abstain_below,
@@ -455,26 +519,29 @@ def dollars(cost: Decimal | None) -> str:
     return f"{Decimal(f'{cost:.2g}'):f} USD"
 
 
-def what_it_took(meter: Meter, predictions: Sequence[Predictions]) -> str:
+def what_it_took(meters: Meter | Sequence[Meter], predictions: Sequence[Predictions]) -> str:
     """Say what a run spent, and what it had for nothing.
 
     Parameters
     ----------
-    meter : Meter
+    meters : Meter or sequence of Meter
     predictions : sequence of Predictions
         What came of it.
     """
     again = sum(sum(map(bool, p.columns.get("from_cache", ()))) for p in predictions)
     n_rows = sum(map(len, predictions))
-    if not meter.n_requests:
+    all_of = [meters] if isinstance(meters, Meter) else list(meters)
+    n_requests = sum(meter.n_requests for meter in all_of)
+    totals = [meter.total for meter in all_of]
+    total = None if None in totals else sum((t for t in totals if t is not None), Decimal(0))
+    if not n_requests:
         if again and again == n_rows:
             return f"0 USD: all {n_rows:,} answers were there already"
         return "0 USD: nothing was asked"
     parts = [
-        f"{dollars(meter.total)} for {meter.n_requests:,} "
-        f"request{'' if meter.n_requests == 1 else 's'}",
-        f"{meter.input_tokens:,} tokens in",
-        f"{meter.output_tokens:,} out",
+        f"{dollars(total)} for {n_requests:,} request{'' if n_requests == 1 else 's'}",
+        f"{sum(meter.input_tokens for meter in all_of):,} tokens in",
+        f"{sum(meter.output_tokens for meter in all_of):,} out",
     ]
     if again:
         parts.append(f"{again:,} of {n_rows:,} answers were there already")

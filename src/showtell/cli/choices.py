@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showtell.cli.asking import ASKING, Asking, check_asking, make_asking
+from showtell.cli.asking import BY_MODEL, Asking, check_asking, make_asking
 from showtell.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "Choices", "check_method", "given_labels", "make_classifier", "remarks"]
 
-METHODS = ("auto", "zero-shot", "few-shot", "prototype", "tip-adapter", "linear", *ASKING)
+METHODS = ("auto", "zero-shot", "few-shot", "prototype", "tip-adapter", "linear", *BY_MODEL)
 """Names of ``--method``; "few-shot" lets the classifier choose among the three after it."""
 
 
@@ -40,16 +40,17 @@ class Choices:
     def __post_init__(self) -> None:
         check_method(self.method)
         check_asking(self.method, self.asking)
-        if self.method == "direct" and self.shots:
+        if self.method in ("direct", "likelihood") and self.shots:
             raise InputError(
-                "Method 'direct' shows no examples: leave out --shots, or use --method in-context."
+                f"Method {self.method!r} shows no examples: leave out --shots, or use --method "
+                "in-context."
             )
 
     def wants_examples(self, *, available: bool) -> bool:
         """Say whether the method learns from examples; "auto" does where it can."""
         if self.method == "auto":
             return available and self.shots != 0
-        if self.method == "direct":
+        if self.method in ("direct", "likelihood"):
             return self.calibrates
         return (self.method != "zero-shot" and self.shots != 0) or self.calibrates
 
@@ -134,6 +135,7 @@ def make_classifier(
             seed=choices.seed,
             label_set=label_set,
             support=support,
+            threads=choices.threads,
         )
     if choices.wants_examples(available=support is not None):
         return _few_shot(choices, encoder, store, label_set, support)

@@ -85,6 +85,8 @@ def classify(
     correct: o.Correct = None,
     calibrate: o.Calibrate = 0,
     shortlist: o.Shortlist = None,
+    score: o.Score = "sum",
+    question: o.Question = None,
     batch_size: o.BatchSize = "auto",
     max_side: o.MaxSide = 768,
     temperature: o.Temperature = None,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from showtell.mllm import AnswerCache, Capabilities, Request
 
-__all__ = ["add_to", "estimate", "rule_in_words"]
+__all__ = ["add_to", "add_up", "estimate", "rule_in_words"]
 
 _EPILOG = """[bold]Examples[/bold]
 
@@ -90,6 +90,8 @@ def estimate(
     correct: o.Correct = None,
     calibrate: o.Calibrate = 0,
     shortlist: o.Shortlist = None,
+    score: o.Score = "sum",
+    question: o.Question = None,
     batch_size: o.BatchSize = "auto",
     max_side: o.MaxSide = 768,
     temperature: o.Temperature = None,
@@ -133,7 +135,8 @@ def estimate(
             "Which model? Name it with --model provider:name; `showtell models` lists them. "
             "Encoders run on this machine and cost nothing."
         )
-    asking = _ready_to_count(session, ctx, asking)
+    if not asking.local:
+        asking = _ready_to_count(session, ctx, asking)
     choices = Choices(
         encoder=encoder,
         precision="auto",
@@ -155,11 +158,23 @@ def estimate(
         session.note(note)
     if limit is not None:
         data = limit_dataset(data, limit, seed)
+    if asking.local:
+        from showtell.cli.local import show_estimate
+
+        show_estimate(
+            session,
+            choices,
+            given_labels(labels, labels_file),
+            data,
+            support=examples_of(examples),
+            json=json,
+        )
+        return
     classifier: Any = make_classifier(
         choices, given_labels(labels, labels_file), examples_of(examples)
     )
     known = asking.meter.capabilities if asking.meter else capabilities_of(asking.model)
-    sums = _add_up(
+    sums = add_up(
         classifier.requests(data.images),
         name=classifier.model_,
         capabilities=known,
@@ -218,7 +233,7 @@ def _ready_to_count(session: Session, ctx: typer.Context, asking: Asking) -> Ask
     return asking
 
 
-def _add_up(
+def add_up(
     requests: Iterable[Request],
     *,
     name: str,

@@ -110,6 +110,8 @@ def evaluate(
     correct: o.Correct = None,
     calibrate: o.Calibrate = 0,
     shortlist: o.Shortlist = None,
+    score: o.Score = "sum",
+    question: o.Question = None,
     batch_size: o.BatchSize = "auto",
     max_side: o.MaxSide = 768,
     temperature: o.Temperature = None,
@@ -224,9 +226,10 @@ def evaluate(
         raise InputError(f"--predictions scores a table; leave out DATA ({data!r}).")
     numbers = _numbers(curve_shots) if curve else None
     learns = choices.wants_examples(available=curve or shots is not None or examples is not None)
-    if curve and (not learns or method == "direct"):
+    if curve and (not learns or method in ("direct", "likelihood")):
         raise InputError(
-            "--curve learns from examples; --method zero-shot, direct and --shots 0 do not."
+            "--curve learns from examples; --method zero-shot, direct, likelihood and --shots 0 do "
+            "not."
         )
     if curve and batch_api:
         raise InputError(

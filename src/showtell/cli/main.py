@@ -37,11 +37,12 @@ _FLAG_OF = {
     "requests_per_minute": "rpm",
     "tokens_per_minute": "tpm",
     "run_folder": "run",
+    "rule": "score",
 }
 _PARAMETERS = (
     "max_cost", "max_requests", "max_side", "max_concurrency", "batch_size", "base_url",
     "n_samples", "shortlist", "calibrate", "anonymise", "role", "prompt_dir", "abstain_below",
-    "shots", "batch_api", "permutations", "correct", *_FLAG_OF,
+    "shots", "question", "batch_api", "permutations", "correct", *_FLAG_OF,
 )  # fmt: skip
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED = 0, 1, 2, 3
 """All inputs got a row; the run failed; bad usage or input; stopped, and can be resumed."""

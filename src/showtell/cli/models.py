@@ -67,6 +67,7 @@ def models(
     """List well-known multimodal LLMs: what is configured, what each can do and costs.
 
     Any other name of a provider can be given as well; NAME stands for whatever a server has.
+    local-dir:PATH and hf-hub:ORG/NAME are checkpoints that run in this process, without a server.
     Prices are list prices in USD per million tokens; empty is unknown, not free. No server is
     asked, and no key is printed: only where it was found.
     """
@@ -80,7 +81,7 @@ def models(
         return
     from showtell.mllm import list_models
 
-    found = list_models()
+    found = [*list_models(), *_in_this_process()]
     if configured:
         found = [info for info in found if _ready(info)]
     if json:
@@ -98,6 +99,32 @@ def models(
             "No model can be asked yet: set a key such as OPENAI_API_KEY, or start a server. "
             "`showtell try-server` is one that needs no key."
         )
+
+
+def _in_this_process() -> list[ModelInfo]:
+    """Describe the two ways to name a checkpoint that needs no server."""
+    from decimal import Decimal
+    from importlib.util import find_spec
+
+    from showtell.mllm import Capabilities, ModelInfo, ModelPrice
+
+    free = Decimal(0)
+    can = Capabilities(
+        max_images=1, logprobs=True, free=True, source="runs in this process, --method likelihood"
+    )
+    has_all = all(find_spec(name) is not None for name in ("torch", "transformers"))
+    return [
+        ModelInfo(
+            name=name,
+            installed=has_all,
+            extra="local",
+            configured=True,
+            key_from="",
+            capabilities=can,
+            price=ModelPrice(model=name, input=free, cached=None, output=free, batch_factor=None),
+        )
+        for name in ("local-dir:PATH", "hf-hub:ORG/NAME")
+    ]
 
 
 def _ready(info: ModelInfo) -> bool:

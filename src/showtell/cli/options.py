@@ -92,7 +92,8 @@ Method: TypeAlias = Annotated[
         panel=METHOD,
         metavar="NAME",
         help="With an encoder: zero-shot, few-shot, prototype, tip-adapter or linear; with "
-        "--model: direct or in-context. auto learns from examples where there are any.",
+        "--model: direct or in-context, or likelihood for one in this process. auto learns from "
+        "examples where there are any.",
     ),
 ]
 Templates: TypeAlias = Annotated[
@@ -150,7 +151,8 @@ Model: TypeAlias = Annotated[
         metavar="PROVIDER:NAME",
         help="Ask this multimodal LLM: openai:gpt-4.1-mini, google:gemini-2.5-flash, "
         "anthropic:NAME, ollama:llava, or an Ollama Modelfile. `showtell models` lists more. "
-        "Keys come from the environment or .env.",
+        "Keys come from the environment or .env. hf-hub:ORG/NAME and local-dir:PATH run in this "
+        "process and say how likely each label is.",
     ),
 ]
 BaseUrl: TypeAlias = Annotated[
@@ -278,6 +280,27 @@ Shortlist: TypeAlias = Annotated[
         metavar="K|two-step",
         help="For many labels: list only the K that --encoder finds likeliest for an image, or "
         "ask in two steps.",
+    ),
+]
+Score: TypeAlias = Annotated[
+    Literal["sum", "mean", "sum_eos", "pmi", "letter"],
+    option(
+        "--score",
+        panel=MODEL,
+        metavar="sum|mean|sum_eos|pmi|letter",
+        help="How a model in this process scores a label: by its tokens' log-probabilities, per "
+        "token, with the end of the text, against pictures that show nothing, or by the letter of "
+        "a listed option.",
+    ),
+]
+Question: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--question",
+        panel=MODEL,
+        metavar="TEXT",
+        help='What a model in this process is asked; "What is shown in this picture?" unless '
+        "given.",
     ),
 ]
 BatchSize: TypeAlias = Annotated[
@@ -467,7 +490,7 @@ Json: TypeAlias = Annotated[
 # -- how to run -----------------------------------------------------------------------------------
 Threads: TypeAlias = Annotated[
     int | None,
-    option("--threads", panel=RUNNING, min=1, metavar="N", help="Threads of the encoder."),
+    option("--threads", panel=RUNNING, min=1, metavar="N", help="Threads of the computation."),
 ]
 Store: TypeAlias = Annotated[
     bool,

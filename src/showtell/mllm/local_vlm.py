@@ -265,6 +265,25 @@ class LocalVLM:
             end=np.array(ends) if with_end else None,
         )
 
+    def count_tokens(self, picture: Image.Image, prompt: str) -> tuple[int, int]:
+        """Count the tokens of picture and prompt; nothing is computed from them.
+
+        Parameters
+        ----------
+        picture : PIL.Image
+            Upright, RGB.
+        prompt : str
+
+        Returns
+        -------
+        n_image, n_text : int
+            What stands for the picture, and the rest of the prompt.
+        """
+        head = tuple(self._encode(prompt))
+        inputs = self._inputs(picture, prompt, Continuations(labels=(), prefix=head, tokens=()))
+        n_text = len(head) - prompt.count(self._image_token)
+        return int(inputs["input_ids"].shape[1]) - n_text, n_text
+
     def check(self, prompt: str, continuations: Continuations) -> float:
         """Compare reuse of the prefix with full passes on a grey picture.
 

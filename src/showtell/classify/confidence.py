@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit
-from sklearn.isotonic import isotonic_regression
 
 from showtell.errors import InputError
 from showtell.mllm.base import TokenLogprob
@@ -245,6 +244,8 @@ class ConfidenceMap:
             middle = np.array([x[rows].mean() for rows in bins])
             weight = np.array([len(rows) for rows in bins], np.float64)
             rate = np.array([(hit[rows].sum() + 1) / (len(rows) + 2) for rows in bins])
+            from sklearn.isotonic import isotonic_regression  # only needed here
+
             rising = isotonic_regression(rate, sample_weight=weight)
             return cls(
                 kind="isotonic", x=tuple(map(float, middle)), y=tuple(map(float, rising)), n=n

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from showtell.classify.probability import row_losses
 from showtell.classify.prototypes import class_means, cosines
@@ -119,6 +118,8 @@ def linear_head(support: Support, *, C: float) -> LinearHead:
     C : float
         Inverse strength of the L2 penalty.
     """
+    from sklearn.linear_model import LogisticRegression  # 10 MB that few classifiers need
+
     model = LogisticRegression(C=C, max_iter=5000)
     model.fit(support.embeddings.astype(np.float64), support.codes)
     weights, bias = model.coef_, model.intercept_

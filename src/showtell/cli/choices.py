@@ -16,7 +16,19 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "Choices", "check_method", "given_labels", "make_classifier", "remarks"]
 
-METHODS = ("auto", "zero-shot", "few-shot", "prototype", "tip-adapter", "linear", *BY_MODEL)
+BY_DESCRIPTION = ("dclip", "cupl", "waffle", "waffle+descriptions")
+"""Methods that go by what labels look like, in words."""
+
+METHODS = (
+    "auto",
+    "zero-shot",
+    "few-shot",
+    "prototype",
+    "tip-adapter",
+    "linear",
+    *BY_DESCRIPTION,
+    *BY_MODEL,
+)
 """Names of ``--method``; "few-shot" lets the classifier choose among the three after it."""
 
 
@@ -36,10 +48,28 @@ class Choices:
     store: bool
     asking: Asking | None = None
     """What to ask a multimodal LLM; None: an encoder decides."""
+    descriptions: str | None = None
+    """File of a description set."""
+    concept: str | None = None
 
     def __post_init__(self) -> None:
         check_method(self.method)
         check_asking(self.method, self.asking)
+        described = self.method in BY_DESCRIPTION
+        if self.descriptions is not None and not described:
+            raise InputError(
+                f"--descriptions belongs to --method {', '.join(BY_DESCRIPTION)}; the method is "
+                f"{self.method!r}. (Zero-shot takes one description per label in --labels.)"
+            )
+        if self.concept is not None and not described:
+            raise InputError(f"--concept belongs to --method {', '.join(BY_DESCRIPTION)}.")
+        if described and self.descriptions is None and self.method != "waffle":
+            raise InputError(
+                f"Method {self.method!r} needs --descriptions FILE. `showtell describe` writes "
+                "one; --method waffle needs none."
+            )
+        if described and self.shots:
+            raise InputError(f"Method {self.method!r} shows no examples: leave out --shots.")
         if self.method in ("direct", "likelihood") and self.shots:
             raise InputError(
                 f"Method {self.method!r} shows no examples: leave out --shots, or use --method "
@@ -52,6 +82,8 @@ class Choices:
             return available and self.shots != 0
         if self.method in ("direct", "likelihood"):
             return self.calibrates
+        if self.method in BY_DESCRIPTION:
+            return False
         return (self.method != "zero-shot" and self.shots != 0) or self.calibrates
 
     @property
@@ -70,6 +102,8 @@ class Choices:
             "shots": self.shots,
             "abstain_below": self.abstain_below,
             "seed": self.seed,
+            **({} if self.descriptions is None else {"descriptions": self.descriptions}),
+            **({} if self.concept is None else {"concept": self.concept}),
             **({} if self.asking is None else self.asking.as_request()),
         }
 
@@ -137,6 +171,8 @@ def make_classifier(
             support=support,
             threads=choices.threads,
         )
+    if choices.method in BY_DESCRIPTION:
+        return _described(choices, encoder, store, label_set, support)
     if choices.wants_examples(available=support is not None):
         return _few_shot(choices, encoder, store, label_set, support)
     return _zero_shot(choices, encoder, store, label_set, support)
@@ -150,6 +186,15 @@ def remarks(choices: Choices, classifier: MediaClassifier, support: Dataset | No
             f"There is one label only, so every image gets {str(classifier.classes_[0])!r}. Name "
             'what else it may be, for example "something else".'
         )
+    described = getattr(classifier, "descriptions_", None)
+    if described is not None and choices.method != "waffle":
+        bare = [label for label in described if not described[label]]
+        if bare:
+            more = f" and {len(bare) - 5} more" if len(bare) > 5 else ""
+            found.append(
+                f"No description for {', '.join(bare[:5])}{more}: they have the template alone. "
+                "Labels must be spelled as in the file."
+            )
     rows = getattr(classifier, "support_", None)
     if choices.shots and support is not None and rows is not None:
         given = Counter(support.y[rows].tolist())
@@ -181,6 +226,32 @@ def _zero_shot(
         encoder,
         **_words(choices, label_set, support),
         batch=choices.batch,  # type: ignore[arg-type]
+        abstain_below=choices.abstain_below,
+        store=store,
+        random_state=choices.seed,
+    ).fit()
+
+
+def _described(
+    choices: Choices,
+    encoder: Any,
+    store: str | None,
+    label_set: LabelSet | None,
+    support: Dataset | None,
+) -> MediaClassifier:
+    from showtell.classify import DescriptionClassifier
+
+    if choices.batch is not None:
+        raise InputError("--batch belongs to --method zero-shot; leave it out.")
+    labels = None if label_set is None else list(label_set.labels)
+    if labels is None and support is not None and support.labels:
+        labels = list(support.labels)
+    return DescriptionClassifier(
+        encoder,
+        labels=labels,
+        descriptions=choices.descriptions,
+        method=choices.method,  # type: ignore[arg-type]
+        concept=choices.concept,
         abstain_below=choices.abstain_below,
         store=store,
         random_state=choices.seed,

@@ -20,6 +20,7 @@ from showtell.cli.output import (
     print_predictions,
     summary_of,
 )
+from showtell.cli.runs import until_stopped
 from showtell.cli.session import Session, begin
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def classify(
     encoder: o.EncoderName = "mini",
     precision: o.Precision = "auto",
     templates: o.Templates = "default",
+    descriptions: o.Descriptions = None,
+    concept: o.Concept = None,
     batch: o.Batch = None,
     shots: o.Shots = None,
     abstain_below: o.AbstainBelow = None,
@@ -129,6 +132,8 @@ def classify(
         precision=precision,
         method=method,
         templates=templates,
+        descriptions=descriptions,
+        concept=concept,
         batch=batch,
         shots=shots,
         abstain_below=abstain_below,
@@ -165,11 +170,14 @@ def classify(
     )
     with session.progress() as progress:
         watched = watch_jobs(session, asking, progress)
-        predictions = classifier.classify(data.images, progress=watched)
+        predictions, stop = until_stopped(
+            lambda: classifier.classify(data.images, progress=watched)
+        )
     facts = _facts(session, classifier, data) if report is not None or run is not None else {}
     _write(session, data, predictions, facts, output=output, proba=proba, report=report)
     if run is not None:
-        _keep(session, run, request, data, predictions, facts)
+        state = "finished" if stop is None else "stopped"
+        _keep(session, run, request, data, predictions, facts, state=state)
     if json:
         print_json(
             {
@@ -185,6 +193,8 @@ def classify(
     if asking is not None and asking.meter is not None:
         summary += f"; {what_it_took(asking.meter, [predictions])}"
     session.summary(summary)
+    if stop is not None:
+        raise stop
 
 
 def _images(
@@ -241,6 +251,8 @@ def _keep(
     data: Dataset,
     predictions: Predictions,
     facts: dict[str, Any],
+    *,
+    state: str,
 ) -> None:
     """Fill the run folder."""
     from importlib.util import find_spec
@@ -256,6 +268,9 @@ def _keep(
     if "cost_usd" in predictions.columns:
         costs = predictions.columns["cost_usd"]
         totals["cost_usd"] = None if None in costs else str(sum(costs))
+        doubt = predictions.in_doubt_usd
+        totals["n_requests_in_doubt"] = predictions.n_in_doubt
+        totals["in_doubt_usd"] = None if doubt is None else str(doubt)
     finish(
         folder,
         request,
@@ -265,5 +280,6 @@ def _keep(
             "totals": totals,
             "run": facts,
         },
+        state=state,
     )
     session.summary(f"kept in {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")

@@ -31,7 +31,7 @@ from showtell.cli.output import (
     print_table,
 )
 from showtell.cli.session import Session, begin, is_terminal
-from showtell.errors import InputError
+from showtell.errors import BudgetError, InputError, RunInterrupt
 
 if TYPE_CHECKING:
     from showtell.datasets import LabelSet
@@ -94,6 +94,8 @@ def evaluate(
     encoder: o.EncoderName = "mini",
     precision: o.Precision = "auto",
     templates: o.Templates = "default",
+    descriptions: o.Descriptions = None,
+    concept: o.Concept = None,
     batch: o.Batch = None,
     abstain_below: o.AbstainBelow = None,
     seed: o.Seed = 0,
@@ -198,6 +200,8 @@ def evaluate(
         precision=precision,
         method=method,
         templates=templates,
+        descriptions=descriptions,
+        concept=concept,
         batch=batch,
         shots=shots,
         abstain_below=abstain_below,
@@ -267,9 +271,15 @@ def evaluate(
             limit=limit,
             seed=seed,
         )
-        record, the_curve = _measure(
-            session, choices, label_set or parts.label_set, parts, learns, numbers, seeds
-        )
+        try:
+            record, the_curve = _measure(
+                session, choices, label_set or parts.label_set, parts, learns, numbers, seeds
+            )
+        except (BudgetError, RunInterrupt) as stop:  # no score of a part; its rows are kept
+            if output is not None and stop.predictions is not None:
+                stop.predictions.write(output, proba=proba)
+                session.summary(f"wrote {output}, with what was answered so far")
+            raise
     _write(session, record, the_curve, output=output, proba=proba, report=report, run=run)
     if run is not None:
         from showtell.cli.runs import finish
@@ -314,14 +324,18 @@ def _measure(
         record = measure(classifier, parts.test, progress=watched)
         if curve_shots is None or parts.support is None:
             return record, None
-        curve = shot_curve(
-            classifier,
-            parts.support,
-            parts.test,
-            shots=curve_shots,
-            seeds=seeds,
-            progress=progress,
-        )
+        try:
+            curve = shot_curve(
+                classifier,
+                parts.support,
+                parts.test,
+                shots=curve_shots,
+                seeds=seeds,
+                progress=progress,
+            )
+        except (BudgetError, RunInterrupt) as stop:
+            stop.predictions = record.predictions  # not those of a point of the curve
+            raise
     return record, curve
 
 

@@ -91,7 +91,8 @@ Method: TypeAlias = Annotated[
         "-m",
         panel=METHOD,
         metavar="NAME",
-        help="With an encoder: zero-shot, few-shot, prototype, tip-adapter or linear; with "
+        help="With an encoder: zero-shot, few-shot, prototype, tip-adapter or linear; by "
+        "descriptions: dclip, cupl, waffle or waffle+descriptions; with "
         "--model: direct or in-context, or likelihood for one in this process. auto learns from "
         "examples where there are any.",
     ),
@@ -103,6 +104,26 @@ Templates: TypeAlias = Annotated[
         panel=METHOD,
         metavar="SET|TEXT|FILE",
         help="A template set, one template with {label}, or a file with one per line.",
+    ),
+]
+Descriptions: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--descriptions",
+        panel=METHOD,
+        metavar="FILE",
+        help="What labels look like, as .json, .csv or .yaml, for the methods that go by "
+        "descriptions. `showtell describe` writes one.",
+    ),
+]
+Concept: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--concept",
+        panel=METHOD,
+        metavar="WORD",
+        help='What all labels are, for prompts such as "a photo of a bird: a wren"; "" for none '
+        "where the file of descriptions names one.",
     ),
 ]
 Batch: TypeAlias = Annotated[

@@ -1,0 +1,58 @@
+"""Methods that go by descriptions, on the command line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+LABELS = ["red circle", "green triangle", "blue square"]
+
+
+@pytest.fixture
+def words(workplace):
+    texts = {"red circle": ["red paint", "a red edge"], "green triangle": ["green paint"]}
+    (workplace / "words.json").write_text(json.dumps({**texts, "blue square": []}))
+    return "words.json"
+
+
+@pytest.mark.parametrize("method", ["dclip", "cupl", "waffle", "waffle+descriptions"])
+def test_every_image_gets_a_row_by_any_of_the_methods(cli, shapes, words, rows, method):
+    given = [] if method == "waffle" else ["--descriptions", words]
+    done = cli("classify", shapes, "--labels", ",".join(LABELS), "--method", method, *given)
+    assert done.exit_code == 0, done.output
+    found = rows(done.stdout)
+    assert {row["status"] for row in found} == {"ok"}
+    if method in ("dclip", "cupl"):
+        assert all(row["label"] in row["image"] for row in found)
+
+
+def test_labels_may_come_from_the_file_and_bare_ones_are_named(cli, shapes, words):
+    done = cli("classify", shapes, "--method", "dclip", "--descriptions", words, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["labels"] == LABELS
+    assert "No description for blue square" in " ".join(done.stderr.split())
+
+
+def test_evaluate_measures_them_too(cli, parted, words):
+    done = cli("evaluate", parted, "--method", "dclip", "--descriptions", words, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--method", "dclip", "--labels", "a,b"], "needs --descriptions FILE"),
+        (["--labels", "a,b", "--descriptions", "x.json"], "belongs to --method dclip"),
+        (["--labels", "a,b", "--concept", "bird"], "--concept belongs to"),
+        (["--labels", "a,b", "--method", "waffle", "--shots", "2"], "shows no examples"),
+        (["--method", "dclip", "--descriptions", "missing.json"], "Cannot read 'missing.json'"),
+        (["--method", "dclip", "--descriptions", "words.txt"], "files that end in"),
+    ],
+)
+def test_what_does_not_fit_ends_with_2(cli, shapes, arguments, said):
+    done = cli("classify", shapes, *arguments)
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr

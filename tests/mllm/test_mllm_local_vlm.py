@@ -59,6 +59,36 @@ def test_reuse_of_the_prefix_equals_full_passes(vlm, prompt, labels):
     assert shared.lengths.min() < shared.lengths.max()  # some are padded
 
 
+def largest_difference(vlm: LocalVLM, seed: int) -> float:
+    """Of log-probabilities with and without reuse of the prefix, for 20 random labels."""
+    rng = np.random.default_rng(seed)
+    names = {"".join(rng.choice(list("abcdefg"), size)) for size in rng.integers(1, 12, 20)}
+    prompt = vlm.prompt("Which word?", stub="It says")
+    words = vlm.continuations(prompt, sorted(names))
+    shared = vlm.score(picture(seed), prompt, words).logprobs
+    full = vlm.score(picture(seed), prompt, words, reuse_prefix=False).logprobs
+    return float(np.abs(shared - full).max())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_labels_score_alike_with_and_without_reuse(vlm, seed):
+    assert largest_difference(vlm, seed) < 1e-4
+
+
+def test_random_labels_score_alike_in_bfloat16_too(tmp_path):
+    make_llava(tmp_path, spread=2.0)
+    half = LocalVLM(f"local-dir:{tmp_path}", dtype="bfloat16", threads=1)
+    assert max(largest_difference(half, seed) for seed in range(3)) < 2e-2
+
+
+def test_tokens_are_counted_as_the_processor_writes_them(vlm, prompt):
+    n_image, n_text = vlm.count_tokens(picture(0), prompt)
+    inputs = vlm._processor(text=[prompt], images=[picture(0)], return_tensors="pt")
+    assert n_image + n_text == inputs["input_ids"].shape[1]
+    assert n_image >= 4
+    assert n_text == len(vlm._encode(prompt)) - 1
+
+
 def test_it_equals_plain_transformers(vlm, folder, prompt, labels):
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor

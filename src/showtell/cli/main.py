@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from showtell.cli import (
+    audit,
     cache,
     classify,
     compare,
@@ -129,7 +130,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for _verb in (
-    classify, evaluate, compare, estimate, encoders, models, try_server, cache, version,
+    classify, evaluate, compare, estimate, audit, encoders, models, try_server, cache, version,
 ):  # fmt: skip
     _verb.add_to(app)
 

@@ -1,0 +1,346 @@
+"""`showtell audit`: does the wording of the prompt decide the answer."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from showtell.cli import options as o
+from showtell.cli.asking import asking_of, dollars, start_asking, what_it_took
+from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
+from showtell.cli.data import Parts, examples_of, parts_to_measure
+from showtell.cli.output import check_page, counted, print_csv, print_json, print_table
+from showtell.cli.session import Session, begin, is_terminal
+from showtell.errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from showtell.evaluate import Audit
+
+__all__ = ["add_to", "audit"]
+
+_PROBES = ("example", "position", "order", "majority", "names")
+_SHOWING = ("order", "majority", "names")
+_CORRECTIONS = ("permutations", "contextual", "batch")
+_AUDIT = "What to audit"
+
+_EPILOG = """[bold]Examples[/bold]
+
+showtell audit butterflies/ --model google:gemini-2.5-flash --report audit.html
+
+showtell audit butterflies/ --model openai:gpt-4.1-mini --probes example,position --shots 0
+
+showtell audit butterflies/ --model ollama:llava --n 60 --corrections permutations --run audit/
+
+[bold]Probes[/bold]
+
+example: a label named in the example of an answer   position: place in the list of labels
+order: what was shown last   majority: what was shown most   names: real or neutral names
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("audit", help=o.paragraphs(audit.__doc__), epilog=_EPILOG)(audit)
+
+
+def audit(
+    ctx: typer.Context,
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder with a folder per label (train/ and test/ above them are used), or a "
+            "table with a column of images and one of labels.",
+        ),
+    ],
+    labels: o.Labels = None,
+    labels_file: o.LabelsFile = None,
+    examples: o.Examples = None,
+    probes: Annotated[
+        str | None,
+        o.option(
+            "--probes",
+            panel=_AUDIT,
+            metavar="NAMES",
+            help="Some of example,position,order,majority,names; unless given all of them, or "
+            "with --shots 0 the first two.",
+        ),
+    ] = None,
+    n: Annotated[
+        int | None,
+        o.option(
+            "--n",
+            panel=_AUDIT,
+            min=1,
+            metavar="N",
+            help="Images to ask about. Unless given 100, or more where there are few labels: "
+            "enough to find a pull of 5 % with a chance of 95 %.",
+        ),
+    ] = None,
+    corrections: Annotated[
+        str | None,
+        o.option(
+            "--corrections",
+            panel=_AUDIT,
+            metavar="NAMES",
+            help="Measure what permutations, contextual or batch gain. Each asks about every image "
+            "twice per label.",
+        ),
+    ] = None,
+    shots: Annotated[
+        int | None,
+        o.option(
+            "--shots",
+            "-k",
+            panel=_AUDIT,
+            min=0,
+            metavar="K",
+            help="Examples per label to show; unless given 1 where a probe needs some. "
+            "0 shows none.",
+        ),
+    ] = None,
+    seed: o.Seed = 0,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    max_cost: o.MaxCost = None,
+    max_requests: o.MaxRequests = None,
+    anonymise: o.Anonymise = False,
+    role: o.Role = None,
+    confidence_from: o.ConfidenceFrom = "auto",
+    max_side: o.MaxSide = 768,
+    temperature: o.Temperature = None,
+    timeout: o.Timeout = 120.0,
+    rpm: o.RequestsPerMinute = None,
+    tpm: o.TokensPerMinute = None,
+    max_concurrency: o.MaxConcurrency = None,
+    prompt_dir: o.PromptDir = None,
+    reuse: o.Reuse = True,
+    test_size: o.TestSize = None,
+    image_column: o.ImageColumn = None,
+    label_column: o.LabelColumn = None,
+    split_column: o.SplitColumn = None,
+    group_column: o.GroupColumn = None,
+    check_duplicates: o.CheckDuplicates = True,
+    report: o.Report = None,
+    run: o.RunFolder = None,
+    json: o.Json = False,
+    config: o.Config = None,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    debug: o.Debug = False,
+) -> None:
+    """Find out whether a multimodal LLM answers what it sees or what the prompt suggests.
+
+    Asks about the same images under prompts that differ in one thing only: the label in the
+    example of an answer, the order of the list, the order and number of the demonstrations, real
+    or neutral names. Says for each how many answers follow the prompt, how sure that is, and
+    "biased", "pass" or "inconclusive". What it will cost is said before anything is asked.
+    """
+    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    check_page(report)
+    named = _names("probe", probes, _PROBES)
+    corrected = _names("correction", corrections, _CORRECTIONS) or []
+    shots = _shots(shots, named)
+    shows = shots > 0
+    method, asking = asking_of(ctx, "auto", shows=shows)
+    if asking is None or method not in ("direct", "in-context"):
+        raise InputError(
+            "An audit asks a multimodal LLM: name one with --model provider:name, for example "
+            "openai:gpt-4.1-mini (`showtell models` lists them; `showtell try-server` is one "
+            "without a key)."
+        )
+    label_set = given_labels(labels, labels_file)
+    request: dict[str, Any] = {
+        "verb": "audit",
+        "data": data,
+        "labels": None if label_set is None else list(label_set.labels),
+        "examples": examples,
+        "probes": named,
+        "n": n,
+        "corrections": corrected,
+        "shots": shots,
+        "seed": seed,
+        "test_size": test_size,
+        "asking": asking.as_request(),
+    }
+    if run is not None:
+        from showtell.cli.runs import claim
+
+        claim(run, request)
+    asking = start_asking(session, ctx, asking, run=run, steps=2 + 2 * len(corrected))
+    choices = Choices(
+        encoder="mini",
+        precision="auto",
+        method=method,
+        templates="default",
+        batch=None,
+        shots=shots if shows else None,
+        abstain_below=None,
+        seed=seed,
+        threads=None,
+        store=False,
+        asking=asking,
+    )
+    columns = {
+        "image_column": image_column,
+        "label_column": label_column,
+        "split_column": split_column,
+        "group_column": group_column,
+    }
+    parts = _parts(
+        session,
+        data,
+        columns,
+        labels_file=labels_file,
+        examples=examples_of(examples),
+        needs_examples=shows,
+        check_duplicates=check_duplicates,
+        test_size=test_size,
+        limit=None,
+        seed=seed,
+    )
+    classifier: Any = make_classifier(
+        choices, label_set or parts.label_set, parts.support if shows else None
+    )
+    for remark in remarks(choices, classifier, parts.support):
+        session.note(remark)
+    from showtell.evaluate import audit as run_audit
+    from showtell.evaluate import audit_size
+
+    wanted = audit_size(len(classifier.classes_)) if n is None else n
+    if len(parts.test) < wanted:
+        session.note(
+            f"{counted(len(parts.test), 'image')} to ask about; {wanted:,} would find a pull of "
+            "5 % with a chance of 95 %. The audit says what so many can find."
+            if n is None
+            else f"--n {n} is more than there are: {counted(len(parts.test), 'image')}."
+        )
+    settings: dict[str, Any] = {
+        "probes": named,
+        "n": n,
+        "corrections": corrected,
+        "random_state": seed,
+    }
+    _say_price(session, classifier, parts, settings, reuse=reuse)
+    with session.progress() as progress:
+        found = run_audit(classifier, parts.test, **settings, progress=progress)
+    if report is not None:
+        found.report(report)
+        session.summary(f"wrote {report}")
+    if run is not None:
+        from showtell.cli.runs import finish
+
+        found.save(run / "audit.json")
+        found.report(run / "report.html")
+        finish(run, request, {**found.run, "audit": found.sentence})
+        session.summary(f"kept in {run}: {', '.join(sorted(p.name for p in run.iterdir()))}")
+    if json:
+        cost = None if found.cost_usd is None else float(found.cost_usd)
+        print_json({**found.to_dict(), "cost_usd": cost})
+    elif is_terminal(sys.stdout):
+        _show(session, found)
+    else:
+        rows = found.rows()
+        print_csv(list(rows[0]), (list(row.values()) for row in rows))
+    assert asking.meter is not None
+    failed = f"{found.n_failed:,} without an answer; " if found.n_failed else ""
+    session.summary(
+        f"{counted(found.n_images, 'image')}, {counted(found.n_requests, 'question')}: "
+        f"{found.sentence}; {failed}{session.seconds:.1f} s; {what_it_took(asking.meter, [])}"
+    )
+
+
+def _names(what: str, text: str | None, allowed: tuple[str, ...]) -> list[str] | None:
+    """Read names separated by commas, each once, in the usual order."""
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in allowed:
+            raise UnknownNameError(what, name, allowed)
+    if not names:
+        raise InputError(f"Which {what}s? Name some of {', '.join(allowed)}.")
+    return [name for name in allowed if name in names]
+
+
+def _shots(shots: int | None, named: list[str] | None) -> int:
+    """Show one example per label where a probe is about what is shown."""
+    needs = _SHOWING if named is None else tuple(set(named) & set(_SHOWING))
+    if shots == 0 and named is not None and needs:
+        raise InputError(
+            f"Probe {', '.join(n for n in _SHOWING if n in needs)} is about examples that are "
+            "shown: --shots must be 1 or more."
+        )
+    return (1 if needs else 0) if shots is None else shots
+
+
+def _parts(session: Session, data: str, columns: dict[str, Any], **settings: Any) -> Parts:
+    """Load DATA; without examples say that there is a way without."""
+    try:
+        return parts_to_measure(session, data, columns, **settings)
+    except InputError as error:
+        if "no train split" not in str(error):
+            raise
+        raise InputError(
+            f"{data!r} has a test split but no train split to show examples from. Give --examples "
+            "DIR, or audit without examples: --shots 0."
+        ) from None
+
+
+def _say_price(
+    session: Session, classifier: Any, parts: Parts, settings: dict[str, Any], *, reuse: bool
+) -> None:
+    """Say what is about to be asked and paid."""
+    if session.quiet:
+        return
+    from showtell.cli.estimate import add_up
+    from showtell.evaluate import audit_requests
+    from showtell.mllm import capabilities_of, default_cache
+
+    known = getattr(classifier.model, "capabilities", None) or capabilities_of(classifier.model_)
+    sums = add_up(
+        audit_requests(classifier, parts.test, **settings),
+        name=classifier.model_,
+        capabilities=known,
+        cache=default_cache() if reuse else None,
+    )
+    kept = f", {sums.n_requests_kept:,} of them answered before" if sums.n_requests_kept else ""
+    tokens = "" if sums.input_tokens is None else f", about {sums.input_tokens:,} tokens in"
+    session.summary(
+        f"to ask: {counted(sums.n_requests, 'question')}{kept}{tokens}; to pay: "
+        f"{dollars(sums.cost_usd_to_pay)}"
+    )
+
+
+def _show(session: Session, found: Audit) -> None:
+    """Print verdicts and gains for a person."""
+    rows = []
+    for p in found.probes:
+        interval = chance = effect = ""
+        if p.effect is not None and p.low is not None and p.high is not None:
+            effect = f"{100 * p.effect:.1f}"
+            interval = f"[{100 * p.low:.1f}, {100 * p.high:.1f}]"
+        if p.p_holm is not None:
+            chance = "< 0.001" if p.p_holm < 0.001 else f"{p.p_holm:.3f}"
+        failed = f"{p.n_failed:,}"
+        rows.append([p.name, p.verdict, effect, interval, chance, f"{p.n_images:,}", failed])
+    header = ("probe", "verdict", "points", "95 % interval", "p (Holm)", "images", "failed")
+    print_table(session, header, rows, title=str(found.run.get("name", "")), right=[2, 4, 5, 6])
+    for p in found.probes:
+        session.summary(f"{p.name}: {p.sentence} {p.note}".rstrip())
+    if found.gains:
+        gains = [
+            [
+                g.name,
+                f"{100 * g.accuracy_before:.1f}",
+                f"{100 * g.accuracy:.1f}",
+                "" if g.flip_rate_before is None else f"{100 * g.flip_rate_before:.1f}",
+                "" if g.flip_rate is None else f"{100 * g.flip_rate:.1f}",
+                f"{g.requests_each:.0f}",
+            ]
+            for g in found.gains
+        ]
+        columns = ("correction", "accuracy", "then", "flips", "then", "questions per image")
+        print_table(session, columns, gains, right=[1, 2, 3, 4, 5])

@@ -23,6 +23,9 @@
             ├── MLLMTimeoutError (TimeoutError)
             └── RateLimitedError           too many requests or tokens per minute; wait
 
+    KeyboardInterrupt
+    └── RunInterrupt                       Ctrl-C; what was answered until then comes with it
+
 Each message says what came, what is allowed and what to do next. All of them pickle.
 """
 
@@ -30,6 +33,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "BudgetError",
@@ -48,6 +52,7 @@ __all__ = [
     "MissingExtraError",
     "RateLimitedError",
     "RunError",
+    "RunInterrupt",
     "SavedFolderError",
     "ShowtellError",
     "UnknownNameError",
@@ -165,7 +170,36 @@ class RunError(ShowtellError, RuntimeError):
 
 
 class BudgetError(RunError):
-    """Stopped by a cap on dollars or requests; run again with a higher one to go on."""
+    """Stopped by a cap on dollars or requests; run again with a higher one to go on.
+
+    Parameters
+    ----------
+    message : str
+        What is spent, and what to do.
+    cap : str, default=""
+        The cap in words: ``"100 requests"``.
+    """
+
+    def __init__(self, message: str, cap: str = "") -> None:
+        self.cap = cap
+        self.predictions: Any = None
+        """Where a classifier was stopped, its `Predictions`: what was answered until then; every
+        other input is a row of status "error" that says why."""
+        super().__init__(message)
+
+
+class RunInterrupt(KeyboardInterrupt):
+    """Ctrl-C ended a classifier's run, with what was in flight finished.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        As in `BudgetError`.
+    """
+
+    def __init__(self, predictions: Any) -> None:
+        self.predictions = predictions
+        super().__init__(predictions)
 
 
 class JobsPendingError(RunError):

@@ -95,9 +95,9 @@ def classify_killed(forks, tmp_path, kind, method, batch_size, *, seed, n_kills,
         with serve(kind, latency=0.02, jitter=0.06, idempotent=idempotent) as server:
             made = {"method": method, "batch_size": batch_size, "folder": str(folder)}
             made |= {"model": MODELS[kind], "url": server.base_url}
-            n_killed = killed_until_done(
-                forks, server, draw, min(n_kills, 10), "classify", n=40 if batch_size == 1 else 90, **made
-            )
+            made["n"] = 40 if batch_size == 1 else 90
+            n_killed = killed_until_done(forks, server, draw, min(n_kills, 10), "classify", **made)
+            del made["n"]
             assert n_killed > 0
             n_kills -= n_killed
             rows = json.loads((folder / "rows.json").read_text())

@@ -40,7 +40,7 @@ from showtell.classify.prototypes import cosines, text_prototypes
 from showtell.datasets import LabelKey, anonymise_labels
 from showtell.encoders import Encoder, embed_images, load_encoder
 from showtell.encoders.embed import Store
-from showtell.errors import InputError, UnknownNameError
+from showtell.errors import BudgetError, InputError, RunInterrupt, UnknownNameError
 from showtell.media import Media, media_name
 from showtell.metrics import count_votes, fit_batch_gamma, geometric_mean
 from showtell.mllm.base import MLLM, ImagePart, Request, Settings
@@ -523,7 +523,10 @@ class MLLMClassifier(MediaClassifier):
         ------
         BudgetError
             If `max_cost` or `max_requests` stopped the run. What was answered is kept (cache, and
-            `run_folder`), so a run with a higher cap goes on from there.
+            `run_folder`), so a run with a higher cap goes on from there. Its ``predictions`` have
+            a row for every input: those that were not asked about are errors of reason "stopped".
+        RunInterrupt
+            At Ctrl-C, with the same ``predictions``. It is a KeyboardInterrupt.
         MLLMAuthError
             If the provider refuses the key.
         """
@@ -545,7 +548,14 @@ class MLLMClassifier(MediaClassifier):
                 f"This {type(self).__name__} was fitted for model {self.model_!r}, but its model "
                 f"now is {self._model_name()!r}. Call `fit` again."
             )
-        return self._predictions(images, self._ask(images, progress))
+        asked = self._ask(images, progress)
+        predictions = self._predictions(images, asked)
+        if isinstance(asked.stop, BudgetError):
+            asked.stop.predictions = predictions
+            raise asked.stop
+        if asked.stop is not None:
+            raise RunInterrupt(predictions) from asked.stop
+        return predictions
 
     def requests(self, X: Sequence[Media]) -> Iterator[Request]:
         """Yield the requests that `classify` would send first, without sending any.
@@ -605,14 +615,39 @@ class MLLMClassifier(MediaClassifier):
         """Ask about all images in as many phases as the label set takes."""
         if not len(images):
             return _Asked(items=[], judged=[], distinct=np.zeros(0, np.int64), errors={})
-        with self._open_run(images, progress) as (run, journal):
-            items, distinct, errors = self._phases(run, journal, images, progress)
+        stop: BudgetError | KeyboardInterrupt | None = None
+        line = ""
+        try:
+            with self._open_run(images, progress) as (run, journal):
+                try:
+                    items, distinct, errors = self._phases(run, journal, images, progress)
+                except (BudgetError, KeyboardInterrupt) as error:
+                    if not judged:
+                        raise
+                    stop, line = error, _why_stopped(error)
+                    notes = self._notes(run, journal)
+                    noted = notes.digests() if isinstance(error, BudgetError) else frozenset()
+                    items, distinct, errors = run.so_far(images, line, noted, notes.recall)
+                    raise
+                finally:
+                    doubts = _doubts_of(journal)
+        except (BudgetError, KeyboardInterrupt):
+            if stop is None:
+                raise
         outcomes: list[_Judged] = []
         if judged:
             evidence = self._corrected([self._evidence(item) for item in items])
             outcomes = [self._judge(item, e) for item, e in zip(items, evidence, strict=True)]
         lines = {row: " ".join(str(error).split()) for row, error in errors.items()}
-        return _Asked(items=items, judged=outcomes, distinct=distinct, errors=lines)
+        return _Asked(
+            items=items,
+            judged=outcomes,
+            distinct=distinct,
+            errors=lines,
+            stop=stop,
+            stopped=line,
+            doubts=doubts,
+        )
 
     @contextmanager
     def _open_run(
@@ -768,13 +803,16 @@ class MLLMClassifier(MediaClassifier):
         self, run: Run, journal: Journal | None, images: Sequence[Media], progress: Progress
     ) -> tuple[list[Item], NDArray[np.int64], dict[int, Any]]:
         most = self._most_labels(run.capabilities)
-        again = isinstance(run.client, BatchClient) and not run.client.is_new
-        notes = _Notes(journal, self._fingerprint(run), recalls=not again)
+        notes = self._notes(run, journal)
         if self._needs_rounds(most, decisions=run.decisions):
             assert most is not None
             return self._in_rounds(run, notes, images, most, progress)
         phase = replace(self._only_phase(images, most), on_done=notes.record)
         return run.ask_new(images, phase, skip=notes.recall, progress=progress)
+
+    def _notes(self, run: Run, journal: Journal | None) -> _Notes:
+        again = isinstance(run.client, BatchClient) and not run.client.is_new
+        return _Notes(journal, self._fingerprint(run), recalls=not again)
 
     def _only_phase(self, images: Sequence[Media], most: int | None) -> Phase:
         """Ask once about every image, of the whole label set or a short list."""
@@ -1101,6 +1139,8 @@ class MLLMClassifier(MediaClassifier):
             distinct=shown if has_proba else None,
             columns=self._columns(asked),
             price_usd=_sum_of([item.spent.price_usd for item in asked.items]),
+            n_in_doubt=asked.doubts[0],
+            in_doubt_usd=asked.doubts[1],
         )
 
     @staticmethod
@@ -1109,7 +1149,8 @@ class MLLMClassifier(MediaClassifier):
         for row, d in enumerate(asked.distinct.tolist()):
             values: tuple[Any, ...]
             if d < 0:
-                values = (Decimal(0), 0, 0, False, 0.0, "image")
+                is_stopped = asked.stopped and asked.errors.get(row) == asked.stopped
+                values = (Decimal(0), 0, 0, False, 0.0, "stopped" if is_stopped else "image")
             else:
                 item, reason = asked.items[d], asked.judged[d].reason
                 spent = item.spent
@@ -1194,6 +1235,26 @@ class _Asked:
     judged: list[_Judged]
     distinct: NDArray[np.int64]
     errors: dict[int, str]
+    stop: BudgetError | KeyboardInterrupt | None = None
+    """What ended the run before all inputs were asked about."""
+    stopped: str = ""
+    """The line of those that were not."""
+    doubts: tuple[int, Decimal | None] = (0, Decimal(0))
+    """Requests of the run folder whose answer never came, and USD that they may cost."""
+
+
+def _why_stopped(error: BudgetError | KeyboardInterrupt) -> str:
+    if isinstance(error, BudgetError):
+        return (
+            f"stopped by the cap of {error.cap}; raise it and run the same command again to go on"
+        )
+    return "stopped by Ctrl-C; run the same command again to go on"
+
+
+def _doubts_of(journal: Journal | None) -> tuple[int, Decimal | None]:
+    if journal is None:
+        return 0, Decimal(0)
+    return journal.n_in_doubt, None if journal.n_doubts_unpriced else journal.in_doubt
 
 
 class _Notes:
@@ -1222,8 +1283,14 @@ class _Notes:
         item.again = bool(self._done[self._id(item)].get("again", True))
         return bool(item.given)
 
+    def digests(self) -> frozenset[str]:
+        """Hashes of the images whose outcome is known."""
+        end = f":{self._fingerprint}"
+        return frozenset(name.removesuffix(end) for name in self._done if name.endswith(end))
+
     def record(self, item: Item) -> None:
         """Note an outcome; what failed for reasons outside the model stays to be asked."""
+        item.done = True
         given = [item.given[view] for view in sorted(item.given)]
         if self._journal is None or any(g.reason in ("request", "image") for g in given):
             return

@@ -47,11 +47,11 @@ from showtell.prompts.requests import (
 __all__ = ["Given", "Item", "Phase", "Reason", "Run", "Spent", "explain", "split_usage"]
 
 Reason: TypeAlias = Literal[
-    "image", "missing", "conflict", "alien", "refused", "blocked", "request", "unsure"
+    "image", "missing", "conflict", "alien", "refused", "blocked", "request", "unsure", "stopped"
 ]
 """Why a row has no label: the image cannot be used; the model never answered about it, or
 contradicted itself, or named no label of the set; it declined; a filter held the answer back; the
-request failed; the confidence is below the threshold."""
+request failed; the confidence is below the threshold; the run was stopped before."""
 
 _MOST_AGAIN = 2
 _GROUP = 8  # images per task of a worker
@@ -172,6 +172,8 @@ class Item:
     """An earlier process of the run had its outcome."""
     again: bool = False
     """It took that process more than one answer."""
+    done: bool = False
+    """It has its outcome."""
     given: dict[int, Given] = field(default_factory=dict)
     """View to answer, of the present phase."""
 
@@ -237,6 +239,7 @@ class Run:
         self._stopped = False
         self._n_done = 0
         self._phase = Phase()
+        self._found: _Found | None = None
         # Requests under way, by number: what each asks about, and by which ids.
         self._sent: dict[int, tuple[list[_Ask], list[str]]] = {}
 
@@ -329,11 +332,11 @@ class Run:
         MLLMAuthError
             If the provider takes no question at all.
         """
-        found = _Found(len(images))
+        found = self._found = _Found(len(images))
 
         def queries() -> Iterator[tuple[Item, ImagePart]]:
             for item, part in self._look(images, found):
-                item.known = skip(item)
+                item.known = item.done = skip(item)
                 self._n_done += item.known
                 yield item, part
 
@@ -343,6 +346,55 @@ class Run:
         self._wait(queries(), phase, report)
         progress(len(images), len(images), "ask")
         return found.items, found.distinct(), found.errors
+
+    def so_far(
+        self,
+        images: Sequence[Media],
+        line: str,
+        noted: frozenset[str] = frozenset(),
+        recall: Callable[[Item], bool] = lambda _: False,
+    ) -> tuple[list[Item], NDArray[np.int64], dict[int, str]]:
+        """Say what is known of all inputs after a run was stopped.
+
+        Parameters
+        ----------
+        images : sequence of Media
+            As given to `ask_new`.
+        line : str
+            Why the others have no answer.
+        noted : frozenset of str
+            Hashes of images whose outcome is known. As long as some of them were not looked at
+            before the stop, further images are; these are few, since asking goes nearly in order.
+        recall : callable
+            Fills in such an outcome.
+
+        Returns
+        -------
+        items, distinct, errors
+            As of `ask_new`. Inputs without an outcome are items of reason "stopped", or errors
+            with the line.
+        """
+        found = (self._found or _Found(len(images))).copy()
+        left = noted.difference(item.digest for item in found.items)
+        for row, source in list(found.first_mentions(images)):
+            if not left:
+                break
+            if found.has(row):
+                continue
+            digest, _, error = self.look_at(source)
+            left -= {digest}
+            if error is not None:
+                found.errors[row] = error
+            elif (item := found.add(row, source, digest)) is not None:
+                item.known = item.done = recall(item)
+        for item in found.items:
+            if not item.done:
+                item.given = {0: Given(reason="stopped", text=line)}
+        distinct = found.distinct()
+        errors = {row: " ".join(str(error).split()) for row, error in found.errors.items()}
+        for row in np.flatnonzero(distinct < 0).tolist():
+            errors.setdefault(row, line)
+        return found.items, distinct, errors
 
     def ask_again(self, items: Sequence[Item], phase: Phase) -> None:
         """Ask about images that were looked at before; their `given` is filled anew."""
@@ -618,7 +670,7 @@ class Run:
 
 def explain(given: Given, n_asked: int = 1) -> str:
     """Say in one line why an image has no label."""
-    if given.reason in ("image", "request"):
+    if given.reason in ("image", "request", "stopped"):
         return " ".join(given.text.split()) or "the request failed"
     said = _SAID[str(given.reason)]
     times = f" (asked {n_asked} times)" if n_asked > 1 else ""
@@ -668,6 +720,19 @@ class _Found:
         self._item_of[row] = item.number
         self.items.append(item)
         return item
+
+    def has(self, row: int) -> bool:
+        """Whether the input of a row was looked at."""
+        return self._item_of[row] >= 0 or row in self.errors
+
+    def copy(self) -> _Found:
+        """Copy what is there, while another thread may still be looking at images."""
+        twin = _Found(len(self._item_of))
+        twin._item_of, twin._same_as = self._item_of.copy(), self._same_as.copy()
+        twin.items, twin.errors = list(self.items), dict(self.errors)
+        twin._item_of[twin._item_of >= len(twin.items)] = -1
+        twin._by_digest = {item.digest: item for item in twin.items}
+        return twin
 
     def distinct(self) -> NDArray[np.int64]:
         """Item of each row, -1 where there is none; errors go to every row of a source."""

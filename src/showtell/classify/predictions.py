@@ -59,6 +59,11 @@ class Predictions:
     price_usd : Decimal, optional
         USD that all answers of a multimodal LLM cost when they were asked, those that are used
         again included; None if that is not known.
+    n_in_doubt : int, default=0
+        Requests of the run folder that were sent and whose answer never came, because it was lost
+        or the process was killed. The provider may bill them.
+    in_doubt_usd : Decimal, optional
+        USD that these cost at most, by estimate; None if that is not known.
 
     Examples
     --------
@@ -90,6 +95,8 @@ class Predictions:
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     n_from_store: int = 0
     price_usd: Decimal | None = None
+    n_in_doubt: int = 0
+    in_doubt_usd: Decimal | None = None
 
     def __post_init__(self) -> None:
         n = len(self.images)

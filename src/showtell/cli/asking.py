@@ -534,10 +534,11 @@ def what_it_took(meters: Meter | Sequence[Meter], predictions: Sequence[Predicti
     n_requests = sum(meter.n_requests for meter in all_of)
     totals = [meter.total for meter in all_of]
     total = None if None in totals else sum((t for t in totals if t is not None), Decimal(0))
+    doubts = _in_doubt(predictions)
     if not n_requests:
         if again and again == n_rows:
-            return f"0 USD: all {n_rows:,} answers were there already"
-        return "0 USD: nothing was asked"
+            return f"0 USD: all {n_rows:,} answers were there already{doubts}"
+        return f"0 USD: nothing was asked{doubts}"
     parts = [
         f"{dollars(total)} for {n_requests:,} request{'' if n_requests == 1 else 's'}",
         f"{sum(meter.input_tokens for meter in all_of):,} tokens in",
@@ -545,4 +546,17 @@ def what_it_took(meters: Meter | Sequence[Meter], predictions: Sequence[Predicti
     ]
     if again:
         parts.append(f"{again:,} of {n_rows:,} answers were there already")
-    return ", ".join(parts)
+    return ", ".join(parts) + doubts
+
+
+def _in_doubt(predictions: Sequence[Predictions]) -> str:
+    """Say what may be billed although no answer came of it."""
+    n = max((p.n_in_doubt for p in predictions), default=0)  # of one run folder
+    if not n:
+        return ""
+    most = next(p.in_doubt_usd for p in predictions if p.n_in_doubt == n)
+    amount = "an unknown amount" if most is None else f"at most {dollars(most)}"
+    return (
+        f"; {counted(n, 'request')} of this run broke off, or had no answer when it was killed, and "
+        f"may be billed on top: {amount}"
+    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from showtell.errors import InputError
+from showtell.errors import BudgetError, InputError, RunInterrupt
 
-__all__ = ["claim", "finish"]
+if TYPE_CHECKING:
+    from showtell.classify import Predictions
+
+__all__ = ["claim", "finish", "until_stopped"]
 
 _FILE = "run.json"
 _FORMAT = "showtell-run"
@@ -57,7 +60,37 @@ def claim(folder: Path, request: Mapping[str, Any]) -> bool:
     return False
 
 
-def finish(folder: Path, request: Mapping[str, Any], facts: Mapping[str, Any] | None) -> None:
+def until_stopped(
+    work: Callable[[], Predictions],
+) -> tuple[Predictions, BudgetError | RunInterrupt | None]:
+    """Classify, and where a cap or Ctrl-C stops that, take what was answered until then.
+
+    Parameters
+    ----------
+    work : callable
+
+    Returns
+    -------
+    predictions : Predictions
+        A row for every input, whether it was asked about or not.
+    stop : BudgetError, RunInterrupt or None
+        To be raised once the rows are written.
+    """
+    try:
+        return work(), None
+    except (BudgetError, RunInterrupt) as stop:
+        if stop.predictions is None:
+            raise
+        return stop.predictions, stop
+
+
+def finish(
+    folder: Path,
+    request: Mapping[str, Any],
+    facts: Mapping[str, Any] | None,
+    *,
+    state: str = "finished",
+) -> None:
     """Write the final run.json.
 
     Parameters
@@ -68,12 +101,14 @@ def finish(folder: Path, request: Mapping[str, Any], facts: Mapping[str, Any] | 
     facts : mapping or None
         Versions, seeds, totals. None: a record has written its own run.json; keep it and add
         the request.
+    state : str, default="finished"
+        Or "stopped", where the same request goes on.
     """
     from showtell.evaluate.folder import read_json, write_json
 
     file = folder / _FILE
     content = read_json(file) if facts is None else {"format": _FORMAT, **facts}
-    write_json(file, {**content, "state": "finished", "request": dict(request)})
+    write_json(file, {**content, "state": state, "request": dict(request)})
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -178,7 +178,8 @@ class Budget:
         if self.max_requests is not None and self.n_requests >= self.max_requests:
             raise BudgetError(
                 f"Stopped at the cap: {self.n_requests} of max_requests={self.max_requests} are "
-                "sent. Everything answered is kept; raise `max_requests` and run again to resume."
+                "sent. Everything answered is kept; raise `max_requests` and run again to resume.",
+                f"{self.max_requests:,} request{'' if self.max_requests == 1 else 's'}",
             )
         if self.max_cost is not None:
             if estimate is None:
@@ -189,7 +190,7 @@ class Budget:
                 )
             settled = self.spent + self.in_doubt + estimate
             if settled > self.max_cost:  # what is in flight can only add to it
-                raise BudgetError(self._stopped(estimate))
+                raise BudgetError(self._stopped(estimate), f"{self.max_cost} USD")
             if settled + self.in_flight > self.max_cost:
                 return None
         self.n_requests += 1

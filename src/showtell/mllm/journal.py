@@ -99,6 +99,8 @@ class Journal:
         """Requests that were sent, tries again and earlier processes of this run included."""
         self.in_doubt = Decimal(0)
         """USD, by estimate, of the requests in `doubts`; those without a known price left out."""
+        self.n_doubts_unpriced = 0
+        """Requests in `doubts` without a known price."""
         self.doubts: Counter[str] = Counter()
         """Keys of requests that were sent and whose answer never came: it was lost on the way, or
         the process was killed before it was written down. The provider may bill them."""
@@ -463,7 +465,9 @@ class Journal:
     def _doubt(self, key: str) -> None:
         estimate = self._asking.pop(key)
         self.doubts[key] += 1
-        if estimate is not None:
+        if estimate is None:
+            self.n_doubts_unpriced += 1
+        else:
             self.in_doubt += Decimal(estimate)
 
     def _learn_answer(self, row: Mapping[str, Any], place: int) -> None:

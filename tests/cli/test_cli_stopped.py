@@ -1,0 +1,129 @@
+"""Stopped by a cap: every input has its row all the same, and a later run pays for the rest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import LABELS
+
+from showtell.testing import ColourEncoder, make_images
+
+pytest.importorskip("uvicorn", reason="local servers need the extra mllm")
+pytest.importorskip("openai", reason="needs the extra openai")
+servers = pytest.importorskip("showtell.testing.servers")
+
+MODEL = "openai:gpt-4.1-mini"
+EVERY_LABEL = ",".join(LABELS)
+N = 12
+
+
+@pytest.fixture
+def server():
+    with servers.LocalServer("openai", encoder=ColourEncoder()) as running:
+        yield running
+
+
+@pytest.fixture
+def many(workplace):
+    """``many/``: 12 pictures in a folder."""
+    make_images(workplace / "many", labels=LABELS, n_per_label=N // 3)
+    return Path("many")
+
+
+@pytest.fixture
+def parted(workplace):
+    """``parted/``: the same in a folder per label."""
+    for label in LABELS:
+        make_images(workplace / "parted" / label, labels=[label], n_per_label=N // 3)
+    return Path("parted")
+
+
+@pytest.fixture
+def ask(cli, server, monkeypatch):
+    """Ask about one picture per request, and keep no answers but in run folders."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-0123456789abcdef")
+
+    def run(*arguments):
+        return cli(*arguments, "--model", MODEL, "--base-url", server.base_url,
+                   "--batch-size", "1", "--no-reuse")  # fmt: skip
+
+    return run
+
+
+@pytest.mark.parametrize("cap", [("--max-requests", "5"), ("--max-cost", "0.0075")])
+def test_every_input_has_a_row_and_a_second_run_pays_only_for_the_rest(
+    ask, server, many, rows, cap
+):
+    common = ("classify", many, "--labels", EVERY_LABEL, "--run", "kept", "-o", "rows.csv")
+    first = ask(*common, *cap, "--max-concurrency", "1")
+    assert first.exit_code == 3, first.output
+    assert "showtell: Stopped at the cap" in first.stderr
+    got = rows(Path("rows.csv").read_text())
+    assert [row["image"] for row in got] == sorted(str(path) for path in many.rglob("*.png"))
+    done = [row for row in got if row["status"] == "ok"]
+    n_done = server.stats.n_answered
+    assert 0 < len(done) == n_done < N
+    assert all(float(row["cost_usd"]) > 0 for row in done)
+    amount = "5 requests" if cap[0] == "--max-requests" else "0.0075 USD"
+    for row in got:
+        if row["status"] != "ok":
+            assert (row["status"], row["reason"], row["label"]) == ("error", "stopped", "")
+            assert row["error"] == (
+                f"stopped by the cap of {amount}; raise it and run the same command again to go on"
+            )
+    folder = json.loads(Path("kept/run.json").read_text())
+    assert folder["state"] == "stopped"
+    assert folder["totals"]["ok"] == n_done
+    # The same cap is a cap of the run: nothing more is paid, and nothing is forgotten.
+    second = ask(*common, *cap, "--max-concurrency", "1")
+    assert second.exit_code == 3
+    assert server.stats.n_answered == n_done
+    again = rows(Path("rows.csv").read_text())
+    assert [row["status"] for row in again] == [row["status"] for row in got]
+    last = ask(*common)
+    assert last.exit_code == 0, last.output
+    got = rows(Path("rows.csv").read_text())
+    assert [row["status"] for row in got] == ["ok"] * N
+    assert sum(row["from_cache"] == "true" for row in got) == n_done
+    assert server.stats.n_answered == N
+    assert json.loads(Path("kept/run.json").read_text())["state"] == "finished"
+
+
+def test_rows_come_on_stdout_and_as_json_too(ask, many, rows):
+    stopped = ("classify", many, "--labels", EVERY_LABEL, "--max-requests", "2")
+    result = ask(*stopped)
+    assert result.exit_code == 3
+    assert [row["status"] for row in rows(result.stdout)].count("error") == N - 2
+    result = ask(*stopped, "--json")
+    assert result.exit_code == 3
+    said = json.loads(result.stdout)
+    assert (said["n_images"], said["counts"]["ok"]) == (N, 2)
+
+
+def test_an_evaluation_that_is_stopped_keeps_its_rows_and_gives_no_score(ask, parted, rows):
+    result = ask("evaluate", parted, "--max-requests", "4", "-o", "rows.csv")
+    assert result.exit_code == 3, result.output
+    got = rows(Path("rows.csv").read_text())
+    assert len(got) == N
+    assert sum(row["status"] == "ok" for row in got) == 4
+    assert result.stdout == ""
+    assert "accuracy" not in result.stderr
+
+
+def test_what_may_be_billed_on_top_is_told(ask, many):
+    from showtell.mllm import Request
+    from showtell.mllm.journal import Journal
+
+    common = ("classify", many, "--labels", EVERY_LABEL, "--run", "kept")
+    assert ask(*common, "--max-requests", "3").exit_code == 3
+    with Journal("kept") as journal:  # as a process leaves it that is killed with one in flight
+        journal.write("asking", key=Request(model="m", system="", parts=()).key,
+                      estimate_usd="0.0021")  # fmt: skip
+    result = ask(*common)
+    assert result.exit_code == 0, result.output
+    assert "1 request of this run broke off" in result.stderr
+    assert "may be billed on top: at most 0.0021 USD" in result.stderr
+    totals = json.loads(Path("kept/run.json").read_text())["totals"]
+    assert (totals["n_requests_in_doubt"], totals["in_doubt_usd"]) == (1, "0.0021")

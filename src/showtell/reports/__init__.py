@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from showtell.reports.audit import write_audit
 from showtell.reports.page import write_gallery, write_report
 
-__all__ = ["write_gallery", "write_report"]
+__all__ = ["write_audit", "write_gallery", "write_report"]

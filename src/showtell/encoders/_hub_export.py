@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from showtell._extras import need
 from showtell.encoders._hub_config import HubModel
+from showtell.encoders._onnx import import_onnxruntime
 from showtell.errors import InputError, RunError
 
 __all__ = ["IMAGE_FILE", "TEXT_FILE", "TorchTowers", "export_towers", "quantize_tower"]
@@ -188,6 +189,7 @@ def quantize_tower(source: Path, target: Path, name: str) -> None:
         If onnxruntime cannot quantize the file.
     """
     need("onnx", extra="export", what=f"{name} as int8, which is not published,")
+    import_onnxruntime()
     quantization = need("onnxruntime.quantization", extra="export", what=f"{name} as int8")
     shapes = need("onnxruntime.quantization.shape_inference", extra="export", what=name)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -219,8 +221,7 @@ def _verify(
     name: str,
 ) -> None:
     """Compare on other batch sizes and lengths than the export saw."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     pixels = np.concatenate([pixels, pixels[:1] * 0.5])
     if not model.text.is_padded:
         ids = np.concatenate([ids, ids[:, ::-1]], axis=1)[:1]

@@ -29,6 +29,7 @@ from showtell.encoders._hub_export import (
 )
 from showtell.encoders._hub_files import digest_files, find_folder
 from showtell.encoders._hub_text import Tokens, TruncationWarning
+from showtell.encoders._onnx import import_onnxruntime
 from showtell.encoders.base import Embeddings, PixelEncoder, unit
 from showtell.errors import InputError, RunError, UnknownNameError
 
@@ -395,8 +396,7 @@ class HubEncoder(PixelEncoder):
 
 
 def _open_session(path: str, threads: int, name: str) -> Any:
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

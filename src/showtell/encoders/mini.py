@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from showtell.encoders._nouns import AnchorSenses, Nouns
+from showtell.encoders._onnx import import_onnxruntime
 from showtell.encoders.base import Embeddings, PixelEncoder, unit
 from showtell.errors import InputError, RunError
 
@@ -379,8 +380,7 @@ def mix(by_features: NDArray[Any], by_classes: NDArray[Any]) -> Embeddings:
 
 def open_network(path: Path, threads: int | None, *, fp32: bool = False) -> Any:
     """Open an ONNX file on the CPU; `fp32` turns 8-bit weights into fp32 once, here."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     if fp32:
         options.add_session_config_entry("session.disable_quant_qdq", "1")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from showtell._logs import hush
 from showtell.errors import (
     InputError,
     MediaError,
@@ -25,6 +26,8 @@ from showtell.errors import (
 from showtell.media import formats, pixels
 from showtell.media.limits import DEFAULT_LIMITS, Limits
 from showtell.media.source import Crop, Media, is_url, media_name
+
+hush("PIL")  # EXIF values
 
 __all__ = ["RawMedia", "content_hash", "dhash", "load_image", "open_image", "read_media"]
 

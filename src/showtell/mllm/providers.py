@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import re
 import threading
 import weakref
@@ -33,6 +34,7 @@ from pydantic_ai.models.decision import (
 from pydantic_ai.output import OutputObjectDefinition
 
 from showtell._extras import need
+from showtell._logs import hush
 from showtell.errors import (
     InputError,
     MLLMAuthError,
@@ -46,6 +48,9 @@ from showtell.mllm.background import close_at_exit
 from showtell.mllm.base import Answer, Finish, ImagePart, Request, TokenLogprob, Usage
 from showtell.mllm.capabilities import Capabilities, capabilities_of
 from showtell.mllm.connections import make_client
+
+hush("openai", "anthropic", "google_genai", "httpcore2")  # bodies and headers
+hush("httpx2", level=logging.WARNING)  # a line per request, with what the server calls its status
 
 __all__ = ["ERRORS", "PydanticAIModel", "Wire"]
 
@@ -353,8 +358,8 @@ class PydanticAIModel:
         lineage = sorted(type(error).__mro__, key=lambda c: c is theirs.ModelHTTPError)
         status = getattr(error, "status_code", None)
         kind = next((ERRORS[c] for c in lineage if c in ERRORS), MLLMRequestError)
-        if kind is MLLMServerError and status is not None and status < 500:
-            kind = MLLMRequestError  # a status that is in no category
+        if kind is MLLMServerError and status is not None and (status < 500 or status == 501):
+            kind = MLLMRequestError  # in no category, or not to be had here however often asked
         said = self._clean(_said(error))
         start = f"{self.name}: "
         if status is not None:

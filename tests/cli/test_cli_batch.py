@@ -134,11 +134,11 @@ def test_refused_requests_are_not_handed_in_for_ever(cli, shapes, serve):
 
     server = serve("openai", faults=Faults(refuse=1.0))
     common = asking("openai", server, "--run", "jobs", "--batch-size", "2", "--json")
-    for n_commands in range(1, 12):
+    for _ in range(12):
         result = cli("classify", shapes, *common, "--no-wait")
         if result.exit_code != 3:
             break
-    assert result.exit_code == 0, (n_commands, result.output)
+    assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)["predictions"]
     assert {(row["status"], row["reason"]) for row in rows} == {("error", "refused")}
     # Nine images, five pairs, then each image alone: nothing is asked a second time.

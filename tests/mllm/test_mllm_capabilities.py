@@ -196,3 +196,24 @@ def test_importing_the_room_loads_no_vendor_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "max_images", "rule", "sampling"),
+    [
+        ("openai:gpt-5.4-mini", 500, "patch:32:1536:1.2", False),
+        ("openai:gpt-6-luna", 500, None, False),
+        ("anthropic:claude-opus-4-8", 600, "area:750:2576:4784", False),
+        ("anthropic:claude-sonnet-5", 600, "area:750:2576:4784", False),
+        ("anthropic:claude-haiku-4-5", 100, "area:750:1568:1600", True),
+        ("anthropic:claude-sonnet-4-5", 100, "area:750:1568:1600", True),
+        ("google:gemini-3.5-flash", 3600, "fixed:1120", True),
+    ],
+)
+def test_later_models_have_what_is_known_of_them_and_no_more(model, max_images, rule, sampling):
+    found = capabilities_of(model)
+    assert (found.max_images, found.image_token_rule, found.sampling) == (
+        max_images,
+        rule,
+        sampling,
+    )

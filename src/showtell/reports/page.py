@@ -93,14 +93,15 @@ def write_report(
     has_answers = "answer" in record.predictions.columns
     context = {
         "kind": "report",
-        "title": title or _title(record),
+        "title": title or _title(record, comparison),
+        "name": record.name,
         "subtitle": _subtitle(record),
         "summary": summary(record),
         "labels": per_class_section(record),
         "confusion": confusion_section(record),
         "trust": trust_section(record),
         "curve": curve_section(curve),
-        "comparison": comparison_section(comparison, record.name),
+        "comparison": comparison_section(comparison, _name_in(comparison, record)),
         "parsing": record.parsing,
         "errors": error_section(record.predictions),
         "note": words.dig(record.run, "estimator", "note") or "",
@@ -159,6 +160,7 @@ def write_gallery(
     n = len(predictions)
     context = {
         "kind": "gallery",
+        "name": "",
         "title": title or f"{words.plural(n, 'picture')} by label",
         "subtitle": f"{words.plural(len(predictions.classes), 'label')} · made {now()[:10]}",
         "summary": None,
@@ -190,9 +192,17 @@ def _check(path: str | os.PathLike[str], thumbnails_mb: float) -> None:
         raise InputError(f"`thumbnails_mb` must be 0 or more megabytes, got {thumbnails_mb!r}.")
 
 
-def _title(record: Record) -> str:
+def _name_in(comparison: Comparison | None, record: Record) -> str:
+    """Find what a comparison calls the record: records of one name have numbers there."""
+    names = [] if comparison is None else [r.name for r in comparison.records]
+    return next((n for n in names if n.startswith(f"{record.name} #")), record.name)
+
+
+def _title(record: Record, comparison: Comparison | None = None) -> str:
     """Name the page after what was measured."""
     data = words.dig(record.run, "data", "name")
+    if comparison is not None and data:
+        return f"{len(comparison.records)} ways compared on {data}"
     return f"{record.name} on {data}" if data and data != record.name else record.name
 
 
@@ -323,6 +333,7 @@ def _environment() -> Environment:
         plural=words.plural,
         points=words.points,
         money=words.money,
+        price=words.price,
         duration=words.duration,
     )
     return environment

@@ -13,6 +13,7 @@ from showtell.classify import Predictions
 from showtell.evaluate import Record
 from showtell.metrics import NO_ANSWER
 from showtell.reports import svg
+from showtell.reports.cost import Way, draw_cost_accuracy
 from showtell.reports.words import (
     count,
     dig,
@@ -291,21 +292,41 @@ def curve_section(curve: ShotCurve | None) -> dict[str, Any] | None:
 
 
 def comparison_section(comparison: Comparison | None, here: str) -> dict[str, Any] | None:
-    """Lay out records side by side and the tests between them."""
+    """Lay out records side by side, what they cost, and the tests between them."""
     if comparison is None:
         return None
+    choice = comparison.choice
+    ways = [
+        Way(
+            name=r.name,
+            accuracy=r.accuracy,
+            low=r.accuracy_low,
+            high=r.accuracy_high,
+            usd_per_1000=r.usd_per_1000,
+            on_front=r.on_front,
+            is_choice=r.name == choice.name,
+        )
+        for r in comparison.records
+    ]
+    taken = next((r for r in comparison.records if r.name == choice.name), None)
     return {
         "sentence": comparison.sentence,
+        "choice": choice,
+        "taken": taken,
         "n": comparison.n_samples,
         "records": [
             {
                 "row": r,
+                "verdict": v,
                 "interval": svg.draw_interval(r.accuracy_low, r.accuracy, r.accuracy_high),
                 "here": r.name == here,
             }
-            for r in comparison.records
+            for r, v in zip(comparison.records, choice.verdicts, strict=True)
         ],
+        "kept": any(r.seconds_per_image is None for r in comparison.records),
         "pairs": comparison.pairs,
+        "drawing": draw_cost_accuracy(ways, margin=choice.margin),
+        "any_unknown": any(r.usd_per_1000 is None for r in comparison.records),
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["count", "dig", "duration", "money", "number", "percent", "plural", "points"]
+__all__ = ["count", "dig", "duration", "money", "number", "percent", "plural", "points", "price"]
 
 
 def percent(share: float | None, *, digits: int = 1) -> str:
@@ -76,6 +76,23 @@ def money(cost: Decimal | float | None) -> str:
     if value >= Decimal("0.01"):
         return f"${value:,.2f}"
     return f"${value.normalize():f}"
+
+
+def price(usd_per_1000: float | None) -> str:
+    """Write what 1,000 pictures cost, with two digits that count; unknown is not nothing.
+
+    Examples
+    --------
+    >>> price(None), price(0.0), price(0.04234), price(0.5), price(12.3)
+    ('unknown', 'free', '$0.042', '$0.50', '$12.30')
+    """
+    if usd_per_1000 is None:
+        return "unknown"
+    if usd_per_1000 == 0:
+        return "free"
+    if usd_per_1000 >= 0.1:
+        return f"${usd_per_1000:,.2f}"
+    return f"${Decimal(f'{usd_per_1000:.2g}'):f}"
 
 
 def points(difference: float) -> str:

@@ -1052,7 +1052,7 @@ class MLLMClassifier(MediaClassifier):
             prior = prior_of(usable)
         if prior is None:
             return list(evidence)
-        if is_certain(usable):
+        if len(usable) >= _PER_LABEL and is_certain(usable):
             warnings.warn(
                 f"correct={self.correct!r} has nothing to work on: about every image all answers "
                 "name one label and leave nothing for others. Answers stay as they are; more "

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-_CERTAIN = 1 - 1e-4
+_NOTHING = 2e-6  # of a label's probability: the floor
 _WORDS = 20  # labels whose prior is written out
 
 
@@ -81,7 +81,10 @@ def named_by(codes: Sequence[int], n_classes: int) -> NDArray[np.bool_]:
 
 def is_certain(evidence: Sequence[Evidence]) -> bool:
     """Whether nothing is left for other labels in any row, so that no prior can change one."""
-    return all(e.row.max() >= _CERTAIN if e.named is None else e.named.sum() < 2 for e in evidence)
+    return all(
+        np.sort(e.row)[-2:-1].max(initial=0) <= _NOTHING if e.named is None else e.named.sum() < 2
+        for e in evidence
+    )
 
 
 def prior_of(evidence: Sequence[Evidence]) -> NDArray[np.float64]:

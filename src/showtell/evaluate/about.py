@@ -142,7 +142,7 @@ def about_estimator(clf: Any) -> dict[str, Any]:
         for name, value in sorted(vars(clf).items() if hasattr(clf, "__dict__") else ())
         if name.endswith("_")
         and not name.startswith("_")
-        and isinstance(value, str | bool | int | float | np.number)
+        and isinstance(value, str | bool | int | float | Decimal | np.number)
     }
     if fitted:
         about["fitted"] = fitted

@@ -76,15 +76,20 @@ class Forks:
     """A process that has imported what takes long, and forks for each job."""
 
     def __init__(self, repository: Path) -> None:
+        paths = filter(None, (str(repository), os.environ.get("PYTHONPATH")))
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from tests.killing import serve; serve()"],
             cwd=repository,
-            env={**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._read() == {"ready": True}
+        try:
+            assert self._read() == {"ready": True}
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, job: str, *, kill_when: Callable[[], bool] | None = None, **arguments) -> bool:
         """Run a job to its end, or kill it; say whether it was killed."""

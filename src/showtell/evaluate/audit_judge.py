@@ -441,6 +441,12 @@ def _with_verdict(probe: Probe, p_holm: float, n_probes: int) -> Probe:
         if probe.name in ("example", "majority"):
             n_arms -= 1
         detectable = detectable_pull(n_cells, n_arms, n_probes=n_probes)
+    probe = replace(
+        probe,
+        effect=round(probe.effect, 9) + 0.0,
+        low=round(probe.low, 9) + 0.0,
+        high=round(probe.high, 9) + 0.0,
+    )
     verdict = bias_verdict(p_holm, effect, high, least=least)
     note = ""
     if verdict == "pass" and p_holm < 0.01:
@@ -450,7 +456,7 @@ def _with_verdict(probe: Probe, p_holm: float, n_probes: int) -> Probe:
             f"Effects of {_percent(least)} or more are neither shown nor excluded: ask about more "
             "images."
         )
-    elif probe.effect < 0 and probe.high < 0 and probe.name != "names":
+    elif probe.name != "names" and (probe.high or 0.0) < 0:
         note = "Pointing at a label makes it rarer, if anything."
     return replace(
         probe,
@@ -510,7 +516,8 @@ def _place(place: int, n: int, *, whole: bool) -> str:
             return "first place" if place == 0 else "last place"
         return f"{_ordinal(place + 1)} place"
     parts = {10: "tenth", 5: "fifth", 4: "quarter", 3: "third", 2: "half"}.get(n, f"of {n} parts")
-    return f"{_ordinal(place + 1)} {parts} of the list"
+    nth = "first" if place == 0 else "last" if place == n - 1 else _ordinal(place + 1)
+    return f"{nth} {parts} of the list"
 
 
 def _ordinal(n: int) -> str:

@@ -14,6 +14,7 @@ from showtell.classify.described import DescriptionClassifier, DescriptionEviden
 from showtell.classify.direct import DirectClassifier
 from showtell.classify.embedder import ImageEmbedder
 from showtell.classify.few_shot import FewShotClassifier
+from showtell.classify.fusion import FusionClassifier, FusionEvidence
 from showtell.classify.in_context import InContextClassifier
 from showtell.classify.likelihood import LikelihoodClassifier
 from showtell.classify.predictions import STATUSES, Predictions, Status
@@ -31,6 +32,8 @@ __all__ = [
     "DirectClassifier",
     "EncoderClassifier",
     "FewShotClassifier",
+    "FusionClassifier",
+    "FusionEvidence",
     "ImageEmbedder",
     "InContextClassifier",
     "LikelihoodClassifier",

@@ -30,6 +30,7 @@ from showtell._version import __version__
 from showtell.classify.base import EncoderClassifier
 from showtell.classify.described import DescriptionClassifier
 from showtell.classify.few_shot import FewShotClassifier
+from showtell.classify.fusion import FusionClassifier
 from showtell.classify.zero_shot import ZeroShotClassifier
 from showtell.encoders import Encoder, load_encoder
 from showtell.errors import InputError, SavedFolderError
@@ -51,6 +52,7 @@ _JSON, _ARRAYS = "classifier.json", "arrays.npz"
 _CLASSES: dict[str, type[EncoderClassifier]] = {
     "DescriptionClassifier": DescriptionClassifier,
     "FewShotClassifier": FewShotClassifier,
+    "FusionClassifier": FusionClassifier,
     "ZeroShotClassifier": ZeroShotClassifier,
 }
 _KINDS = {"U": "str", "i": "int", "b": "bool"}
@@ -178,7 +180,7 @@ def load_classifier(
             from showtell.classify._likelihood_saved import rebuild_likelihood_classifier
 
             return rebuild_likelihood_classifier(folder, record, model=model, encoder=encoder)  # type: ignore[arg-type]
-        return _rebuild(folder, record, encoder)
+        return _rebuild(folder, record, encoder, model)
     except SavedFolderError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -219,7 +221,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def _rebuild(
-    folder: Path, record: Mapping[str, Any], encoder: str | Encoder | None
+    folder: Path, record: Mapping[str, Any], encoder: str | Encoder | None, model: Any
 ) -> EncoderClassifier:
     kind = record["class"]
     if kind not in _CLASSES:
@@ -241,6 +243,8 @@ def _rebuild(
         )
     if encoder is not None:
         clf.encoder = encoder
+    if isinstance(clf, FusionClassifier):
+        _give_model(folder, clf, record["values"]["model"], model)
     loaded = load_encoder(clf.encoder)
     if loaded.fingerprint != about["fingerprint"]:
         raise SavedFolderError(
@@ -255,6 +259,25 @@ def _rebuild(
     shapes = clf._saved_shapes(values, len(clf.classes_), int(loaded.n_dims))
     clf._restore_state(values, _read_arrays(folder, record["files"], shapes))
     return clf
+
+
+def _give_model(folder: Path, clf: FusionClassifier, name: str, model: Any) -> None:
+    """Hand over a model that was given as an object, and refuse another one."""
+    if model is not None:
+        clf.model = model
+    asks = set(clf.use) - {"image"}
+    if asks and clf.model is None:
+        raise SavedFolderError(
+            f"{folder} asks the model {name!r}, which was given as an object and is not saved. "
+            "Hand it over: load_classifier(path, model=...)."
+        )
+    given = clf.model if isinstance(clf.model, str) else getattr(clf.model, "name", name)
+    if asks and given != name:
+        raise SavedFolderError(
+            f"{folder} was fitted for the model {name!r}, and the one given is {given!r}."
+        )
+    if clf.model is None:
+        clf.model = name
 
 
 def _classes(labels: list[Any], kind: str) -> NDArray[Any]:

@@ -43,6 +43,11 @@ LIBRARIES: Mapping[str, Mapping[str, Mapping[str, bool]]] = {
         "questions": {"label": True, "concept": False},
         "concept": {"labels": True},
     },
+    "look": {
+        "system": {},
+        "describe": {},
+        "guess": {"labels": True},
+    },
 }
 """Library to file (without ``.txt``) to field; True where the text cannot do without it."""
 

@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from showtell.testing.servers.assignments import read_assignment
+from showtell.testing.servers.author import Author
 from showtell.testing.servers.counting import (
     Meter,
     PrefixCache,
@@ -81,6 +83,8 @@ class Engine:
     Parameters
     ----------
     guesser : Guesser
+    author : Author, optional
+        Answers requests to write.
     latency, jitter : float
         Seconds before an answer, and at most how many more.
     faults : Faults
@@ -105,6 +109,7 @@ class Engine:
         self,
         guesser: Guesser,
         *,
+        author: Author | None = None,
         latency: float = 0.0,
         jitter: float = 0.0,
         faults: Faults,
@@ -118,6 +123,7 @@ class Engine:
         keep_requests: int = 100_000,
     ) -> None:
         self.guesser = guesser
+        self.author = Author() if author is None else author
         self.latency, self.jitter = latency, jitter
         self.faults, self.quota, self.retry_after = faults, quota, retry_after
         self.keys, self.max_images, self.seed = keys, max_images, seed
@@ -407,6 +413,8 @@ class Engine:
                 )
                 self._count_spoiled(spoiled)
                 return reply, spoiled
+            if ask.assignment is not None:
+                return await self._write(ask, number, count, schema, draw_key, fault)
             guesses = await self.guesser.guess(
                 scene, allowed, key=key, temperature=ask.temperature, attempt=attempt
             )
@@ -417,16 +425,8 @@ class Engine:
             return Problem(status=500, kind="server", message=message)
         items, spoiled = make_items(guesses, self.faults, *draw_key)
         text = write_answer(items, len(scene.queries), schema, as_json=ask.as_json)
-        if fault == "broken_json":
-            text = break_json(text, uniform(*draw_key, "broken"))
-        elif fault == "empty":
-            text = ""
-        if fault in ("broken_json", "empty"):
-            self.stats.faults[fault] += 1
         self._count_spoiled(spoiled)
-        finish: Finish = "stop"
-        if ask.max_tokens is not None and text_tokens(text) > ask.max_tokens:
-            text, finish = text[: 4 * ask.max_tokens], "length"
+        text, finish = self._finished(text, ask, draw_key, fault)
         tokens = None
         if ask.n_logprobs is not None:
             tokens = tuple(make_tokens(text, items, ask.n_logprobs))
@@ -443,6 +443,62 @@ class Engine:
         )
         return reply, spoiled
 
+    async def _write(
+        self,
+        ask: Ask,
+        number: int,
+        count: TokenCount,
+        schema: Mapping[str, Any] | None,
+        draw_key: tuple[object, ...],
+        fault: str | None,
+    ) -> tuple[Reply, Mapping[str, str]]:
+        """Have the author answer."""
+        asked = ask.assignment
+        assert asked is not None
+        wrong = self.faults.of_writing(uniform(*draw_key, "writing"))
+        seed, key, attempt = draw_key
+        # the same question has one answer, unless it is to be sampled; a sample with a number has
+        # one answer too, however often it comes
+        sampled = bool(ask.temperature) and asked.sample is None
+        value = await self.author.write(
+            asked,
+            self.guesser.sight,
+            schema=schema,
+            images=ask.images,
+            draw_key=(seed, key, attempt if sampled else 0),
+            fault=wrong,
+        )
+        if wrong is not None:
+            self.stats.faults[wrong] += 1
+        plain = schema is None and not ask.as_json and isinstance(value.get("description"), str)
+        text = value["description"] if plain else _dumps(value).decode()
+        text, finish = self._finished(text, ask, draw_key, fault)
+        reply = Reply(
+            number=number,
+            model=ask.model,
+            text=text,
+            finish=finish,
+            count=replace(count, output=text_tokens(text)),
+            tool=ask.tool if finish == "stop" and text else None,
+        )
+        return reply, {} if wrong is None else {
+            query.id: wrong for query in self._scene(ask)[0].queries
+        }
+
+    def _finished(
+        self, text: str, ask: Ask, draw_key: tuple[object, ...], fault: str | None
+    ) -> tuple[str, Finish]:
+        """Break a text if its request is unlucky, and cut it where it is too long."""
+        if fault == "broken_json":
+            text = break_json(text, uniform(*draw_key, "broken"))
+        elif fault == "empty":
+            text = ""
+        if fault in ("broken_json", "empty"):
+            self.stats.faults[fault] += 1
+        if ask.max_tokens is not None and text_tokens(text) > ask.max_tokens:
+            return text[: 4 * ask.max_tokens], "length"
+        return text, "stop"
+
     def _count_spoiled(self, spoiled: Mapping[str, str]) -> None:
         for fault in spoiled.values():
             self.stats.faults[fault] += 1
@@ -458,6 +514,8 @@ class Engine:
                 ask.as_json = any("json" in text.casefold() for text in ask.texts)
         allowed = allowed_labels(schema)
         ask.read = read_scene(ask.system, ask.parts, allowed), schema, allowed
+        if not allowed and not ask.questions:
+            ask.assignment = read_assignment([p for p in ask.parts if isinstance(p, str)])
         return ask.read
 
     def _log(
@@ -480,6 +538,8 @@ class Engine:
             queries = list(self._scene(ask)[0].queries)
         if reply is not None and status == 200:
             stats.n_answered += 1
+            if ask.assignment is not None:
+                stats.written[ask.assignment.task] += 1
             self._meter.spend(time.monotonic(), 0 if batch else reply.count.output)
             stats.input_tokens += reply.count.input
             stats.output_tokens += reply.count.output
@@ -511,6 +571,7 @@ class Engine:
                 fault=fault,
                 spoiled=dict(spoiled),
                 count=reply.count if reply is not None else None,
+                task=ask.assignment.task if ask.assignment is not None else None,
             )
         )
 

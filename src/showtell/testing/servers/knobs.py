@@ -22,6 +22,7 @@ _REQUEST_FAULTS = (
     "broken_json",
 )
 _QUERY_FAULTS = ("drop", "duplicate", "conflict", "swap", "unknown", "alien")
+_WRITING_FAULTS = ("forget_label", "repeat", "name_other")
 _PULLS = ("example", "first", "last", "recent", "majority", "noise")
 _SPELLINGS = {"429": "rate_limit", "500": "server_error"}
 
@@ -48,10 +49,10 @@ def uniform(*words: object) -> float:
 class Faults:
     """How often what goes wrong: probabilities, no unit.
 
-    Faults of a request exclude each other, as do faults of a query, so each group adds up to at
-    most 1. Draws depend on the seed, the content of the request and how often the same content
-    came before: the same run meets the same faults whatever the order of arrival, and a second
-    try has a new chance.
+    Faults of a request exclude each other, as do faults of a query and those of a written text, so
+    each group adds up to at most 1. Draws depend on the seed, the content of the request and how
+    often the same content came before: the same run meets the same faults whatever the order of
+    arrival, and a second try has a new chance.
 
     Examples
     --------
@@ -89,13 +90,24 @@ class Faults:
     """A query's answer carries an id that was never asked."""
     alien: float = 0.0
     """A query's label is not in the label set."""
+    forget_label: float = 0.0
+    """Written: a label is left out, or its list is empty."""
+    repeat: float = 0.0
+    """Written: half of a list says again what the other half says."""
+    name_other: float = 0.0
+    """Written: a description names another label."""
 
     def __post_init__(self) -> None:
         for knob in fields(self):
             value = getattr(self, knob.name)
             if not 0 <= value <= 1:
                 raise InputError(f"`{knob.name}` must be a probability from 0 to 1, got {value!r}.")
-        for group, what in ((_REQUEST_FAULTS, "request"), (_QUERY_FAULTS, "query")):
+        groups = (
+            (_REQUEST_FAULTS, "request"),
+            (_QUERY_FAULTS, "query"),
+            (_WRITING_FAULTS, "written text"),
+        )
+        for group, what in groups:
             total = sum(getattr(self, name) for name in group)
             if total > 1 + 1e-9:
                 raise InputError(
@@ -115,7 +127,8 @@ class Faults:
         ----------
         spec : str
             Names are those of the fields (``-`` and ``_`` are the same), ``429``, ``500``, and
-            ``all``, which shares a probability evenly among all kinds.
+            ``all``, which shares a probability evenly among the kinds that a request about images
+            meets; those of a written text get as much each.
 
         Raises
         ------
@@ -127,7 +140,8 @@ class Faults:
         for name, share in _pairs(spec, "fault", "429=0.05,drop=0.03"):
             name = _SPELLINGS.get(name, name)
             if name == "all":
-                shares = {kind: shares[kind] + share / len(kinds) for kind in kinds}
+                each = share / (len(_REQUEST_FAULTS) + len(_QUERY_FAULTS))
+                shares = {kind: shares[kind] + each for kind in kinds}
             elif name in shares:
                 shares[name] += share
             else:
@@ -142,6 +156,10 @@ class Faults:
     def of_query(self, draw: float) -> str | None:
         """Return the fault that a draw in [0, 1) means for one query, or None."""
         return _pick(self, _QUERY_FAULTS, draw)
+
+    def of_writing(self, draw: float) -> str | None:
+        """Return the fault that a draw in [0, 1) means for a written text, or None."""
+        return _pick(self, _WRITING_FAULTS, draw)
 
 
 @dataclass(frozen=True, kw_only=True)

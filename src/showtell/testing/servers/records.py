@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from showtell.testing.servers.assignments import Assignment
 from showtell.testing.servers.counting import TokenCount, Vendor
 from showtell.testing.servers.guessing import Guess
 from showtell.testing.servers.reading import Part, Scene
@@ -49,6 +50,8 @@ class Ask:
     """Whether a stream ends with usage (OpenAI sends it only if asked)."""
     read: tuple[Scene, Mapping[str, Any] | None, tuple[str, ...]] | None = None
     """What was made of it: scene, schema to follow, labels that the schema allows."""
+    assignment: Assignment | None = None
+    """What is to be written; None where images are to be labelled. Known once `read` is."""
 
     def key(self) -> str:
         """Hash of what the answer may depend on."""
@@ -140,6 +143,8 @@ class ReceivedRequest:
     spoiled: Mapping[str, str]
     """Fault by query id."""
     count: TokenCount | None
+    task: str | None = None
+    """What was to be written; None where images were to be labelled."""
 
 
 @dataclass(kw_only=True)
@@ -171,3 +176,5 @@ class Stats:
     cached_tokens: int = 0
     n_batch_requests: int = 0
     """Requests that came inside batch jobs; they are in `n_answered` too."""
+    written: Counter[str] = field(default_factory=Counter)
+    """Answers with 200 by writing task, such as `describe-label`; they are in `n_answered` too."""

@@ -14,6 +14,7 @@ from showtell._extras import need
 from showtell.encoders.base import Encoder
 from showtell.errors import InputError, RunError
 from showtell.media import Media
+from showtell.testing.servers.author import Author
 from showtell.testing.servers.guessing import Guesser, Truth
 from showtell.testing.servers.knobs import Bias, Faults, Quota
 from showtell.testing.servers.records import ReceivedRequest, Stats
@@ -47,6 +48,8 @@ class LocalServer:
     truth : mapping or callable, optional
         Answers the right labels instead of looking: by image digest or query id, or a function
         of a `Query`. None for an image means: look at nothing, guess.
+    author : Author, optional
+        Answers requests to write something, such as descriptions; unless given one without photos.
     latency, jitter : float
         Seconds before an answer, and at most how many more.
     faults : Faults or str, optional
@@ -104,6 +107,7 @@ class LocalServer:
         encoder: Encoder | str = "mini",
         rule: Literal["mean", "nearest"] = "mean",
         truth: Truth | None = None,
+        author: Author | None = None,
         latency: float = 0.0,
         jitter: float = 0.0,
         faults: Faults | str | None = None,
@@ -133,6 +137,7 @@ class LocalServer:
         guesser = Guesser(sight=self._sight, rule=rule, bias=bias or Bias(), truth=truth, seed=seed)
         self._engine = Engine(
             guesser,
+            author=author,
             latency=latency,
             jitter=jitter,
             faults=Faults.parse(faults) if isinstance(faults, str) else faults or Faults(),

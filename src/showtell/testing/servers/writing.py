@@ -25,6 +25,14 @@ __all__ = [
 ALIEN_LABELS = ("zorb", "quux", "flimmer", "none of your business")
 """What a label outside the label set may be."""
 
+_MISNAMED = {
+    "label": "lable_",
+    "answers": "replies",
+    "descriptors": "descriptions_",
+    "description": "text_",
+    "concept": "kind_",
+    "children": "parts_",
+}
 _TOKEN = 4  # characters
 _SURE = -1e-4  # log-probability of a token that nothing else could have been
 _NOT_A_LABEL = -12.0
@@ -208,7 +216,9 @@ def break_json(text: str, draw: float) -> str:
         return f"Sure! Here is what I found:\n\n{text}\n\nLet me know if you need anything else."
     if kind == 2:
         return f"```json\n{text}\n```"
-    return text.replace('"label"', '"lable_"').replace('"answers"', '"replies"')
+    for name, wrong in _MISNAMED.items():
+        text = text.replace(f'"{name}"', f'"{wrong}"')
+    return text
 
 
 def make_tokens(text: str, items: Sequence[Item], n_top: int) -> list[Token]:

@@ -313,3 +313,46 @@ def test_detectable_difference_goes_up_from_a_low_accuracy_and_says_when_there_i
 def test_plans_that_cannot_be_made_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_the_score_interval_of_a_paired_difference_by_hand():
+    from showtell.metrics import paired_difference
+
+    # No sample on which they differ: z² / (n + z²), from (n d)² = z² n d (1 - d).
+    z2 = 1.959963984540054**2
+    for n in (1, 10, 400):
+        found = paired_difference([1] * n, [1] * n)
+        assert found.difference == 0
+        assert found.high == pytest.approx(z2 / (n + z2), abs=1e-6)
+        assert found.low == pytest.approx(-found.high, abs=1e-6)
+    # Approval before and after, 1,600 people: 150 changed one way, 86 the other.
+    before = [1] * 794 + [1] * 150 + [0] * 86 + [0] * 570
+    after = [1] * 794 + [0] * 150 + [1] * 86 + [0] * 570
+    found = paired_difference(before, after)
+    assert (found.low, found.high) == pytest.approx((-0.0590, -0.0214), abs=5e-5)
+    turned = paired_difference(after, before)
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low), abs=1e-9)
+
+
+def test_the_score_interval_holds_the_truth_as_often_as_it_says():
+    from showtell.metrics import paired_difference
+
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(600):
+        first = rng.random(80) < 0.7
+        second = np.where(rng.random(80) < 0.25, rng.random(80) < 0.5, first)
+        found = paired_difference(first, second, level=0.9)
+        held += found.low <= 0.25 * (0.5 - 0.7) <= found.high
+    assert 0.87 <= held / 600 <= 0.94
+
+
+@pytest.mark.parametrize("n", [1, 3, 50])
+def test_the_score_interval_at_the_ends(n):
+    from showtell.metrics import paired_difference
+
+    better = paired_difference([0] * n, [1] * n)
+    assert (better.difference, better.high) == (1.0, 1.0)
+    assert 0 < better.low + 1 < 2
+    wider = paired_difference([0] * n, [1] * n, level=0.99)
+    assert wider.low < better.low

@@ -344,7 +344,7 @@ def _usd(price: float | None) -> str:
         return "price unknown"
     if price == 0:
         return "free"
-    shown = f"{price:,.2f}" if price >= 1 else f"{Decimal(f'{price:.2g}'):f}"
+    shown = f"{price:,.2f}" if price >= 0.1 else f"{Decimal(f'{price:.2g}'):f}"
     return f"${shown} per 1,000"
 
 

@@ -67,9 +67,7 @@ def read_settings(path: Path, ctx: typer.Context) -> dict[str, Any]:
         else:
             shared |= _check(path, "", {key: value}, every_key, sections=sorted(options))
     several = {p.name for p in _options(ctx.command) if getattr(p, "multiple", False)}
-    return {
-        k: [v] if k in several else v for k, v in {**shared, **own}.items() if k in _names(ctx)
-    }
+    return {k: [v] if k in several else v for k, v in {**shared, **own}.items() if k in _names(ctx)}
 
 
 def _options_of_each_verb(ctx: typer.Context) -> dict[str, set[str]]:

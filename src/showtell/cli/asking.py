@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from showtell.cli.fusing import make_fusion
 from showtell.cli.local import OF_LOCAL, is_local, make_scoring, refuse_foreign
 from showtell.cli.output import counted
 from showtell.errors import InputError
@@ -40,7 +41,7 @@ __all__ = [
     "what_it_took",
 ]
 
-ASKING = ("direct", "in-context")
+ASKING = ("direct", "in-context", "fusion")
 """Methods that ask a multimodal LLM."""
 BY_MODEL = (*ASKING, "likelihood")
 """Methods that need ``--model``."""
@@ -435,6 +436,7 @@ def make_asking(
     label_set: LabelSet | None,
     support: Dataset | None,
     threads: int | None = None,
+    descriptions: str | None = None,
 ) -> MediaClassifier:
     """Build and fit the classifier that asks a multimodal LLM.
 
@@ -461,6 +463,18 @@ def make_asking(
             label_set=label_set,
             support=support,
             threads=threads,
+        )
+    if method == "fusion":
+        return make_fusion(
+            asking,
+            shots=shots,
+            abstain_below=abstain_below,
+            encoder=encoder,
+            store=store,
+            seed=seed,
+            label_set=label_set,
+            support=support,
+            descriptions=descriptions,
         )
     parameters = asking.parameters() | {
         "abstain_below": abstain_below,
@@ -557,6 +571,6 @@ def _in_doubt(predictions: Sequence[Predictions]) -> str:
     most = next(p.in_doubt_usd for p in predictions if p.n_in_doubt == n)
     amount = "an unknown amount" if most is None else f"at most {dollars(most)}"
     return (
-        f"; {counted(n, 'request')} of this run broke off, or had no answer when it was killed, and "
-        f"may be billed on top: {amount}"
+        f"; {counted(n, 'request')} of this run broke off, or had no answer when it was killed, "
+        f"and may be billed on top: {amount}"
     )

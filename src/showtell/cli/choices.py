@@ -56,9 +56,9 @@ class Choices:
         check_method(self.method)
         check_asking(self.method, self.asking)
         described = self.method in BY_DESCRIPTION
-        if self.descriptions is not None and not described:
+        if self.descriptions is not None and not described and self.method != "fusion":
             raise InputError(
-                f"--descriptions belongs to --method {', '.join(BY_DESCRIPTION)}; the method is "
+                f"--descriptions belongs to --method {', '.join(BY_DESCRIPTION)}, fusion; it is "
                 f"{self.method!r}. (Zero-shot takes one description per label in --labels.)"
             )
         if self.concept is not None and not described:
@@ -70,7 +70,7 @@ class Choices:
             )
         if described and self.shots:
             raise InputError(f"Method {self.method!r} shows no examples: leave out --shots.")
-        if self.method in ("direct", "likelihood") and self.shots:
+        if self.method in ("direct", "likelihood", "fusion") and self.shots:
             raise InputError(
                 f"Method {self.method!r} shows no examples: leave out --shots, or use --method "
                 "in-context."
@@ -80,7 +80,7 @@ class Choices:
         """Say whether the method learns from examples; "auto" does where it can."""
         if self.method == "auto":
             return available and self.shots != 0
-        if self.method in ("direct", "likelihood"):
+        if self.method in ("direct", "likelihood", "fusion"):
             return self.calibrates
         if self.method in BY_DESCRIPTION:
             return False
@@ -170,6 +170,7 @@ def make_classifier(
             label_set=label_set,
             support=support,
             threads=choices.threads,
+            descriptions=choices.descriptions,
         )
     if choices.method in BY_DESCRIPTION:
         return _described(choices, encoder, store, label_set, support)

@@ -55,7 +55,7 @@ showtell compare run-monday/ run-friday/
 """
 
 _RECORDS = "records"
-_NO_EXAMPLES = ("zero-shot", "direct", "likelihood")
+_NO_EXAMPLES = ("zero-shot", "direct", "fusion", "likelihood")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -304,7 +304,7 @@ def _ways(
     """Read what is to be compared, and check each with its options."""
     settled = methods
     if not given_here(ctx, "model") and not any(
-        item.partition("@")[0].strip() in ("direct", "in-context", "likelihood")
+        item.partition("@")[0].strip() in ("direct", "in-context", "fusion", "likelihood")
         for item in listed([methods])
     ):
         models = []  # one of the settings, which nothing here asks for

@@ -230,7 +230,7 @@ def evaluate(
         raise InputError(f"--predictions scores a table; leave out DATA ({data!r}).")
     numbers = _numbers(curve_shots) if curve else None
     learns = choices.wants_examples(available=curve or shots is not None or examples is not None)
-    if curve and (not learns or method in ("direct", "likelihood")):
+    if curve and (not learns or method in ("direct", "fusion", "likelihood")):
         raise InputError(
             "--curve learns from examples; --method zero-shot, direct, likelihood and --shots 0 do "
             "not."

@@ -93,7 +93,7 @@ Method: TypeAlias = Annotated[
         metavar="NAME",
         help="With an encoder: zero-shot, few-shot, prototype, tip-adapter or linear; by "
         "descriptions: dclip, cupl, waffle or waffle+descriptions; with "
-        "--model: direct or in-context, or likelihood for one in this process. auto learns from "
+        "--model: direct, in-context or fusion, or likelihood for one in this process. auto learns from "
         "examples where there are any.",
     ),
 ]

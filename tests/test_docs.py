@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "_generated" not in page.parts)
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
+WITH_DATA = "butterflies/"
+"""Pages that name this folder run on a shared photo set."""
 
 
 def name(path: Path) -> str:
@@ -30,9 +32,21 @@ def clone(tmp_path, monkeypatch):
     return tmp_path
 
 
+def needs_data(page: Path) -> bool:
+    return page.parent.name == "tutorials" and WITH_DATA in page.read_text("utf-8")
+
+
 @pytest.mark.filterwarnings("ignore::showtell.classify.LimitsWarning")
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", [page for page in PAGES if not needs_data(page)], ids=name)
 def test_code_on_the_page_runs_and_prints_what_it_says(page, clone):
+    run_page(page)
+
+
+@pytest.mark.data
+@pytest.mark.filterwarnings("ignore::showtell.classify.LimitsWarning")
+@pytest.mark.parametrize("page", [page for page in PAGES if needs_data(page)], ids=name)
+def test_code_on_the_page_runs_on_shared_photos(page, clone, shared_datasets):
+    (clone / "butterflies").symlink_to(shared_datasets / "butterflies")
     run_page(page)
 
 
@@ -65,6 +79,21 @@ def test_the_runner_of_pages_finds_a_failing_command(tmp_path):
         run_page(page)
 
 
+def test_the_runner_of_pages_starts_a_server_for_commands_and_python_alike(tmp_path, clone):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```console\n$ showtell try-server --port 8765\n"
+        "$ showtell classify examples/photos/bird --labels bird,mountain --model openai:try \\\n"
+        "    --base-url http://127.0.0.1:8765/v1 -q\n"
+        "image,label,...\n...aylesbury_duck.jpg,bird,...\n```\n"
+        "```python\nimport urllib.request\n"
+        "with urllib.request.urlopen('http://127.0.0.1:8765/_showtell/stats') as reply:\n"
+        "    print(reply.status)\n```\n```output\n200\n```\n",
+        encoding="utf-8",
+    )
+    assert run_page(page) == 3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", EXAMPLES, ids=name)
 def test_example_runs_offline(script, clone):
@@ -80,7 +109,7 @@ def test_example_runs_offline(script, clone):
 
 
 def test_there_is_an_example_for_every_task():
-    assert [script.name[:2] for script in EXAMPLES] == [f"{i:02}" for i in range(1, 8)]
+    assert [script.name[:2] for script in EXAMPLES] == [f"{i:02}" for i in range(1, 9)]
 
 
 def test_help_texts_in_the_docs_are_current():

@@ -228,7 +228,7 @@ def _n_from_cache(predictions: Predictions) -> int:
     first = np.arange(len(kept))
     if predictions.distinct is not None:
         first = np.unique(predictions.distinct, return_index=True)[1]
-    return sum(bool(kept[row]) for row in first)
+    return sum(bool(kept[row]) for row in first.tolist())
 
 
 def _default_name(about: dict[str, Any]) -> str:

@@ -33,6 +33,10 @@ from showtell.evaluate.audit_judge import judge  # noqa: E402
 from showtell.evaluate.audit_plan import plan_audit  # noqa: E402
 
 PULL, N_PERMUTATIONS = 0.05, 999
+COLUMNS = (
+    *("labels", "images", "noise", "planted", "probe", "seeds", "found", "mean_effect"),
+    *("machine", "date", "commit"),
+)
 KNOBS = (
     ("example", "example"),
     ("first", "position"),
@@ -81,21 +85,7 @@ def main() -> None:
                 print(*rows[-1], flush=True)
     with (HERE / "results" / "audit.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            [
-                "labels",
-                "images",
-                "noise",
-                "planted",
-                "probe",
-                "seeds",
-                "found",
-                "mean_effect",
-                "machine",
-                "date",
-                "commit",
-            ]
-        )
+        writer.writerow(COLUMNS)
         writer.writerows(rows)
 
 

@@ -191,6 +191,31 @@ def test_calibration_asks_about_labelled_images(ask, parted, server):
     assert json.loads(result.stdout)["accuracy"] == 1.0
 
 
+def test_permutations_and_a_correction_are_asked_estimated_and_recorded(ask, shapes, server):
+    common = (shapes, "--labels", EVERY_LABEL, "--permutations", "all", "--correct", "contextual",
+              "--no-reuse")  # fmt: skip
+    planned = json.loads(ask("estimate", *common, "--json").stdout)
+    n_labels = len(EVERY_LABEL.split(","))
+    assert planned["n_asked"] == n_labels * (9 + 3)
+    n_before = len(server.requests)
+    result = ask("classify", *common, "--run", "turned")
+    assert result.exit_code == 0, result.output
+    sent = server.requests[n_before:]
+    assert len(sent) == planned["n_requests"]
+    assert sum(len(r.ids) for r in sent) == planned["n_asked"]
+    request = json.loads(Path("turned/run.json").read_text())["request"]
+    assert "contextual" in json.dumps(request)
+    other = ask("classify", *common[:-3], "--no-reuse", "--run", "turned")
+    assert other.exit_code == 2
+    assert "correct was" in other.stderr
+
+
+def test_a_correction_without_probabilities_names_the_flags(ask, shapes):
+    result = ask("classify", shapes, "--labels", EVERY_LABEL, "--correct", "batch")
+    assert result.exit_code == 2
+    assert "Set --permutations (or --n-samples) to 2 or more" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from showtell.mllm import AnswerCache, Capabilities, Request
 
-__all__ = ["add_to", "add_up", "estimate", "rule_in_words"]
+__all__ = ["add_to", "add_up", "estimate", "ready_to_count", "rule_in_words"]
 
 _EPILOG = """[bold]Examples[/bold]
 
@@ -136,7 +136,7 @@ def estimate(
             "Encoders run on this machine and cost nothing."
         )
     if not asking.local:
-        asking = _ready_to_count(session, ctx, asking)
+        asking = ready_to_count(session, ctx, asking)
     choices = Choices(
         encoder=encoder,
         precision="auto",
@@ -220,7 +220,7 @@ def _print_facts(facts: dict[str, Any]) -> None:
     print_csv(("what", "value"), facts.items())
 
 
-def _ready_to_count(session: Session, ctx: typer.Context, asking: Asking) -> Asking:
+def ready_to_count(session: Session, ctx: typer.Context, asking: Asking) -> Asking:
     """Check the provider's name; load a Modelfile. Nothing is asked."""
     from showtell.mllm.registry import find_key
 
@@ -240,8 +240,12 @@ def add_up(
     capabilities: Capabilities,
     cache: AnswerCache | None,
     batch_api: bool = False,
+    answer_tokens: int | None = None,
 ) -> _Sums:
-    """Count and price each request by itself, since prices may depend on its length."""
+    """Count and price each request by itself, since prices may depend on its length.
+
+    An answer has `answer_tokens`; unless given, as many as labels for the images asked about take.
+    """
     from showtell.mllm import Usage, estimate_tokens, price
     from showtell.mllm.prices import is_installed
     from showtell.prompts.batches import ANSWER_TOKENS
@@ -255,6 +259,8 @@ def add_up(
         n_out = 0
         if not capabilities.decisions:
             n_out = _OPENING_TOKENS + ANSWER_TOKENS * request.n_queries
+            if answer_tokens is not None:
+                n_out = answer_tokens
         usage = Usage(input_tokens=tokens.input, output_tokens=n_out)
         cost = price(name, usage) if priced else None
         warm = cost

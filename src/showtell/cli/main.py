@@ -18,6 +18,7 @@ from showtell.cli import (
     cache,
     classify,
     compare,
+    describe,
     encoders,
     estimate,
     evaluate,
@@ -130,7 +131,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for _verb in (
-    classify, evaluate, compare, estimate, audit, encoders, models, try_server, cache, version,
+    classify, evaluate, compare, estimate, audit, describe, encoders, models, try_server, cache,
+    version,
 ):  # fmt: skip
     _verb.add_to(app)
 

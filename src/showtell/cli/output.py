@@ -37,13 +37,13 @@ _FOR_PROGRAMS = ("input_tokens", "output_tokens", "from_cache", "seconds")
 """Columns that a person finds in the file; on a terminal they would fold all others."""
 
 
-def check_output(path: Path | None) -> None:
-    """Refuse a table that could not be written, before anything is computed."""
+def check_output(path: Path | None, suffixes: Sequence[str] = _SUFFIXES) -> None:
+    """Refuse a file that could not be written, before anything is computed."""
     if path is None:
         return
-    if path.suffix.lower() not in _SUFFIXES:
+    if path.suffix.lower() not in suffixes:
         raise InputError(
-            f"Cannot tell the format of {str(path)!r}: the name must end in {', '.join(_SUFFIXES)}."
+            f"Cannot tell the format of {str(path)!r}: the name must end in {', '.join(suffixes)}."
         )
     _make_room(path)
 

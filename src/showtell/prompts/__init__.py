@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from showtell.prompts.describe import (
         Concept,
         Described,
+        concept_requests,
         describe_requests,
         find_concept,
         write_descriptions,
@@ -87,6 +88,7 @@ __all__ = [
     "answer_form",
     "answer_schema",
     "common_words",
+    "concept_requests",
     "connect",
     "copy_prompts",
     "describe_requests",
@@ -108,7 +110,14 @@ __all__ = [
     "write_descriptions",
 ]
 
-_ASKING = ("Concept", "Described", "describe_requests", "find_concept", "write_descriptions")
+_ASKING = (
+    "Concept",
+    "Described",
+    "concept_requests",
+    "describe_requests",
+    "find_concept",
+    "write_descriptions",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,7 @@ __all__ = [
     "Concept",
     "Described",
     "DescriptionStyle",
+    "concept_requests",
     "describe_requests",
     "find_concept",
     "write_descriptions",
@@ -236,13 +237,48 @@ def find_concept(
     ----------
     Roth et al. (2023), arXiv:2306.07282, section 3.3.
     """
+    question = _concept_question(labels, random_state, prompt_dir)
+    with open_client(access) as client:
+        [found] = ask_checked(client, [question], timeout=access.timeout)
+    if found.value is None:
+        return Concept(text=None, reason=found.reason, spent=found.spent)
+    text, sure = found.value
+    reason = None if text else "The labels have nothing in common, the model says."
+    return Concept(text=text, confidence=sure, reason=reason, spent=found.spent)
+
+
+def concept_requests(
+    labels: Sequence[str],
+    access: ModelAccess,
+    *,
+    random_state: int = 0,
+    prompt_dir: str | os.PathLike[str] | None = None,
+) -> list[Request]:
+    """Write the one request that `find_concept` would send first, without sending it.
+
+    Parameters
+    ----------
+    labels, access, random_state, prompt_dir
+        As in `find_concept`.
+
+    Returns
+    -------
+    requests : list of Request
+    """
+    question = _concept_question(labels, random_state, prompt_dir)
+    return requests_of(access.name, [question], native=access.capabilities.structured_output)
+
+
+def _concept_question(
+    labels: Sequence[str], random_state: int, prompt_dir: str | os.PathLike[str] | None
+) -> Question[tuple[str | None, float | None]]:
     prompts = load_prompts(prompt_dir, library="describe")
     shown = list(labels)
     if len(shown) > _SHOWN_LABELS:
         rng = np.random.default_rng(random_state)
         shown = [shown[i] for i in sorted(rng.permutation(len(shown))[:_SHOWN_LABELS])]
     listed = "\n".join(["Labels:", *(f"- {label}" for label in shown), "End of labels."])
-    question = Question(
+    return Question(
         system=prompts.texts["system"].strip(),
         parts=(TextPart(text=prompts.render("concept", labels=listed)),),
         schema=_CONCEPT_SCHEMA,
@@ -251,13 +287,6 @@ def find_concept(
         max_tokens=1024,
         name="concept",
     )
-    with open_client(access) as client:
-        [found] = ask_checked(client, [question], timeout=access.timeout)
-    if found.value is None:
-        return Concept(text=None, reason=found.reason, spent=found.spent)
-    text, sure = found.value
-    reason = None if text else "The labels have nothing in common, the model says."
-    return Concept(text=text, confidence=sure, reason=reason, spent=found.spent)
 
 
 def _questions(

@@ -34,10 +34,10 @@ _NEAREST_SHARE = 8  # unmeasured, an eighth is called good
 _DEFAULT_COUNT = {"describe-label": 8, "describe-sentences": 10, "mutate": 8, "crossover": 8}
 _SENTENCES = (
     "A photo of a {label}: {word}.",
-    "This {label} shows {word}.",
     "A typical {label} is known by this: {word}.",
+    "What one sees of a {label}: {word}.",
     "In the picture is a {label}, {word}.",
-    "One sees {word}, as with a {label}.",
+    "The most visible thing about this {label}: {word}.",
 )
 _SEEN = (("thing", 2), ("colour", 1), ("pattern", 1), ("texture", 1), ("part", 2),
          ("surroundings", 1), ("light", 1))  # fmt: skip

@@ -183,3 +183,34 @@ def test_compare_needs_a_model_where_one_is_asked(cli, parted, arguments, said):
     result = cli("compare", parted, *arguments)
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+def test_fusion_asks_twice_an_image_and_is_priced_before(cli, shapes, server, rows, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    asked = ("--labels", EVERY_LABEL, "--method", "fusion", "--model", PRICED)
+    before = json.loads(cli("estimate", shapes, *asked, "--json").stdout)
+    assert before["n_requests"] == 18
+    done = cli("classify", shapes, *asked, "--base-url", server.base_url)
+    assert done.exit_code == 0, done.output
+    found = rows(done.stdout)
+    assert {row["status"] for row in found} == {"ok"}
+    assert all(row["label"] in row["image"] for row in found)
+    assert all(row["description"] and row["guess"] in LABELS for row in found)
+    assert server.stats.n_requests == 18
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--shots", "2"), "shows no examples"),
+        (("--n-samples", "3"), "does not use --n-samples"),
+        (("--calibrate", "5"), "give some, --examples DIR"),
+    ],
+)
+def test_fusion_refuses_what_belongs_to_other_methods(cli, shapes, monkeypatch, more, said):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    done = cli(
+        "classify", shapes, "--labels", EVERY_LABEL, "--method", "fusion", "--model", PRICED, *more
+    )
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.split())

@@ -314,14 +314,19 @@ def _say_price(
     )
 
 
+def _points(share: float) -> str:
+    """Write a share in points, without a minus before nothing."""
+    return f"{round(100 * share, 1) + 0.0:.1f}"
+
+
 def _show(session: Session, found: Audit) -> None:
     """Print verdicts and gains for a person."""
     rows = []
     for p in found.probes:
         interval = chance = effect = ""
         if p.effect is not None and p.low is not None and p.high is not None:
-            effect = f"{100 * p.effect:.1f}"
-            interval = f"[{100 * p.low:.1f}, {100 * p.high:.1f}]"
+            effect = _points(p.effect)
+            interval = f"[{_points(p.low)}, {_points(p.high)}]"
         if p.p_holm is not None:
             chance = "< 0.001" if p.p_holm < 0.001 else f"{p.p_holm:.3f}"
         failed = f"{p.n_failed:,}"

@@ -202,9 +202,9 @@ class Audit:
             if p.effect is None or p.low is None or p.high is None or p.p_holm is None:
                 table.append((p.name, p.verdict, "", "", "", "", ""))
                 continue
-            interval = f"{100 * p.low:.1f} to {100 * p.high:.1f}"
+            interval = f"{_points(p.low)} to {_points(p.high)}"
             chance = "< 0.001" if p.p_holm < 0.001 else f"{p.p_holm:.3f}"
-            effect = f"{100 * p.effect:.1f}"
+            effect = _points(p.effect)
             numbers = f"{p.n_images:,}", f"{p.n_failed:,}"
             table.append((p.name, p.verdict, effect, interval, chance, *numbers))
         widths = [max(len(row[i]) for row in table) for i in range(len(header))]
@@ -300,6 +300,10 @@ class Audit:
         from showtell.reports import write_audit
 
         return write_audit(self, path, title=title, thumbnails_mb=thumbnails_mb)
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:.1f}"
 
 
 def _plain(value: Any) -> Any:

@@ -31,6 +31,11 @@ __all__ = ["write_audit"]
 
 _ATTRACTORS, _ARMS_IN_FULL, _FLIPS = 8, 40, 40
 _LEAST_GAP = 0.05
+_LISTS = {
+    True: "Every label stood at every place equally often.",
+    False: "The list was rotated by even steps, and is looked at in as many parts; a part of more "
+    "places gets more answers without a preference.",
+}
 _WORDS = {
     "biased": "Biased",
     "pass": "Pass",
@@ -209,8 +214,8 @@ def _picture(probe: Probe) -> dict[str, Any] | None:
             ),
             "legend": [("swatch here", "the most favoured place"), ("even", "no preference")],
             "text": (
-                f"Every label stood at every place equally often. Recall differs by place with a "
-                f"standard deviation of {words.points(details['recall_sd'] or 0.0)} points; the "
+                f"{_LISTS[details['whole']]} Recall differs by place with a standard deviation of "
+                f"{100 * (details['recall_sd'] or 0.0):.1f} points; the "
                 f"order of the list changes the answer for {words.percent(details['flip_rate'])} "
                 "of the pictures."
             ),

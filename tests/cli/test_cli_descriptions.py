@@ -40,6 +40,58 @@ def test_evaluate_measures_them_too(cli, parted, words):
     assert json.loads(done.stdout)["accuracy"] == 1.0
 
 
+def test_evaluate_says_what_comes_without_the_descriptions(cli, parted, words):
+    given = ["--method", "dclip", "--descriptions", words, "--concept", "shape"]
+    done = cli("evaluate", parted, *given, "--seed", 3, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["controls"]
+    assert [control["name"] for control in found["controls"]] == ["template", "concept", "waffle"]
+    assert found["seeds"] == [3, 4, 5, 6, 7]
+    assert found["n_samples"] == 6
+    assert found["sentence"] in " ".join(done.stderr.split())
+    printed = cli("evaluate", parted, *given)
+    assert "accuracy_of_control,waffle," in printed.stdout
+
+
+def test_no_controls_switches_them_off(cli, parted, words):
+    given = ["--method", "dclip", "--descriptions", words, "--no-controls", "--json"]
+    done = cli("evaluate", parted, *given)
+    assert done.exit_code == 0, done.output
+    assert "controls" not in json.loads(done.stdout)
+    assert "their place" not in done.stderr
+
+
+def test_compare_takes_descriptions_for_the_methods_that_go_by_them(cli, parted, words):
+    given = ["--methods", "zero-shot,dclip,cupl,waffle", "--descriptions", words]
+    done = cli("compare", parted, *given, "--concept", "shape", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    names = {record["name"] for record in found["records"]}
+    assert names == {"zero-shot", "dclip", "cupl", "waffle"}
+    said = " ".join(done.stderr.split())
+    assert "dclip: The descriptions" in said
+    assert "waffle: The random words" in said
+    off = cli("compare", parted, *given, "--no-controls")
+    assert "The descriptions" not in off.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["zero-shot,prototype", "--descriptions", "words.json"],
+            "--descriptions belongs to dclip",
+        ),
+        (["zero-shot,prototype", "--concept", "shape"], "--concept belongs to dclip"),
+        (["zero-shot,dclip"], "needs --descriptions FILE"),
+    ],
+)
+def test_compare_refuses_words_that_nobody_uses(cli, parted, words, arguments, said):
+    done = cli("compare", parted, "--methods", *arguments)
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -304,7 +304,7 @@ class DescriptionClassifier(PromptedClassifier):
             concept = self.descriptions_.concept
         if not concept:
             return self.template
-        return f"a photo of a {concept.replace('{', '{{').replace('}', '}}')}: a {{label}}"
+        return concept_template(concept)
 
     def _texts(self, names: Sequence[str]) -> list[list[tuple[str, str, float]]]:
         """For each label: prompt, what it is called, and its weight."""
@@ -518,6 +518,17 @@ class DescriptionClassifier(PromptedClassifier):
         self.lengths_ = np.asarray(arrays["lengths"], np.float32)
         given = self.descriptions
         self.descriptions_ = None if given is None else read_descriptions(given).restricted(keys)
+
+
+def concept_template(concept: str) -> str:
+    """Make the template that says first what all labels are.
+
+    Examples
+    --------
+    >>> concept_template("bird")
+    'a photo of a bird: a {label}'
+    """
+    return f"a photo of a {concept.replace('{', '{{').replace('}', '}}')}: a {{label}}"
 
 
 def _unusable(name: str, error: str) -> DescriptionEvidence:

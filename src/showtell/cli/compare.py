@@ -26,7 +26,13 @@ from showtell.cli.asking import (
     start_asking,
     what_it_took,
 )
-from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
+from showtell.cli.choices import (
+    BY_DESCRIPTION,
+    Choices,
+    given_labels,
+    make_classifier,
+    remarks,
+)
 from showtell.cli.data import Parts, examples_of, parts_to_measure
 from showtell.cli.local import OF_LOCAL, is_local, refuse_foreign
 from showtell.cli.output import check_page, counted, number, print_csv, print_json, print_table
@@ -43,6 +49,8 @@ _EPILOG = """[bold]Examples[/bold]
 
 showtell compare butterflies/ --methods zero-shot,prototype,linear
 
+showtell compare butterflies/ --methods zero-shot,dclip,waffle --descriptions words.json
+
 showtell compare butterflies/ --methods linear,in-context --shots 5 --model openai:gpt-4.1-mini
 
 showtell compare data/ --methods direct --model openai:gpt-4.1-mini,ollama:llava --report page.html
@@ -55,7 +63,9 @@ showtell compare run-monday/ run-friday/
 """
 
 _RECORDS = "records"
-_NO_EXAMPLES = ("zero-shot", "direct", "fusion", "likelihood")
+_NO_EXAMPLES = ("zero-shot", "direct", "fusion", "likelihood", *BY_DESCRIPTION)
+_TAKES = {"descriptions": (*BY_DESCRIPTION, "fusion"), "concept": BY_DESCRIPTION}
+"""Methods that have a use for an option about words."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -101,6 +111,9 @@ def compare(
     ] = ["mini"],  # noqa: B006 - typer reads it, nobody changes it
     precision: o.Precision = "auto",
     templates: o.Templates = "default",
+    descriptions: o.Descriptions = None,
+    concept: o.Concept = None,
+    controls: o.Controls = True,
     abstain_below: o.AbstainBelow = None,
     seed: o.Seed = 0,
     margin: Annotated[
@@ -213,7 +226,15 @@ def compare(
             threads=threads,
             store=store,
         )
-        ways = _ways(ctx, methods, listed(model), listed(encoder), listed(base_url), choices)
+        ways = _ways(
+            ctx,
+            methods,
+            listed(model),
+            listed(encoder),
+            listed(base_url),
+            choices,
+            words={"descriptions": descriptions, "concept": concept},
+        )
         label_set = given_labels(labels, labels_file)
         request: dict[str, Any] = {
             "verb": "compare",
@@ -255,7 +276,7 @@ def compare(
         if dry_run:
             _show_estimate(session, before, json=json)
             return
-        records = _measure_all(session, ways, label_set, parts, run)
+        records = _measure_all(session, ways, label_set, parts, run, controls=controls)
     from showtell.evaluate import compare as compare_records
 
     comparison = compare_records(records, margin=margin / 100)
@@ -277,6 +298,9 @@ def compare(
         _print(comparison)
     session.summary(comparison.sentence)
     session.summary(comparison.choice.sentence)
+    for record in records:
+        if record.controls is not None:
+            session.summary(f"{record.name}: {record.controls.sentence}")
     if ways is not None and ways.meters:
         asked = [r.predictions for r in records if "cost_usd" in r.predictions.columns]
         session.summary(what_it_took(list(ways.meters.values()), asked))
@@ -300,6 +324,8 @@ def _ways(
     encoders: Sequence[str],
     urls: Sequence[str],
     common: Choices,
+    *,
+    words: dict[str, str | None],
 ) -> _Ways:
     """Read what is to be compared, and check each with its options."""
     settled = methods
@@ -309,6 +335,9 @@ def _ways(
     ):
         models = []  # one of the settings, which nothing here asks for
     arms = arms_of(settled, models, encoders)
+    for name, takers in _TAKES.items():
+        if given_here(ctx, name) and not any(arm.method in takers for arm in arms):
+            raise InputError(f"--{name} belongs to {', '.join(takers)}; got --methods {methods!r}.")
     asked = list(dict.fromkeys(arm.target for arm in arms if arm.asks))
     values = asking_values(ctx)
     for name in ("model", "base_url"):
@@ -335,6 +364,10 @@ def _ways(
                 method=arm.method,
                 asking=asking,
                 shots=None if arm.method in _NO_EXAMPLES[1:] else common.shots,
+                descriptions=words["descriptions"]
+                if arm.method in _TAKES["descriptions"]
+                else None,
+                concept=words["concept"] if arm.method in _TAKES["concept"] else None,
             )
         )
     return _Ways(arms=arms, choices=choices, meters={})
@@ -499,7 +532,13 @@ def _is_kept(run: Path | None, number_: int, arm: Arm) -> bool:
 
 
 def _measure_all(
-    session: Session, ways: _Ways, label_set: LabelSet, parts: Parts, run: Path | None
+    session: Session,
+    ways: _Ways,
+    label_set: LabelSet,
+    parts: Parts,
+    run: Path | None,
+    *,
+    controls: bool,
 ) -> list[Record]:
     """Measure each way; what an earlier process of the run has finished is taken from there."""
     from showtell.evaluate import Record
@@ -519,7 +558,9 @@ def _measure_all(
         for remark in remarks(own, classifier, parts.support):
             session.note(remark)
         with session.progress() as progress:
-            record = measure(classifier, parts.test, name=arm.name, progress=progress)
+            record = measure(
+                classifier, parts.test, name=arm.name, controls=controls, progress=progress
+            )
         if run is not None:
             record.save(_folder(run, i, arm), report=False)
         records.append(record)

@@ -35,7 +35,7 @@ from showtell.errors import BudgetError, InputError, RunInterrupt
 
 if TYPE_CHECKING:
     from showtell.datasets import LabelSet
-    from showtell.evaluate import Record, ShotCurve
+    from showtell.evaluate import Controls, Record, ShotCurve
 
 __all__ = ["add_to", "evaluate"]
 
@@ -96,6 +96,7 @@ def evaluate(
     templates: o.Templates = "default",
     descriptions: o.Descriptions = None,
     concept: o.Concept = None,
+    controls: o.Controls = True,
     batch: o.Batch = None,
     abstain_below: o.AbstainBelow = None,
     seed: o.Seed = 0,
@@ -273,7 +274,14 @@ def evaluate(
         )
         try:
             record, the_curve = _measure(
-                session, choices, label_set or parts.label_set, parts, learns, numbers, seeds
+                session,
+                choices,
+                label_set or parts.label_set,
+                parts,
+                learns,
+                numbers,
+                seeds,
+                controls=controls,
             )
         except (BudgetError, RunInterrupt) as stop:  # no score of a part; its rows are kept
             if output is not None and stop.predictions is not None:
@@ -301,6 +309,8 @@ def evaluate(
         f"[{m['accuracy_low']:.3f}, {m['accuracy_high']:.3f}], {m['n_abstained']:,} abstained, "
         f"{counted(m['n_errors'], 'error')}; {session.seconds:.1f} s{took}"
     )
+    if record.controls is not None:
+        session.summary(record.controls.sentence)
 
 
 def _measure(
@@ -311,6 +321,8 @@ def _measure(
     learns: bool,
     curve_shots: tuple[int, ...] | None,
     seeds: int,
+    *,
+    controls: bool,
 ) -> tuple[Record, ShotCurve | None]:
     """Classify what is to be scored, and run the shot curve where one was asked for."""
     from showtell.evaluate import evaluate as measure
@@ -321,7 +333,7 @@ def _measure(
         session.note(remark)
     with session.progress() as progress:
         watched = watch_jobs(session, choices.asking, progress)
-        record = measure(classifier, parts.test, progress=watched)
+        record = measure(classifier, parts.test, controls=controls, progress=watched)
         if curve_shots is None or parts.support is None:
             return record, None
         try:
@@ -402,6 +414,9 @@ def _print_metrics(record: Record, curve: ShotCurve | None) -> None:
                 rows += [(metric, label, score) for metric, score in scores.items()]
         elif not isinstance(value, Mapping | list):
             rows.append((name, "", value))
+    for control in () if record.controls is None else record.controls.controls:
+        rows.append(("accuracy_of_control", control.name, control.accuracy))
+        rows.append(("p_holm_of_control", control.name, control.p_holm))
     for point in () if curve is None else curve.points:
         rows.append(("accuracy_at_shots", point.shots, point.accuracy))
         rows.append(("accuracy_at_shots_low", point.shots, point.low))
@@ -429,6 +444,8 @@ def _show(session: Session, record: Record, curve: ShotCurve | None) -> None:
     confused = _most_confused(record)
     if confused:
         print_table(session, ("actual", "answered", "times"), confused, right=[2])
+    if record.controls is not None:
+        _show_controls(session, record.controls)
     unparsed = [
         [row.rule, str(row.n_answers), row.meaning] for row in record.parsing if row.rule != "exact"
     ]
@@ -436,6 +453,23 @@ def _show(session: Session, record: Record, curve: ShotCurve | None) -> None:
         print_table(session, ("rule", "answers", "meaning"), unparsed, right=[1])
     if curve is not None:
         _show_curve(session, curve)
+
+
+def _show_controls(session: Session, found: Controls) -> None:
+    """Print what comes without the descriptions."""
+    rows = [
+        [
+            control.words,
+            number(control.accuracy) + (f" ± {control.sd:.3f}" if control.sd is not None else ""),
+            f"{100 * control.difference:+.1f}",
+            f"[{100 * control.low:+.1f}, {100 * control.high:+.1f}]",
+            "< 0.001" if control.p_holm < 0.001 else number(control.p_holm),
+        ]
+        for control in found.controls
+    ]
+    header = ("without them", "accuracy", "gain", "95 % interval", "p (Holm)")
+    title = f"What the {'random words' if found.method == 'waffle' else 'descriptions'} gain"
+    print_table(session, header, rows, title=title, right=[1, 2, 4])
 
 
 def _most_confused(record: Record, n: int = 5) -> list[list[str]]:

@@ -126,6 +126,15 @@ Concept: TypeAlias = Annotated[
         "where the file of descriptions names one.",
     ),
 ]
+Controls: TypeAlias = Annotated[
+    bool,
+    option(
+        "--controls/--no-controls",
+        panel=METHOD,
+        help="Score a method that goes by descriptions beside what comes without them, on the same "
+        "images: the template, the concept, random words.",
+    ),
+]
 Batch: TypeAlias = Annotated[
     Literal["balance", "adapt"] | None,
     option(

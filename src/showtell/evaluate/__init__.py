@@ -22,7 +22,9 @@ from showtell.evaluate.comparison import (
     Verdict,
     compare,
 )
+from showtell.evaluate.controls import Control, Controls, description_controls
 from showtell.evaluate.curve import ShotCurve, ShotPoint, ShotStep, shot_curve
+from showtell.evaluate.described import DescriptionScore, LabelDescriptions, score_descriptions
 from showtell.evaluate.record import RULES, ParsingRow, Record
 from showtell.evaluate.run import evaluate
 
@@ -35,8 +37,12 @@ __all__ = [
     "Choice",
     "Compared",
     "Comparison",
+    "Control",
+    "Controls",
+    "DescriptionScore",
     "Flip",
     "Gain",
+    "LabelDescriptions",
     "PairTest",
     "ParsingRow",
     "Probe",
@@ -49,7 +55,9 @@ __all__ = [
     "audit_requests",
     "audit_size",
     "compare",
+    "description_controls",
     "evaluate",
+    "score_descriptions",
     "score_predictions",
     "shot_curve",
 ]

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from showtell.classify.predictions import STATUSES, Predictions
 from showtell.errors import InputError, SavedFolderError
+from showtell.evaluate.controls import Controls
+from showtell.evaluate.described import LabelDescriptions, read_scores
 from showtell.evaluate.folder import (
     kind_of,
     read_json,
@@ -97,6 +99,10 @@ class Record:
         What the answers cost; None when unknown, 0 when everything ran on this machine.
     media : sequence of Media, length n_samples, or None
         The pictures themselves, for the page; not saved.
+    controls : Controls or None
+        Of a method that goes by descriptions: what comes without them on the same samples.
+    described : sequence of LabelDescriptions
+        Of such a method: how well each description tells its label apart.
 
     Examples
     --------
@@ -119,6 +125,8 @@ class Record:
     ids: Sequence[str] | None = None
     cost_usd: Decimal | None = None
     media: Sequence[Media] | None = field(default=None, repr=False)
+    controls: Controls | None = None
+    described: Sequence[LabelDescriptions] = ()
 
     def __post_init__(self) -> None:
         n = len(self.predictions)
@@ -278,8 +286,18 @@ class Record:
             "confusion": self.confusion.tolist(),
             "reliability": self.reliability,
             "parsing": [dataclasses.asdict(row) for row in self.parsing],
+            **self._of_descriptions(),
             "run": dict(self.run),
         }
+
+    def _of_descriptions(self) -> dict[str, Any]:
+        """Tell what is known of descriptions, as JSON values; nothing where there are none."""
+        found: dict[str, Any] = {}
+        if self.controls is not None:
+            found["controls"] = self.controls.to_dict()
+        if self.described:
+            found["descriptions"] = [dataclasses.asdict(one) for one in self.described]
+        return found
 
     def to_json(self, *, indent: int | None = None) -> str:
         """`to_dict` as JSON text."""
@@ -329,6 +347,7 @@ class Record:
                 "cost_usd": None if self.cost_usd is None else str(self.cost_usd),
                 "labels": list(self.classes),
                 "metrics": self.metrics,
+                **self._of_descriptions(),
                 "run": dict(self.run),
             },
         )
@@ -417,6 +436,8 @@ class Record:
             run=dict(saved["run"]),
             ids=None if any(i is None for i in ids) else [str(i) for i in ids],
             cost_usd=None if saved["cost_usd"] is None else Decimal(saved["cost_usd"]),
+            controls=Controls.from_dict(saved["controls"]) if "controls" in saved else None,
+            described=read_scores(saved.get("descriptions", ())),
         )
 
     def report(

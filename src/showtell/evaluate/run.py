@@ -15,6 +15,8 @@ from showtell.classify.predictions import Predictions
 from showtell.datasets import Dataset
 from showtell.errors import DataError, InputError
 from showtell.evaluate.about import about_data, about_estimator, about_machine, now, plain
+from showtell.evaluate.controls import described_part, description_controls
+from showtell.evaluate.described import score_descriptions
 from showtell.evaluate.record import Record
 from showtell.media import Media, media_name
 
@@ -27,6 +29,7 @@ def evaluate(
     y: Sequence[str] | None = None,
     *,
     name: str | None = None,
+    controls: bool = True,
     progress: Progress = no_progress,
 ) -> Record:
     """Ask a fitted classifier about every sample of a labelled data set, and measure it.
@@ -43,6 +46,10 @@ def evaluate(
         Labels, where `data` is a sequence of media.
     name : str, optional
         What the record is called; the class of `clf` and its encoder if not given.
+    controls : bool, default=True
+        Whether a method that goes by descriptions is compared with what comes without them on the
+        same samples: the template, the concept and random words; see
+        `showtell.evaluate.description_controls`.
     progress : callable, optional
         Called as ``progress(done, total, stage)``.
 
@@ -76,12 +83,19 @@ def evaluate(
     codes = true_codes(truth.tolist(), predictions.classes)
     about = about_estimator(clf)
     cost = _cost(clf, predictions, about)
+    described = described_part(clf)
     return Record(
         predictions=predictions,
         y_true=codes,
         ids=samples.ids,
         cost_usd=cost,
         media=samples.images,
+        controls=description_controls(clf, samples, progress=progress)
+        if controls and described is not None
+        else None,
+        described=score_descriptions(described, samples.images, codes)
+        if described is not None and described.method != "waffle"
+        else (),
         run={
             "name": name or _default_name(about),
             "estimator": about,

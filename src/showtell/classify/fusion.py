@@ -80,7 +80,7 @@ class FusionEvidence:
 
 
 class FusionClassifier(EncoderClassifier):
-    r"""Add up three opinions on an image: the encoder's, and those of a model's two texts about it.
+    """Add up three opinions on an image: the encoder's, and those of a model's two texts about it.
 
     With ``u_1`` the embedding of the image, ``u_2`` that of the model's description of it, ``u_3``
     that of the label it guesses, and the class vectors ``w_c``:

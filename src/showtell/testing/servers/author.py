@@ -30,6 +30,7 @@ __all__ = ["Author", "LabelWords"]
 _SHARPNESS = 50.0  # a word that moves a cosine by 0.02 counts
 _SAMPLED_WORDS = 24  # with which the labels beside the measured one are described
 _SHARE = 4  # a quarter of the words is called good, a quarter bad
+_SAME = 1e-6
 _NEAREST_SHARE = 8  # unmeasured, an eighth is called good
 _DEFAULT_COUNT = {"describe-label": 8, "describe-sentences": 10, "mutate": 8, "crossover": 8}
 _SENTENCES = (
@@ -205,7 +206,7 @@ class Author:
             nearness = texts @ rows[0] - (texts @ rows[1:].T).mean(axis=1)
         except InputError:
             nearness = np.zeros(len(self.words))
-        if not np.ptp(nearness):
+        if np.ptp(nearness) < _SAME:
             nearness = np.array([uniform("word", label, word) for word in self.words])
         order = [self.words[i] for i in np.argsort(-nearness, kind="stable")]
         n_good = max(1, len(order) // _NEAREST_SHARE)
@@ -293,26 +294,25 @@ class _Pen:
         barred = {_plain(word) for word in without}
         late = {_plain(word) for word in avoid}
 
-        def usable(words: Sequence[str]) -> list[str]:
-            found = [w for w in words if _plain(w) not in barred | late]
+        def usable(words: Sequence[str], taken: set[str]) -> list[str]:
+            found = [w for w in words if _plain(w) not in taken]
             return [w for w in self.shuffled(found, label) if not self._names_another(w, label)]
 
-        good, bad = usable(known.good), usable(known.bad)
+        good, bad = usable(known.good, barred | late), usable(known.bad, barred | late)
+        # who wants only good words, or only bad ones, gets no others while there are any
+        is_pure = self.author.share_bad in (0.0, 1.0)
         chosen: list[str] = []
         for place in range(n):
             wants_bad = self.draw("bad", label, place) < self.author.share_bad
             first, second = (bad, good) if wants_bad else (good, bad)
-            # who wants only good words, or only bad ones, gets no others while there are any
-            pure = self.author.share_bad in (0.0, 1.0)
             if first:
                 chosen.append(first.pop())
-            elif second and not pure:
+            elif second and not is_pure:
                 chosen.append(second.pop())
-        if len(chosen) < n:
-            taken = barred | set(map(_plain, chosen))
-            rest = self.shuffled([w for w in known.other if _plain(w) not in taken | late], label)
-            rest += [w for w in avoid if _plain(w) not in taken]
-            chosen += rest[: n - len(chosen)]
+        for words, taken in ((known.other, barred | late), (avoid, barred)):
+            if len(chosen) < n:
+                more = usable(words, taken | set(map(_plain, chosen)))
+                chosen += more[: n - len(chosen)]
         return chosen
 
     def _names_another(self, word: str, label: str) -> bool:
@@ -368,6 +368,8 @@ class _Pen:
         except InputError:
             return nothing
         near = rows @ kinds.T  # (n_labels, n_things)
+        if np.ptp(near, axis=1).min() < _SAME:  # the encoder knows no such words
+            return nothing
         best = int(near.mean(axis=0).argmax())
         ranks = (near > near[:, [best]]).sum(axis=1)  # how many things are nearer each label
         share = float((ranks < len(things) // 8).mean())

@@ -29,17 +29,15 @@ class Parts:
     """All labels of the data set, in its order."""
 
 
-def examples_of(folder: str | None) -> Dataset | None:
-    """Load the folder of ``--examples``."""
+def examples_of(folder: str | None, flag: str = "--examples") -> Dataset | None:
+    """Load the folder of ``--examples``, or of another option for labelled pictures."""
     if folder is None:
         return None
     from showtell.datasets import load_dataset
 
     data = load_dataset(folder)
     if not data.labels:
-        raise InputError(
-            f"--examples {folder!r} has no labels. Put the pictures into a folder each."
-        )
+        raise InputError(f"{flag} {folder!r} has no labels. Put the pictures into a folder each.")
     return (data.train if "train" in data.split_names else data).labelled()
 
 

@@ -51,7 +51,7 @@ FaultSpec = Annotated[
         metavar="SPEC",
         help="What goes wrong, how often: 429, 500, timeout, cut, refuse, block, empty, "
         "broken-json per request; drop, duplicate, conflict, swap, unknown, alien per image; "
-        "all=0.2 shares a part among them.",
+        "forget-label, repeat, name-other per written text; all=0.2 shares a part among them.",
     ),
 ]
 BiasSpec = Annotated[
@@ -62,6 +62,28 @@ BiasSpec = Annotated[
         metavar="SPEC",
         help="Planted prejudices, how often they decide: example, first, last, recent, majority, "
         "noise. For trying audits.",
+    ),
+]
+Photos = Annotated[
+    str | None,
+    o.option(
+        "--photos",
+        panel=_SERVER,
+        metavar="DIR",
+        help="A folder per label with photos: what it writes then mixes words that help to tell "
+        "these apart with words that harm. For trying describe and optimize; keep other photos to "
+        "measure with.",
+    ),
+]
+ShareBad = Annotated[
+    float,
+    o.option(
+        "--share-bad",
+        panel=_SERVER,
+        min=0.0,
+        max=1.0,
+        metavar="P",
+        help="How many of the words it writes are bad ones.",
     ),
 ]
 BatchDelay = Annotated[
@@ -93,6 +115,8 @@ def try_server(
     latency: Latency = 0.0,
     faults: FaultSpec = "",
     bias: BiasSpec = "",
+    photos: Photos = None,
+    share_bad: ShareBad = 0.5,
     batch_delay: BatchDelay = 0.0,
     rpm: Rpm = None,
     tpm: Tpm = None,
@@ -107,10 +131,19 @@ def try_server(
     """Run a server that speaks the providers' wire formats, to try every command without a key.
 
     It answers by looking at the images it is sent, with the embedded encoder: the label of the
-    nearest examples, or of the nearest label text. It listens on this machine only. Ctrl-C ends it.
+    nearest examples, or of the nearest label text. What it is asked to write it puts together from
+    a bank of visual words and some nonsense. It listens on this machine only. Ctrl-C ends it.
     """
     session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
-    from showtell.testing.servers import Bias, Faults, LocalServer, Quota
+    from showtell.cli.data import examples_of
+    from showtell.testing.servers import Author, Bias, Faults, LocalServer, Quota
+
+    shown = examples_of(photos, "--photos")
+    author = Author(
+        images=None if shown is None else shown.images,
+        labels=None if shown is None else [str(label) for label in shown.y],
+        share_bad=share_bad,
+    )
 
     server = LocalServer(
         kind=kind,
@@ -118,6 +151,7 @@ def try_server(
         latency=latency,
         faults=Faults.parse(faults),
         bias=Bias.parse(bias),
+        author=author,
         batch_delay=batch_delay,
         quota=Quota(rpm=rpm, tpm=tpm),
         encoder=encoder,
@@ -145,5 +179,6 @@ def try_server(
             ended.set()
         stats = server.stats
     session.summary(
-        f"{stats.n_answered} of {stats.n_requests} requests answered, {stats.n_images} images seen."
+        f"{stats.n_answered} of {stats.n_requests} requests answered, {stats.n_images} images "
+        f"seen, {sum(stats.written.values())} texts written."
     )

@@ -760,3 +760,9 @@ def test_whatever_a_model_answers_every_image_gets_exactly_one_row(seed, batch_s
     n_answers = sum(predictions.columns["input_tokens"]) // 1000
     assert n_answers <= len(mllm.requests) < 12 * 8
     assert sum(predictions.columns["cost_usd"]) == Decimal("0.003") * n_answers
+
+
+def test_a_modelfile_may_be_the_model(tmp_path):
+    (tmp_path / "Modelfile").write_text("FROM llava:7b\n")
+    clf = DirectClassifier(str(tmp_path / "Modelfile"), labels=["cat", "dog"], cache=None).fit()
+    assert clf.model_.startswith("ollama:llava:7b#")

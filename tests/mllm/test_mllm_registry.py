@@ -244,3 +244,16 @@ def test_a_bad_modelfile_is_refused_with_its_line(tmp_path, text, said):
         read_modelfile(path)
     with pytest.raises(DataError, match="cannot be read"):
         read_modelfile(tmp_path / "absent")
+
+
+def test_a_modelfile_is_known_by_the_model_it_builds_on(tmp_path):
+    from showtell.mllm.access import ModelAccess
+    from showtell.mllm.registry import model_id
+
+    path = tmp_path / "Modelfile"
+    path.write_text("FROM llava:7b\nSYSTEM Look closely.\n")
+    name = model_id(str(path))
+    assert name.startswith("ollama:llava:7b#")
+    assert name == load_mllm(str(path)).name
+    access = ModelAccess(model=str(path))
+    assert (access.name, access.capabilities.free) == (name, True)

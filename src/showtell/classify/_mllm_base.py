@@ -43,14 +43,14 @@ from showtell.encoders.embed import Store
 from showtell.errors import BudgetError, InputError, RunInterrupt, UnknownNameError
 from showtell.media import Media, media_name
 from showtell.metrics import count_votes, fit_batch_gamma, geometric_mean
+from showtell.mllm.access import ModelAccess, open_client
 from showtell.mllm.base import MLLM, ImagePart, Request, Settings
 from showtell.mllm.batch_client import BatchClient
 from showtell.mllm.budget import Budget
-from showtell.mllm.cache import AnswerCache, default_cache
-from showtell.mllm.capabilities import Capabilities, capabilities_of
+from showtell.mllm.cache import AnswerCache
+from showtell.mllm.capabilities import Capabilities
 from showtell.mllm.client import Client
 from showtell.mllm.journal import Journal
-from showtell.mllm.limits import RateLimiter
 from showtell.mllm.tokens import image_tokens, text_tokens
 from showtell.prompts import (
     DEFAULT_ROLE,
@@ -228,11 +228,24 @@ class MLLMClassifier(MediaClassifier):
         return 0 if self.random_state is None else int(self.random_state)
 
     def _model_name(self) -> str:
-        return self.model if isinstance(self.model, str) else self.model.name
+        return self._access().name
 
     def _capabilities(self) -> Capabilities:
-        known = getattr(self.model, "capabilities", None)
-        return known if isinstance(known, Capabilities) else capabilities_of(self._model_name())
+        return self._access().capabilities
+
+    def _access(self) -> ModelAccess:
+        return ModelAccess(
+            model=self.model,
+            base_url=self.base_url,
+            cache=self.cache,
+            run_folder=self.run_folder,
+            max_cost=self.max_cost,
+            max_requests=self.max_requests,
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            max_concurrency=self.max_concurrency,
+            timeout=self.timeout,
+        )
 
     def _check_arguments(self) -> None:
         if not isinstance(self.model, str) and not isinstance(self.model, MLLM):
@@ -654,65 +667,31 @@ class MLLMClassifier(MediaClassifier):
         self, images: Sequence[Media], progress: Progress
     ) -> Iterator[tuple[Run, Journal | None]]:
         """Build what a run needs, and close it."""
-        journal = None if self.run_folder is None else Journal(self.run_folder)
-        mllm, ours = self._load_model()
-        capabilities = self._capabilities()
-        free_slots = 8 if capabilities.free else 64
-        limiter = None
-        if self.requests_per_minute is not None or self.tokens_per_minute is not None:
-            limiter = RateLimiter(rpm=self.requests_per_minute, tpm=self.tokens_per_minute)
-        client = Client(
-            mllm,
-            cache=self._open_cache(),
-            journal=journal,
-            limiter=limiter,
-            budget=Budget(
-                max_cost=self.max_cost,
-                max_requests=self.max_requests,
-                spent=Decimal(0) if journal is None else journal.spent,
-                n_requests=0 if journal is None else journal.n_requests,
-                in_doubt=Decimal(0) if journal is None else journal.in_doubt,
-            ),
-            max_concurrency=self.max_concurrency or free_slots,
-        )
-        run = self._make_run(client, images, capabilities)
-        jobs: BatchClient | None = None
-        try:
-            if self.batch_api:
-                assert journal is not None
-                run.client = jobs = BatchClient(
-                    mllm,
-                    journal.folder,
-                    journal=journal,
-                    cache=client.cache,
-                    budget=client.budget,
-                    scope=f"{self._fingerprint(run)}:{_named(images)}",
-                    wait=self.batch_wait,
-                    on_progress=lambda state: progress(state.n_ended, state.n_jobs, "batch jobs"),
-                )
-            yield run, journal
-            if jobs is not None:
-                jobs.finish()
-        finally:
-            if jobs is not None:
-                jobs.close()
-            if ours:
-                client.close()
-            if journal is not None:
-                journal.close()
-
-    def _load_model(self) -> tuple[MLLM, bool]:
-        """Return the model, and whether we made it."""
-        if not isinstance(self.model, str):
-            return self.model, False
-        from showtell.mllm.registry import load_mllm
-
-        return load_mllm(self.model, base_url=self.base_url), True
-
-    def _open_cache(self) -> AnswerCache | None:
-        if self.cache is None or isinstance(self.cache, AnswerCache):
-            return self.cache
-        return default_cache() if self.cache == "default" else AnswerCache(self.cache)
+        with open_client(self._access()) as client:
+            journal = client.journal
+            run = self._make_run(client, images, self._capabilities())
+            jobs: BatchClient | None = None
+            try:
+                if self.batch_api:
+                    assert journal is not None
+                    run.client = jobs = BatchClient(
+                        client.mllm,
+                        journal.folder,
+                        journal=journal,
+                        cache=client.cache,
+                        budget=client.budget,
+                        scope=f"{self._fingerprint(run)}:{_named(images)}",
+                        wait=self.batch_wait,
+                        on_progress=lambda state: progress(
+                            state.n_ended, state.n_jobs, "batch jobs"
+                        ),
+                    )
+                yield run, journal
+                if jobs is not None:
+                    jobs.finish()
+            finally:
+                if jobs is not None:
+                    jobs.close()
 
     def _form(self, capabilities: Capabilities) -> RequestForm:
         return RequestForm(

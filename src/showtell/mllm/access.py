@@ -16,6 +16,7 @@ from showtell.mllm.capabilities import Capabilities, capabilities_of
 from showtell.mllm.client import Client
 from showtell.mllm.journal import Journal
 from showtell.mllm.limits import RateLimiter
+from showtell.mllm.registry import load_mllm, model_id
 
 __all__ = ["ModelAccess", "open_client"]
 
@@ -53,7 +54,7 @@ class ModelAccess:
     @property
     def name(self) -> str:
         """The model as ``"provider:name"``."""
-        return self.model if isinstance(self.model, str) else self.model.name
+        return model_id(self.model) if isinstance(self.model, str) else self.model.name
 
     @property
     def capabilities(self) -> Capabilities:
@@ -132,8 +133,6 @@ def _load(access: ModelAccess) -> tuple[MLLM, bool]:
     """Return the model, and whether it was made here."""
     if not isinstance(access.model, str):
         return access.model, False
-    from showtell.mllm.registry import load_mllm
-
     return load_mllm(access.model, base_url=access.base_url), True
 
 

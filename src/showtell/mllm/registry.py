@@ -14,7 +14,7 @@ from showtell._extras import need
 from showtell.errors import InputError, MissingExtraError, MLLMAuthError, UnknownNameError
 from showtell.mllm.base import MLLM
 from showtell.mllm.capabilities import Capabilities, capabilities_of, split_model_name
-from showtell.mllm.modelfile import read_modelfile
+from showtell.mllm.modelfile import Modelfile, read_modelfile
 from showtell.mllm.prices import ModelPrice, is_installed, price_of
 
 __all__ = ["ModelInfo", "find_key", "list_models", "load_mllm"]
@@ -236,7 +236,7 @@ def load_mllm(
     system, settings, mark = "", {}, ""
     if modelfile is not None:
         said = read_modelfile(modelfile)
-        model = model or (said.model if _has_provider(said.model) else f"ollama:{said.model}")
+        model = model or _base_of(said)
         system, settings, mark = said.system, said.settings, f"#{said.digest}"
     provider_name, name = split_model_name(model)
     if provider_name not in _PROVIDERS:
@@ -353,6 +353,42 @@ def _checked(model: Any) -> MLLM:
         )
     split_model_name(model.name)
     return cast(MLLM, model)
+
+
+def model_id(model: str) -> str:
+    """Name that answers are kept under: of a Modelfile, the model it builds on and its digest.
+
+    Parameters
+    ----------
+    model : str
+        As `load_mllm` takes it.
+
+    Returns
+    -------
+    name : str
+        What the loaded model's ``name`` is; nothing is loaded.
+
+    Raises
+    ------
+    DataError
+        If a Modelfile cannot be read.
+
+    Examples
+    --------
+    >>> model_id("openai:gpt-4.1-mini")
+    'openai:gpt-4.1-mini'
+    """
+    file = _modelfile_path(model)
+    if file is None:
+        return model
+    said = read_modelfile(file)
+    provider, name = split_model_name(_base_of(said))
+    return f"{provider}:{name}#{said.digest}"
+
+
+def _base_of(said: Modelfile) -> str:
+    """Model that a Modelfile builds on, with its provider."""
+    return said.model if _has_provider(said.model) else f"ollama:{said.model}"
 
 
 def _modelfile_path(model: str) -> str | None:

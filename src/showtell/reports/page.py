@@ -25,6 +25,7 @@ from showtell.evaluate import Record
 from showtell.evaluate.about import now
 from showtell.media import Media
 from showtell.reports import svg, words
+from showtell.reports.described import controls_section, described_section
 from showtell.reports.sections import (
     comparison_section,
     confusion_section,
@@ -100,6 +101,8 @@ def write_report(
         "labels": per_class_section(record),
         "confusion": confusion_section(record),
         "trust": trust_section(record),
+        "controls": controls_section(record),
+        "described": described_section(record),
         "curve": curve_section(curve),
         "comparison": comparison_section(comparison, _name_in(comparison, record)),
         "parsing": record.parsing,
@@ -167,6 +170,8 @@ def write_gallery(
         "labels": label_counts(predictions),
         "confusion": None,
         "trust": None,
+        "controls": None,
+        "described": None,
         "curve": None,
         "comparison": None,
         "parsing": (),

@@ -261,16 +261,26 @@
 
   // ---- a few pictures beside each label, least sure first ---------------------------------
   const byAnswer = new Map();
-  for (const strip of document.querySelectorAll(".strip")) byAnswer.set(Number(strip.dataset.of), []);
+  for (const strip of document.querySelectorAll(".strip[data-of]")) byAnswer.set(Number(strip.dataset.of), []);
   if (byAnswer.size && data.pictures.length) {
     for (const row of VIEWS[data.start].rows()) {
       const chosen = byAnswer.get(answerOf(row));
       if (chosen && chosen.length < 8 && data.picture[row] >= 0) chosen.push(row);
     }
-    for (const strip of document.querySelectorAll(".strip")) {
+    for (const strip of document.querySelectorAll(".strip[data-of]")) {
       strip.replaceChildren(...byAnswer.get(Number(strip.dataset.of)).map(picture));
       for (const image of strip.children) image.alt = "";
     }
+  }
+
+  // ---- a few photos of each label beside its descriptions ----------------------------------
+  for (const strip of document.querySelectorAll(".strip[data-true]")) {
+    const code = Number(strip.dataset.true);
+    const own = everyRow.filter((row) => data.truth[row] === code && data.picture[row] >= 0);
+    const shown = [...own.filter((row) => !wrong(row)), ...own.filter(wrong)].slice(0, 4);
+    strip.replaceChildren(...shown.map(picture));
+    for (const image of strip.children) image.alt = "";
+    strip.hidden = !shown.length;
   }
 
   // ---- tables one can sort ----------------------------------------------------------------

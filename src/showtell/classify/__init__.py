@@ -13,6 +13,8 @@ from showtell.classify.confidence import ConfidenceMap, label_probabilities
 from showtell.classify.described import DescriptionClassifier, DescriptionEvidence, Spoke
 from showtell.classify.direct import DirectClassifier
 from showtell.classify.embedder import ImageEmbedder
+from showtell.classify.evolution_record import Evolution, read_evolution
+from showtell.classify.evolving import EvolutionPlan, EvolvingDescriptionClassifier
 from showtell.classify.few_shot import FewShotClassifier
 from showtell.classify.fusion import FusionClassifier, FusionEvidence
 from showtell.classify.in_context import InContextClassifier
@@ -31,6 +33,9 @@ __all__ = [
     "DescriptionEvidence",
     "DirectClassifier",
     "EncoderClassifier",
+    "Evolution",
+    "EvolutionPlan",
+    "EvolvingDescriptionClassifier",
     "FewShotClassifier",
     "FusionClassifier",
     "FusionEvidence",
@@ -52,6 +57,7 @@ __all__ = [
     "label_prototypes",
     "load_classifier",
     "mean_direction",
+    "read_evolution",
     "save_classifier",
     "tip_adapter_logits",
 ]

@@ -29,6 +29,7 @@ from sklearn.utils.validation import check_is_fitted
 from showtell._version import __version__
 from showtell.classify.base import EncoderClassifier
 from showtell.classify.described import DescriptionClassifier
+from showtell.classify.evolving import EvolvingDescriptionClassifier
 from showtell.classify.few_shot import FewShotClassifier
 from showtell.classify.fusion import FusionClassifier
 from showtell.classify.zero_shot import ZeroShotClassifier
@@ -51,6 +52,7 @@ _FORMAT = "showtell-classifier"
 _JSON, _ARRAYS = "classifier.json", "arrays.npz"
 _CLASSES: dict[str, type[EncoderClassifier]] = {
     "DescriptionClassifier": DescriptionClassifier,
+    "EvolvingDescriptionClassifier": EvolvingDescriptionClassifier,
     "FewShotClassifier": FewShotClassifier,
     "FusionClassifier": FusionClassifier,
     "ZeroShotClassifier": ZeroShotClassifier,

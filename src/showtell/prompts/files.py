@@ -43,6 +43,28 @@ LIBRARIES: Mapping[str, Mapping[str, Mapping[str, bool]]] = {
         "questions": {"label": True, "concept": False},
         "concept": {"labels": True},
     },
+    "evolve": {
+        "system": {},
+        "init": {"labels": True, "confused": False, "count": True, "sample": True},
+        "mutate": {
+            "labels": True,
+            "current": True,
+            "confused": False,
+            "good": False,
+            "bad": False,
+            "count": True,
+            "replace": True,
+            "sample": True,
+        },
+        "crossover": {
+            "labels": True,
+            "current": True,
+            "bad": False,
+            "versions": False,
+            "count": True,
+            "sample": True,
+        },
+    },
     "look": {
         "system": {},
         "describe": {},

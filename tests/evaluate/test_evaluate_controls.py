@@ -135,6 +135,14 @@ def test_the_concept_of_the_file_counts_and_an_empty_one_takes_it_away():
     assert names == ["template", "waffle"]
 
 
+def test_random_words_stand_after_the_concept_only_where_the_descriptions_do():
+    texts = {label: (f"The {label} has {words[0]}.",) for label, words in GOOD.items()}
+    words = DescriptionSet(texts, kind="sentences", concept="cat")
+    found = description_controls(make(words, method="cupl"), X, Y).controls
+    assert [c.name for c in found] == ["template", "concept", "waffle"]
+    assert found[-1].prompt.startswith("a photo of a tiger, which ")
+
+
 def test_random_words_are_not_compared_with_themselves():
     found = description_controls(make(method="waffle"), X, Y)
     assert [c.name for c in found.controls] == ["template"]

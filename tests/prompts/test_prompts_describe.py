@@ -57,10 +57,10 @@ def test_what_is_written_is_a_set_with_its_provenance():
 
 def test_repeated_long_and_foreign_texts_are_left_out_and_shown():
     long = "very " * 13 + "long"
-    texts = ["fur", "Fur.", "like a dog", long, "cat", "ears", 7]
+    texts = ["fur", "Fur.", "like a dog", long, "cat", "...", "ears", 7]
     found = write({"cat": texts, "dog": ["a", "b"]}, ["cat", "dog"])
     assert found.descriptions["cat"] == ("fur", "ears")
-    assert found.dropped["cat"] == ("Fur.", "like a dog", long, "cat")
+    assert found.dropped["cat"] == ("Fur.", "like a dog", long, "cat", "...")
 
 
 def test_a_label_inside_the_own_name_is_not_another_label():
@@ -127,6 +127,13 @@ def test_the_concept_is_a_plain_singular_or_nothing(answer, text, confidence):
     found = find_concept(["wren", "robin"], ModelAccess(model=Writer({"?": answer}), cache=None))
     assert (found.text, found.confidence) == (text, confidence)
     assert (found.reason is None) == (text is not None)
+
+
+def test_one_of_the_labels_is_no_concept():
+    writer = Writer({"?": '{"concept": "Robins", "confidence": 9}'})
+    found = find_concept(["wren", "robin"], ModelAccess(model=writer, cache=None))
+    assert found.text is None
+    assert "names one of the labels" in found.reason
 
 
 def test_a_hundred_labels_show_a_sample_that_the_seed_draws():

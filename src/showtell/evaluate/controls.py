@@ -287,7 +287,8 @@ def description_controls(
         )
         ways.append((name, [plain]))
     if part.method != "waffle":
-        ways.append(("waffle", [_waffle(part, labels, concept, s, len(extra)) for s in seeds]))
+        start = "" if _sentences_alone(part) else concept
+        ways.append(("waffle", [_waffle(part, labels, start, s, len(extra)) for s in seeds]))
     n_all = sum(len(group) for _, group in ways)
     done = 0
     ours = correct(part)
@@ -328,6 +329,12 @@ def _concept_of(part: DescriptionClassifier) -> str:
     if part.concept is not None:
         return part.concept
     return (part.descriptions_.concept or "") if part.descriptions_ is not None else ""
+
+
+def _sentences_alone(part: DescriptionClassifier) -> bool:
+    """Whether the prompts are sentences, which say nothing of the concept."""
+    words = part.descriptions_
+    return part.method in ("dclip", "cupl") and words is not None and words.kind == "sentences"
 
 
 def _mean_prompts(part: DescriptionClassifier) -> float:

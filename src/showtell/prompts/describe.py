@@ -244,6 +244,8 @@ def find_concept(
         return Concept(text=None, reason=found.reason, spent=found.spent)
     text, sure = found.value
     reason = None if text else "The labels have nothing in common, the model says."
+    if text is not None and normalise(text) in map(normalise, labels):
+        text, reason = None, f"The model names one of the labels, {text!r}."
     return Concept(text=text, confidence=sure, reason=reason, spent=found.spent)
 
 
@@ -361,9 +363,12 @@ def _list_check(
             text = _clean(entry)
             if not text:
                 continue
-            known = normalise(text) in map(normalise, kept)
+            plain = normalise(text)
+            known = plain in map(normalise, kept)
             too_long = len(text.split()) > _MOST_WORDS[style]
-            if known or too_long or normalise(text) == normalise(label) or names_another(text):
+            # "..." is what a small model copies from the form of the answer
+            no_word = not any(map(str.isalnum, text))
+            if no_word or known or too_long or plain == normalise(label) or names_another(text):
                 dropped.append(text)
             else:
                 kept.append(text)

@@ -306,8 +306,8 @@ class Loop:
 
     def _mix(self, group: _Group) -> tuple[tuple[Texts, Fitness] | None, int]:
         """Mix by single changes on similarities; the parent's words are in the pool too."""
-        if not group.candidates:
-            return None, 0
+        if all(candidate == group.parent for candidate in group.candidates):
+            return None, 0  # nothing new to mix
         versions = list(group.candidates)
         judged = list(group.judged)
         if not self.rules.upstream and all(group.parent.values()):  # names alone do not mix

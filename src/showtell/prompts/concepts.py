@@ -457,19 +457,31 @@ def clean_values(given: str | Iterable[Any] | None) -> tuple[str, ...]:
         return ()
     entries = [given] if isinstance(given, str) else list(given)
     found: dict[str, str] = {}
-    for entry in entries:
-        if not isinstance(entry, str):
-            continue
-        text = _NOT_APPLICABLE.sub(" ", entry.casefold().replace("and/or", "or"))
-        for piece in _SPLIT.split(_IN_BRACKETS.sub(" ", text)):
-            value = _plain(piece)
-            for word in ("or ", "and "):
-                value = value.removeprefix(word)
-            words = value.split()
-            empty = value in _NOTHING or bool(_DENIALS & set(words))
-            if normalise(value) and words and not empty and len(words) <= _MOST_WORDS:
-                found.setdefault(normalise(value), value)
+    todo = [entry for entry in reversed(entries) if isinstance(entry, str)]
+    while todo:  # what one pass takes away may show the next what to split
+        text = todo.pop()
+        pieces = _pieces(text)
+        if pieces == [text]:
+            words = text.split()
+            empty = text in _NOTHING or bool(_DENIALS & set(words))
+            if normalise(text) and words and not empty and len(words) <= _MOST_WORDS:
+                found.setdefault(normalise(text), text)
+        else:
+            todo += reversed(pieces)
     return tuple(found.values())
+
+
+def _pieces(text: str) -> list[str]:
+    """Split into alternatives, and take off each what is no part of it."""
+    text = _printable(text, "\n").casefold().replace("and/or", "or")
+    pieces = []
+    for piece in _SPLIT.split(_IN_BRACKETS.sub(" ", _NOT_APPLICABLE.sub(" ", text))):
+        value = _plain(piece)
+        for word in ("or", "and"):
+            value = "" if value == word else value.removeprefix(f"{word} ")
+        if value:
+            pieces.append(value)
+    return pieces
 
 
 def clean_name(given: Any) -> str:
@@ -490,8 +502,12 @@ def clean_name(given: Any) -> str:
 
 def _plain(text: str) -> str:
     """One line without marks at its ends."""
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(printable.split()).strip(_MARKS)
+    return " ".join(_printable(text).split()).strip(_MARKS)
+
+
+def _printable(text: str, kept: str = "") -> str:
+    """Put a space for each character that cannot be seen."""
+    return "".join(c if c.isprintable() or c in kept else " " for c in text)
 
 
 # Reading

@@ -69,7 +69,15 @@ def batch_requests(name, n):
     return [ask(name, i, shapes) for i in range(n)]
 
 
-JOBS = {"classify": classify, "hand_in": hand_in}
+def evolve(folder, model, url):
+    """Let descriptions evolve; what came of it is in the folder."""
+    from tests.classify.test_classify_evolving_killed import evolving
+
+    clf, X, y = evolving(model, url, folder)
+    clf.fit(X, y)
+
+
+JOBS = {"classify": classify, "hand_in": hand_in, "evolve": evolve}
 
 
 class Forks:
@@ -127,6 +135,7 @@ def serve() -> None:
     import traceback
 
     import tests.classify.scripted
+    import tests.classify.test_classify_evolving_killed
     import tests.mllm.test_mllm_batch  # noqa: F401 - the children need it
 
     from showtell.mllm import Usage, load_mllm

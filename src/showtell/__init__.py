@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from showtell.classify import (
         DescriptionClassifier,
         DirectClassifier,
+        EvolvingDescriptionClassifier,
         FewShotClassifier,
         FusionClassifier,
         ImageEmbedder,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from showtell.datasets import Dataset, Sample, load_dataset
     from showtell.encoders import Encoder, load_encoder
     from showtell.evaluate import Record, compare, evaluate, shot_curve
+    from showtell.explain import Explanation, explain
     from showtell.media import Crop, load_image
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
     "DescriptionClassifier",
     "DirectClassifier",
     "Encoder",
+    "EvolvingDescriptionClassifier",
+    "Explanation",
     "FewShotClassifier",
     "FusionClassifier",
     "ImageEmbedder",
@@ -46,6 +50,7 @@ __all__ = [
     "__version__",
     "compare",
     "evaluate",
+    "explain",
     "load_classifier",
     "load_dataset",
     "load_encoder",
@@ -59,6 +64,8 @@ _ROOM_OF = {
     "DescriptionClassifier": "classify",
     "DirectClassifier": "classify",
     "Encoder": "encoders",
+    "EvolvingDescriptionClassifier": "classify",
+    "Explanation": "explain",
     "FewShotClassifier": "classify",
     "FusionClassifier": "classify",
     "ImageEmbedder": "classify",
@@ -70,6 +77,7 @@ _ROOM_OF = {
     "ZeroShotClassifier": "classify",
     "compare": "evaluate",
     "evaluate": "evaluate",
+    "explain": "explain",
     "load_classifier": "classify",
     "load_dataset": "datasets",
     "load_encoder": "encoders",

@@ -247,6 +247,8 @@ def _rebuild(
         clf.encoder = encoder
     if isinstance(clf, FusionClassifier):
         _give_model(folder, clf, record["values"]["model"], model)
+    elif isinstance(clf, EvolvingDescriptionClassifier) and model is not None:
+        clf.model = model  # asked only if it is fitted again
     loaded = load_encoder(clf.encoder)
     if loaded.fingerprint != about["fingerprint"]:
         raise SavedFolderError(

@@ -12,7 +12,7 @@ from showtell.reports.words import count, percent, points
 if TYPE_CHECKING:
     from showtell.evaluate import Control, Controls, DescriptionScore, LabelDescriptions, Record
 
-__all__ = ["controls_section", "described_section", "draw_controls"]
+__all__ = ["controls_section", "described_section", "description_cards", "draw_controls"]
 
 _CARDS, _EACH = 48, 3
 _LEFT, _RIGHT, _ROW, _TOP = 150, 26, 44, 8
@@ -123,22 +123,31 @@ def draw_controls(found: Controls, what: str) -> Markup:
 
 def described_section(record: Record) -> dict[str, Any] | None:
     """One card per label: which descriptions tell it apart, and which do not."""
-    labels = list(record.described)
+    section = description_cards(record.described)
+    if section is None:
+        return None
+    code_of = {label: code for code, label in enumerate(record.classes)}
+    for card in section["cards"]:
+        card["code"] = code_of[card["label"]]
+        card["recall"] = record.per_class[card["label"]]["recall"]
+    return section
+
+
+def description_cards(labels: Sequence[LabelDescriptions]) -> dict[str, Any] | None:
+    """Lay out the best and worst descriptions of each label as bars on one scale."""
     if not labels:
         return None
-    shown = labels
+    shown = list(labels)
     if len(labels) > _CARDS:
         worst = sorted(labels, key=lambda one: _best(one) - one.template)[:_CARDS]
         shown = [one for one in labels if one in worst]
     numbers = [s.contrast for one in shown for s in one.descriptions]
     numbers += [one.template for one in shown]
     low, high = min(0.0, *numbers), max(0.0, *numbers)
-    code_of = {label: code for code, label in enumerate(record.classes)}
-    n_all = sum(len(one.descriptions) for one in labels)
     return {
-        "cards": [_card(one, code_of[one.label], record, low, high) for one in shown],
+        "cards": [_card(one, low, high) for one in shown],
         "n_labels": len(labels),
-        "n_all": count(n_all),
+        "n_all": count(sum(len(one.descriptions) for one in labels)),
         "n_better": count(sum(one.n_better for one in labels)),
     }
 
@@ -147,9 +156,7 @@ def _best(one: LabelDescriptions) -> float:
     return max((score.contrast for score in one.descriptions), default=-1.0)
 
 
-def _card(
-    one: LabelDescriptions, code: int, record: Record, low: float, high: float
-) -> dict[str, Any]:
+def _card(one: LabelDescriptions, low: float, high: float) -> dict[str, Any]:
     def px(value: float) -> float:
         return round(1 + 98 * (value - low) / (high - low or 1), 2)
 
@@ -159,7 +166,7 @@ def _card(
             "text": score.text,
             "kind": "better" if score.contrast > one.template else "worse",
             "x": min(at, zero),
-            "width": max(abs(at - zero), 0.6),
+            "width": max(round(abs(at - zero), 2), 0.6),
             "value": f"{score.contrast:+.3f}".replace("-", "−"),
             "says": (
                 f"own photos {score.own:.3f}, others {score.others:.3f}; the name alone "
@@ -171,9 +178,7 @@ def _card(
     worst = rest[-_EACH:]
     return {
         "label": one.label,
-        "code": code,
         "n": one.n_photos,
-        "recall": record.per_class[one.label]["recall"],
         "tick": px(one.template),
         "best": [bar(score) for score in best],
         "worst": [bar(score) for score in worst],

@@ -13,7 +13,10 @@ import pytest
 
 import showtell
 
-ROOMS = ("media", "datasets", "encoders", "metrics", "prompts", "classify", "evaluate", "reports")
+ROOMS = (
+    "media", "datasets", "encoders", "metrics", "prompts", "classify", "evaluate", "explain",
+    "reports",
+)  # fmt: skip
 HEAVY = {"torch", "transformers", "onnxruntime", "onnx", "pandas", "pyarrow", "sklearn", "scipy"}
 
 PROBE = """

@@ -1,0 +1,51 @@
+"""Why an image got its label, in words, numbers and pictures.
+
+The room may be called: ``showtell.explain(clf, images)`` is `explain`.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from showtell.explain.demonstrations import (
+    LeftOut,
+    LeftOutOne,
+    leave_one_out,
+    leave_one_out_requests,
+)
+from showtell.explain.explaining import PARTS, PartName, explain, parts_of
+from showtell.explain.explanation import Explanation
+from showtell.explain.occlusion import OcclusionMap, occlusion_map
+from showtell.explain.parts import Bar, Bars, Neighbour, Neighbours, Part, Words
+
+__all__ = [
+    "PARTS",
+    "Bar",
+    "Bars",
+    "Explanation",
+    "LeftOut",
+    "LeftOutOne",
+    "Neighbour",
+    "Neighbours",
+    "OcclusionMap",
+    "Part",
+    "PartName",
+    "Words",
+    "explain",
+    "leave_one_out",
+    "leave_one_out_requests",
+    "occlusion_map",
+    "parts_of",
+]
+
+
+class _Room(ModuleType):
+    """Importing this room makes ``showtell.explain`` the module, which shall stay callable."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> list[Explanation]:
+        return explain(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Room

@@ -1,0 +1,386 @@
+"""One way to ask any classifier why: each kind of classifier answers with the parts it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from showtell._progress import Progress, no_progress
+from showtell.classify import (
+    DescriptionClassifier,
+    EncoderClassifier,
+    FusionClassifier,
+    InContextClassifier,
+    MediaClassifier,
+)
+from showtell.classify.base import media_list
+from showtell.errors import InputError, MediaError, UnknownNameError
+from showtell.explain.demonstrations import leave_one_out
+from showtell.explain.explanation import Explanation
+from showtell.explain.neighbours import Examples, examples_from, nearest_examples, picture_of
+from showtell.explain.occlusion import Fill, occlusion_map
+from showtell.explain.parts import Bar, Bars, Part, Words
+from showtell.media import Media
+
+__all__ = ["PARTS", "PartName", "explain", "parts_of"]
+
+PartName: TypeAlias = Literal[
+    "chances", "descriptions", "opinions", "words", "occlusion", "examples", "demonstrations"
+]
+PARTS = (
+    "chances", "descriptions", "opinions", "words", "occlusion", "examples", "demonstrations",
+)  # fmt: skip
+"""Names of what an explanation may consist of."""
+
+_PICTURE = 320
+
+
+def parts_of(
+    classifier: Any, *, examples: bool = False, asks: bool = False
+) -> tuple[PartName, ...]:
+    """List the parts that explain a classifier's answers.
+
+    Parameters
+    ----------
+    classifier : classifier
+    examples : bool, default=False
+        Whether there are labelled images to compare with.
+    asks : bool, default=False
+        Whether a model may be asked again.
+
+    Returns
+    -------
+    parts : tuple of str
+
+    Examples
+    --------
+    >>> from showtell.classify import ZeroShotClassifier
+    >>> parts_of(ZeroShotClassifier("mini", labels=["cat", "dog"]))
+    ('chances', 'occlusion')
+    """
+    found: list[PartName] = ["chances"]
+    if isinstance(classifier, DescriptionClassifier):
+        found.append("descriptions")
+    if isinstance(classifier, FusionClassifier):
+        found += ["opinions", "words"]
+    if isinstance(classifier, EncoderClassifier):
+        found.append("occlusion")
+    shows = isinstance(classifier, InContextClassifier)
+    if examples or shows:
+        found.append("examples")
+    if shows and asks:
+        found.append("demonstrations")
+    return tuple(found)
+
+
+def explain(
+    classifier: MediaClassifier,
+    X: Sequence[Media],
+    *,
+    y: Sequence[Any] | None = None,
+    examples: Any = None,
+    parts: Sequence[PartName] | Literal["auto"] = "auto",
+    n_most: int = 5,
+    grid: int = 8,
+    fill: Fill = "blur",
+    max_cost: Decimal | str | float | None = None,
+    max_requests: int | None = None,
+    progress: Progress = no_progress,
+) -> list[Explanation]:
+    """Say for each image why it got its label.
+
+    Parameters
+    ----------
+    classifier : MediaClassifier
+        Fitted.
+    X : sequence of Media, length n_samples
+    y : sequence, optional
+        True labels; the map of a wrong answer is then drawn against the true label.
+    examples : Dataset or pair of images and labels, optional
+        Labelled images to compare with. For a `FewShotClassifier` what its `fit` was given: the
+        ones it learned from are looked at. An `InContextClassifier` knows its own.
+    parts : sequence of str or "auto", default="auto"
+        What to find out, of ``PARTS``:
+
+        - "chances": the most probable labels;
+        - "descriptions": those that speak for the label, and for its rival
+          (`DescriptionClassifier`);
+        - "opinions", "words": share of each opinion, and what the model said
+          (`FusionClassifier`);
+        - "occlusion": which parts of the picture decide (classifiers with an encoder);
+        - "examples": the labelled images that are most alike;
+        - "demonstrations": those that mattered, by asking again without each
+          (`InContextClassifier`).
+
+        "auto" takes what the classifier has (`parts_of`); "demonstrations" only with `max_cost`
+        or `max_requests`, for it asks as many requests as there are demonstrations.
+    n_most : int, default=5
+        Labels, descriptions and examples that are named.
+    grid : int, default=8
+        Cells along the longer side of the occlusion map; see `occlusion_map`.
+    fill : {"blur", "grey", "mean"}, default="blur"
+        What squares are covered with.
+    max_cost : Decimal, str or float, optional
+        USD that asking without each demonstration may cost, for all images together.
+    max_requests : int, optional
+        Requests that may be sent for that, for each image.
+    progress : Progress
+
+    Returns
+    -------
+    explanations : list of Explanation, length n_samples
+        In input order. An input that cannot be used has an `error`.
+
+    Raises
+    ------
+    InputError
+        If a part does not go with the classifier, or lengths do not fit.
+    BudgetError, MLLMAuthError
+        If the classifier asks a model, as its `classify`.
+
+    Examples
+    --------
+    >>> from showtell.classify import DescriptionClassifier
+    >>> from showtell.testing import WordEncoder
+    >>> clf = DescriptionClassifier(
+    ...     WordEncoder(["stripes", "spots", "mane"]),
+    ...     descriptions={"tiger": ["stripes"], "leopard": ["spots"], "lion": ["a mane"]}).fit()
+    >>> print(explain(clf, ["something with spots"])[0])
+    something with spots: leopard (100.0%), before tiger (0.0%)
+      Chances: leopard 100.0%, tiger 0.0%, lion 0.0%
+      Speaks for leopard: spots 1.000
+      Speaks for tiger: stripes 0.000
+    """
+    check_is_fitted(classifier)
+    images = media_list(X)
+    truth = _truth(y, len(images))
+    if not n_most >= 1:
+        raise InputError(f"`n_most` is a whole number from 1 up; got {n_most!r}.")
+    known = examples_from(classifier, examples)
+    capped = max_cost is not None or max_requests is not None
+    chosen = _chosen(classifier, parts, known, asks=capped)
+    predictions = classifier.classify(images, progress=progress)
+    proba = predictions.proba
+    statuses = predictions.status
+    asked = _Asked(classifier, images, truth, known, n_most, grid, fill, chosen == parts)
+    if "descriptions" in chosen or "opinions" in chosen:
+        asked.look_up_evidence()
+    labels = [str(label) for label in predictions.label.tolist()]
+    if "examples" in chosen and known is not None:
+        best = [
+            predictions.classes[code] if code >= 0 else "" for code in predictions.codes.tolist()
+        ]
+        asked.look_up_neighbours(best)
+    left = None if max_cost is None else Decimal(str(max_cost))
+    found = []
+    for row in range(len(images)):
+        status = str(statuses[row])
+        of_row = {}
+        if status != "error" and proba is not None:
+            of_row = dict(zip(predictions.classes, map(float, proba[row]), strict=True))
+        made: list[Part] = []
+        if status != "error":
+            for name in chosen:
+                if name == "demonstrations":
+                    part = leave_one_out(
+                        classifier,
+                        images[row],
+                        max_cost=left,
+                        max_requests=max_requests,
+                        progress=progress,
+                    )
+                    if left is not None:
+                        left = max(left - (part.cost_usd or Decimal(0)), Decimal(0))
+                    made.append(part)
+                else:
+                    made += asked.part(name, row, of_row, labels[row])
+        found.append(
+            Explanation(
+                image=predictions.images[row],
+                method=type(classifier).__name__,
+                label=labels[row] if status == "ok" else "",
+                confidence=float(predictions.confidence_all[row]) if status == "ok" else np.nan,
+                proba=of_row,
+                actual=None if truth is None else truth[row],
+                status=status,  # type: ignore[arg-type]
+                error=predictions.errors.get(row),
+                parts=tuple(made),
+                picture=b"" if status == "error" else picture_of(images[row], _PICTURE),
+            )
+        )
+        progress(row + 1, len(images), "Explaining")
+    return found
+
+
+class _Asked:
+    """What was asked for, and what is found for all images at once."""
+
+    def __init__(
+        self,
+        classifier: Any,
+        images: Sequence[Media],
+        truth: list[str] | None,
+        examples: Examples | None,
+        n_most: int,
+        grid: int,
+        fill: Fill,
+        insists: bool,
+    ) -> None:
+        self.classifier, self.images, self.truth = classifier, images, truth
+        self.examples, self.n_most, self.grid, self.fill = examples, n_most, grid, fill
+        self.insists = insists
+        self.classes = [str(name) for name in classifier.classes_.tolist()]
+        self.evidence: list[Any] = []
+        self.neighbours: list[Any] = []
+
+    def look_up_evidence(self) -> None:
+        if len(self.classes) > 1:
+            self.evidence = self.classifier.explain(self.images)
+
+    def look_up_neighbours(self, labels: Sequence[str]) -> None:
+        assert self.examples is not None
+        self.neighbours = nearest_examples(
+            self.classifier, self.images, self.examples, labels, n_most=self.n_most
+        )
+
+    def part(self, name: str, row: int, proba: dict[str, float], label: str) -> list[Part]:
+        """Make the parts of a name for one image."""
+        if name == "chances":
+            return _chances(proba, self.n_most)
+        if name == "descriptions":
+            return _descriptions(self.evidence[row], self.n_most) if self.evidence else []
+        if name == "opinions":
+            return _opinions(self.evidence[row]) if self.evidence else []
+        if name == "words":
+            return _words(self.evidence[row]) if self.evidence else []
+        if name == "examples":
+            found = self.neighbours[row] if self.neighbours else None
+            return [] if found is None else [found]
+        return self._map(row, label)
+
+    def _map(self, row: int, label: str) -> list[Part]:
+        """Cover the picture; what is no picture has no map, unless one was asked for."""
+        rival = None
+        if self.truth is not None and label and self.truth[row] != label:
+            rival = self.truth[row] if self.truth[row] in self.classes else None
+        try:
+            found = occlusion_map(
+                self.classifier,
+                self.images[row],
+                label=label or None,
+                rival=rival,
+                grid=self.grid,
+                fill=self.fill,
+            )
+        except MediaError as error:
+            if not self.insists:
+                return []
+            return [Words(title="Where it looks", text=f"not known: {error}")]
+        return [found]
+
+
+def _truth(y: Sequence[Any] | None, n: int) -> list[str] | None:
+    if y is None:
+        return None
+    truth = [str(label) for label in y]
+    if len(truth) != n:
+        raise InputError(f"{len(truth)} labels in `y` for {n} images; give one each.")
+    return truth
+
+
+def _chosen(
+    classifier: Any,
+    parts: Sequence[str] | str,
+    examples: Examples | None,
+    *,
+    asks: bool,
+) -> tuple[PartName, ...] | Sequence[PartName]:
+    """Resolve "auto", and refuse what does not go with the classifier."""
+    has = examples is not None and len(examples) > 0
+    if parts == "auto":
+        return tuple(
+            name
+            for name in parts_of(classifier, examples=has, asks=asks)
+            if name != "examples" or has
+        )
+    wanted = (parts,) if isinstance(parts, str) else parts
+    for name in wanted:
+        if name not in PARTS:
+            raise UnknownNameError("part", str(name), PARTS)
+    offered = parts_of(classifier, examples=has, asks=True)
+    for name in wanted:
+        if name == "examples" and not has:
+            raise InputError("Part 'examples' compares with labelled images: give `examples`.")
+        if name not in offered:
+            raise InputError(
+                f"{type(classifier).__name__} has no {name!r}; it offers: {', '.join(offered)}."
+            )
+    return wanted  # type: ignore[return-value]
+
+
+def _chances(proba: dict[str, float], n_most: int) -> list[Part]:
+    if not proba:
+        return []
+    order = sorted(proba, key=lambda name: -proba[name])[:n_most]
+    bars = [Bar(text=name, value=proba[name], shown=f"{100 * proba[name]:.1f}%") for name in order]
+    more = len(proba) - len(bars)
+    note = f"and {more} more label{'' if more == 1 else 's'}" if more else ""
+    return [Bars(title="Chances", bars=tuple(bars), about="probabilities", note=note)]
+
+
+def _descriptions(evidence: Any, n_most: int) -> list[Part]:
+    """Descriptions of the label and of its rival, most similar first."""
+    if evidence.error is not None:
+        return []
+    found: list[Part] = []
+    for label, spoke, about in (
+        (evidence.label, evidence.spoke, "descriptions-for"),
+        (evidence.rival, evidence.rival_spoke, "descriptions-rival"),
+    ):
+        bars = [
+            Bar(text=one.text, value=one.similarity, shown=f"{one.similarity:.3f}")
+            for one in spoke[:n_most]
+        ]
+        note = "Cosine of the image with the description"
+        if len(spoke) > n_most:
+            note += f"; {len(spoke) - n_most} more are less alike"
+        found.append(
+            Bars(title=f"Speaks for {label}", bars=tuple(bars), about=about, note=f"{note}.")
+        )
+    return found
+
+
+def _opinions(evidence: Any) -> list[Part]:
+    """How much each opinion adds to the lead of the label over its rival."""
+    if evidence.error is not None:
+        return []
+    leads = {name: ours - theirs for name, (ours, theirs) in evidence.terms.items()}
+    total = sum(abs(lead) for lead in leads.values()) or 1.0
+    called = {"image": "the picture itself", "description": "the model's description of it"}
+    called["guess"] = "the model's guess"
+    bars = [
+        Bar(
+            text=called.get(name, name),
+            value=lead,
+            shown=f"{lead:+.3f}, {100 * abs(lead) / total:.0f}%",
+        )
+        for name, lead in sorted(leads.items(), key=lambda item: -item[1])
+    ]
+    note = (
+        f"Lead of {evidence.label} over {evidence.rival} by each opinion, and its share of all "
+        "that was said; negative: it prefers the other."
+    )
+    return [Bars(title="Who says so", bars=tuple(bars), about="opinions", note=note)]
+
+
+def _words(evidence: Any) -> list[Part]:
+    found: list[Part] = []
+    if evidence.description:
+        found.append(Words(title="What the model sees", text=evidence.description))
+    if evidence.guess:
+        found.append(Words(title="What the model guesses", text=evidence.guess))
+    return found

@@ -643,3 +643,40 @@ def test_a_generation_without_changes_counts_none():
         number=0, descriptions={"cat": ("a", "b")}, fitness=1.0, margin=0.1, validation=None
     )
     assert (generation.n_descriptions, generation.n_changed) == (2, 0)
+
+
+# On new images
+
+
+def test_start_and_end_are_compared_on_new_images_with_a_paired_test(tmp_path):
+    start = {"tiger": ["grass"], "leopard": ["grass"], "lion": ["grass"]}
+    clf = make(start=start, run_folder=tmp_path, n_generations=5, patience=None).fit(*captions())
+    X = ["stripes on sand", "spots in snow", "a mane and sky", "stripes", "grass"]
+    y = ["tiger", "leopard", "lion", "lion", "lion"]
+    with_bad = clf.measure([*X, "   "], [*y, "lion"])
+    outcome = clf.measure(X, y)
+    assert with_bad == outcome == clf.evolution_.test == read_evolution(tmp_path).test
+    before = clf.at(0).predict(X) == y
+    after = clf.predict(X) == y
+    assert outcome.n == 5
+    assert (outcome.accuracy_before, outcome.accuracy_after) == (before.mean(), after.mean())
+    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
+    assert (outcome.n_gained, outcome.n_lost) == (gained, lost)
+    assert gained > lost
+    expected = {1: 1.0, 2: 0.5, 3: 0.25}  # exact McNemar with nothing lost
+    assert outcome.p_value == pytest.approx(expected[gained] if not lost else 1.0)
+    with pytest.raises(InputError, match="no usable image"):
+        clf.measure(["  "], ["lion"])
+    with pytest.raises(InputError, match="'panther'"):
+        clf.measure(X, ["panther"] * 5)
+
+
+def test_what_comes_without_the_descriptions_is_measured_beside_them():
+    from showtell.evaluate import evaluate
+
+    X, y = captions()
+    clf = make(n_generations=3).fit(X, y)
+    record = evaluate(clf, (X, y))
+    assert record.controls is not None
+    assert [control.name for control in record.controls.controls] == ["template", "waffle"]
+    assert record.controls.accuracy == (clf.predict(X) == np.array(y)).mean()

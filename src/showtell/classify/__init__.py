@@ -13,7 +13,12 @@ from showtell.classify.confidence import ConfidenceMap, label_probabilities
 from showtell.classify.described import DescriptionClassifier, DescriptionEvidence, Spoke
 from showtell.classify.direct import DirectClassifier
 from showtell.classify.embedder import ImageEmbedder
-from showtell.classify.evolution_record import Evolution, read_evolution
+from showtell.classify.evolution_record import (
+    Evolution,
+    Generation,
+    Outcome,
+    read_evolution,
+)
 from showtell.classify.evolving import EvolutionPlan, EvolvingDescriptionClassifier
 from showtell.classify.few_shot import FewShotClassifier
 from showtell.classify.fusion import FusionClassifier, FusionEvidence
@@ -39,11 +44,13 @@ __all__ = [
     "FewShotClassifier",
     "FusionClassifier",
     "FusionEvidence",
+    "Generation",
     "ImageEmbedder",
     "InContextClassifier",
     "LikelihoodClassifier",
     "LimitsWarning",
     "MediaClassifier",
+    "Outcome",
     "Predictions",
     "RowWriter",
     "SkippedImagesWarning",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import secrets
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import InputError, SavedFolderError
+from showtell.prompts import DescriptionSet
+from showtell.prompts.descriptions import Provenance
 
 __all__ = [
     "FILE_NAME",
@@ -342,6 +345,37 @@ class Evolution:
     def chosen(self) -> Generation:
         """The chosen generation."""
         return self.generations[self.best]
+
+    def description_set(
+        self, number: int | None = None, *, concept: str | None = None
+    ) -> DescriptionSet:
+        """Give the descriptions of a generation as a set to be written, edited and used.
+
+        Parameters
+        ----------
+        number : int, optional
+            Of the generation; None takes the chosen one.
+        concept : str, optional
+            What all labels are.
+
+        Returns
+        -------
+        descriptions : DescriptionSet
+            Which says what it comes from.
+        """
+        number = self.best if number is None else number
+        texts = self.generations[number].descriptions
+        return DescriptionSet(
+            {label: texts[label] for label in self.labels},
+            concept=concept,
+            provenance=Provenance(
+                source=f"generation {number} of an evolution by {self.model}",
+                model=self.model,
+                prompt_version=self.prompt_version,
+                date=dt.datetime.now(dt.UTC).date().isoformat(),
+                note="evolving",
+            ),
+        )
 
     def to_record(self) -> dict[str, Any]:
         """Return plain values."""

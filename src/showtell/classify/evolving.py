@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import datetime as dt
 import hashlib
 import json
 import os
@@ -35,7 +34,13 @@ from showtell.classify.described import (
     DescriptionEvidence,
     Descriptions,
 )
-from showtell.classify.evolution_record import FILE_NAME, Evolution, Generation, read_evolution
+from showtell.classify.evolution_record import (
+    FILE_NAME,
+    Evolution,
+    Generation,
+    Outcome,
+    read_evolution,
+)
 from showtell.classify.label_words import codes_of, label_words, true_labels
 from showtell.classify.probability import smoothed_temperature
 from showtell.datasets.shots import support_rows
@@ -43,6 +48,7 @@ from showtell.encoders import Embeddings, Encoder, embed_images, load_encoder
 from showtell.encoders.embed import Store
 from showtell.errors import BudgetError, InputError, UnknownNameError
 from showtell.media import Media, media_name
+from showtell.metrics import mcnemar_exact
 from showtell.mllm.access import ModelAccess, open_client
 from showtell.mllm.base import MLLM, Request
 from showtell.mllm.cache import AnswerCache
@@ -50,7 +56,6 @@ from showtell.mllm.client import Client
 from showtell.mllm.structured import Question, Spent, requests_of
 from showtell.prompts import DescriptionSet, load_prompts, read_descriptions
 from showtell.prompts.connectives import Compat
-from showtell.prompts.descriptions import Provenance
 
 __all__ = ["EvolutionPlan", "EvolvingDescriptionClassifier"]
 
@@ -169,6 +174,8 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         Number of the one chosen; 0 if nothing was better than the start.
     evolution_ : Evolution
         All of this as it is written to ``evolution.json``.
+    classifier_ : DescriptionClassifier
+        Of the best generation, with its calibration: what predicts.
     spent_ : Spent
         What `fit` took.
 
@@ -678,24 +685,13 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         self, encoder: Encoder, evolution: Evolution, start: DescriptionSet, parts: _Parts
     ) -> None:
         """Make the classifier of the best generation."""
-        chosen = evolution.chosen
         self.evolution_ = evolution
         self.history_ = list(evolution.generations)
         self.best_generation_ = evolution.best
         self.model_ = evolution.model
         self.prompt_version_ = evolution.prompt_version
-        self.descriptions_ = DescriptionSet(
-            {label: chosen.descriptions[label] for label in evolution.labels},
-            concept=start.concept,
-            provenance=Provenance(
-                source=f"generation {evolution.best} of an evolution by {evolution.model}",
-                model=evolution.model,
-                prompt_version=evolution.prompt_version,
-                date=dt.datetime.now(dt.UTC).date().isoformat(),
-                note="evolving",
-            ),
-        )
-        self._classifier = self._fitted_on(encoder, self.descriptions_)
+        self.descriptions_ = evolution.description_set(concept=start.concept)
+        self.classifier_ = self._fitted_on(encoder, self.descriptions_)
         self.encoder_fingerprint_ = encoder.fingerprint
         say_limits_once(encoder)
         n_held = len(parts.codes) - parts.n_support
@@ -703,11 +699,11 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
             raise InputError("`calibrate=True` needs validation images: `validation` above 0.")
         if self.calibrate is True or (self.calibrate == "auto" and n_held >= _MIN_CALIBRATION):
             rows = parts.embeddings[parts.n_support :]
-            logits = self._classifier._logits(rows)
-            self._classifier.temperature_ = smoothed_temperature(
-                logits, parts.codes[parts.n_support :], rule=self._classifier.probability_
+            logits = self.classifier_._logits(rows)
+            self.classifier_.temperature_ = smoothed_temperature(
+                logits, parts.codes[parts.n_support :], rule=self.classifier_.probability_
             )
-            self._classifier.calibrated_ = True
+            self.classifier_.calibrated_ = True
         self._share()
         if not n_held and self.validation > 0:
             say_once(
@@ -718,7 +714,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
 
     def _share(self) -> None:
         """Show what the classifier of the descriptions learned."""
-        own = self._classifier
+        own = self.classifier_
         self.prototypes_ = own.prototypes_
         self.prompts_ = own.prompts_
         self.temperature_ = own.temperature_
@@ -726,7 +722,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         self.probability_ = own.probability_
 
     def _score(self, embeddings: Embeddings) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        return self._classifier._score(embeddings)
+        return self.classifier_._score(embeddings)
 
     def at(self, number: int) -> DescriptionClassifier:
         """Make the classifier of one generation, to compare it with others.
@@ -749,10 +745,55 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         check_is_fitted(self)
         if not 0 <= number < len(self.history_):
             raise InputError(f"Generations are 0 to {len(self.history_) - 1}; got {number!r}.")
-        texts = self.history_[number].descriptions
-        labels = self.evolution_.labels
-        chosen = replace(self.descriptions_, texts={label: texts[label] for label in labels})
+        chosen = self.evolution_.description_set(number, concept=self.descriptions_.concept)
         return self._fitted_on(self._fitted_encoder(), chosen)
+
+    def measure(self, X: Sequence[Media], y: Any) -> Outcome:
+        """Compare the start with the end on images that played no part in the evolution.
+
+        Fitness and validation chose the words, so they say too much of them. These images say
+        what the words are worth, if `fit` has not seen them.
+
+        Parameters
+        ----------
+        X : sequence of Media, length n_samples
+            Those that cannot be used are left out.
+        y : array-like of shape (n_samples,)
+
+        Returns
+        -------
+        outcome : Outcome
+            Also ``evolution_.test``, and in the `evolution.json` of `run_folder`.
+
+        Raises
+        ------
+        InputError
+            If there is no usable image, or a label is none of `classes_`.
+        """
+        check_is_fitted(self)
+        images = media_list(X)
+        codes = codes_of(true_labels(y, len(images)), self.classes_)
+        found = embed_images(self._fitted_encoder(), images, store=self.store)
+        usable = np.array([i for i in range(len(images)) if i not in found.errors], np.intp)
+        if not len(usable):
+            raise InputError("There is no usable image to measure the descriptions with.")
+        rows = found.rows()[usable]
+        before, after = (
+            own._logits(rows).argmax(axis=1) == codes[usable]
+            for own in (self.at(0), self.classifier_)
+        )
+        tested = mcnemar_exact(before, after)
+        outcome = Outcome(
+            n=len(usable),
+            accuracy_before=float(before.mean()),
+            accuracy_after=float(after.mean()),
+            n_gained=tested.n_only_b,
+            n_lost=tested.n_only_a,
+            p_value=tested.p_value,
+        )
+        self.evolution_ = replace(self.evolution_, test=outcome)
+        self._note(self.evolution_)
+        return outcome
 
     def explain(
         self, X: Sequence[Media], *, n_most: int | None = None
@@ -771,7 +812,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         """
         check_is_fitted(self)
         self._fitted_encoder()
-        return self._classifier.explain(X, n_most=n_most)
+        return self.classifier_.explain(X, n_most=n_most)
 
     # Before it
 
@@ -846,7 +887,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         return params
 
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        inner, arrays = self._classifier._saved_state()
+        inner, arrays = self.classifier_._saved_state()
         values = {
             "classifier": inner,
             "evolution": self.evolution_.to_record(),
@@ -870,7 +911,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         own = self._described(self.descriptions_)
         own.classes_, own.encoder_fingerprint_ = self.classes_, self.encoder_fingerprint_
         own._restore_state(values["classifier"], arrays)
-        self._classifier = own
+        self.classifier_ = own
         self._share()
 
     def __sklearn_clone__(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from showtell.cli import options as o
 from showtell.cli.asking import asking_of, dollars, start_asking, what_it_took
 from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
 from showtell.cli.data import Parts, examples_of, parts_to_measure
+from showtell.cli.groups import Called, Caps, Columns, Saying, Sending, Sought, grouped
 from showtell.cli.output import check_page, counted, print_csv, print_json, print_table
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError, UnknownNameError
@@ -45,8 +47,10 @@ def add_to(app: typer.Typer) -> None:
     app.command("audit", help=o.paragraphs(audit.__doc__), epilog=_EPILOG)(audit)
 
 
+@grouped
 def audit(
     ctx: typer.Context,
+    *,
     data: Annotated[
         str,
         typer.Argument(
@@ -55,9 +59,7 @@ def audit(
             "table with a column of images and one of labels.",
         ),
     ],
-    labels: o.Labels = None,
-    labels_file: o.LabelsFile = None,
-    examples: o.Examples = None,
+    sought: Sought,
     probes: Annotated[
         str | None,
         o.option(
@@ -102,34 +104,21 @@ def audit(
         ),
     ] = None,
     seed: o.Seed = 0,
-    model: o.Model = None,
-    base_url: o.BaseUrl = None,
-    max_cost: o.MaxCost = None,
-    max_requests: o.MaxRequests = None,
+    called: Called,
+    caps: Caps,
     anonymise: o.Anonymise = False,
     role: o.Role = None,
     confidence_from: o.ConfidenceFrom = "auto",
     max_side: o.MaxSide = 768,
     temperature: o.Temperature = None,
-    timeout: o.Timeout = 120.0,
-    rpm: o.RequestsPerMinute = None,
-    tpm: o.TokensPerMinute = None,
-    max_concurrency: o.MaxConcurrency = None,
-    prompt_dir: o.PromptDir = None,
-    reuse: o.Reuse = True,
+    sending: Sending,
     test_size: o.TestSize = None,
-    image_column: o.ImageColumn = None,
-    label_column: o.LabelColumn = None,
-    split_column: o.SplitColumn = None,
-    group_column: o.GroupColumn = None,
+    columns: Columns,
     check_duplicates: o.CheckDuplicates = True,
     report: o.Report = None,
     run: o.RunFolder = None,
     json: o.Json = False,
-    config: o.Config = None,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
-    debug: o.Debug = False,
+    saying: Saying,
 ) -> None:
     """Find out whether a multimodal LLM answers what it sees or what the prompt suggests.
 
@@ -138,7 +127,7 @@ def audit(
     or neutral names. Says for each how many answers follow the prompt, how sure that is, and
     "biased", "pass" or "inconclusive". What it will cost is said before anything is asked.
     """
-    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    session = begin(ctx, saying)
     check_page(report)
     named = _names("probe", probes, _PROBES)
     corrected = _names("correction", corrections, _CORRECTIONS) or []
@@ -151,12 +140,12 @@ def audit(
             "openai:gpt-4.1-mini (`showtell models` lists them; `showtell try-server` is one "
             "without a key)."
         )
-    label_set = given_labels(labels, labels_file)
+    label_set = given_labels(sought.labels, sought.labels_file)
     request: dict[str, Any] = {
         "verb": "audit",
         "data": data,
         "labels": None if label_set is None else list(label_set.labels),
-        "examples": examples,
+        "examples": sought.examples,
         "probes": named,
         "n": n,
         "corrections": corrected,
@@ -172,29 +161,18 @@ def audit(
     asking = start_asking(session, ctx, asking, run=run, steps=2 + 2 * len(corrected))
     choices = Choices(
         encoder="mini",
-        precision="auto",
         method=method,
-        templates="default",
-        batch=None,
         shots=shots if shows else None,
-        abstain_below=None,
         seed=seed,
-        threads=None,
         store=False,
         asking=asking,
     )
-    columns = {
-        "image_column": image_column,
-        "label_column": label_column,
-        "split_column": split_column,
-        "group_column": group_column,
-    }
     parts = _parts(
         session,
         data,
-        columns,
-        labels_file=labels_file,
-        examples=examples_of(examples),
+        asdict(columns),
+        labels_file=sought.labels_file,
+        examples=examples_of(sought.examples),
         needs_examples=shows,
         check_duplicates=check_duplicates,
         test_size=test_size,
@@ -223,7 +201,7 @@ def audit(
         "corrections": corrected,
         "random_state": seed,
     }
-    _say_price(session, classifier, parts, settings, reuse=reuse)
+    _say_price(session, classifier, parts, settings, reuse=sending.reuse)
     with session.progress() as progress:
         found = run_audit(classifier, parts.test, **settings, progress=progress)
     if report is not None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from showtell.cli import options as o
+from showtell.cli.groups import Saying, grouped
 from showtell.cli.output import counted, print_csv, print_json, print_table
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError
@@ -29,8 +30,10 @@ def add_to(app: typer.Typer) -> None:
     app.command("cache", help=o.paragraphs(cache.__doc__), epilog=_EPILOG)(cache)
 
 
+@grouped
 def cache(
     ctx: typer.Context,
+    *,
     action: Annotated[
         Literal["info", "prune", "clear"],
         typer.Argument(
@@ -59,17 +62,14 @@ def cache(
         ),
     ] = None,
     json: o.Json = False,
-    config: o.Config = None,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
-    debug: o.Debug = False,
+    saying: Saying,
 ) -> None:
     """Show or shrink the store of embeddings: what makes the second run quick.
 
     It lies in the cache folder of the system, or in the folder SHOWTELL_CACHE_DIR.
     Removing it loses nothing but time.
     """
-    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    session = begin(ctx, saying)
     from showtell.encoders.store import default_store
 
     store = default_store()

@@ -19,6 +19,9 @@ __all__ = ["METHODS", "Choices", "check_method", "given_labels", "make_classifie
 BY_DESCRIPTION = ("dclip", "cupl", "waffle", "waffle+descriptions")
 """Methods that go by what labels look like, in words."""
 
+TAKE_DESCRIPTIONS = (*BY_DESCRIPTION, "fusion", "evolving")
+TAKE_CONCEPT = (*BY_DESCRIPTION, "evolving")
+
 METHODS = (
     "auto",
     "zero-shot",
@@ -37,15 +40,15 @@ class Choices:
     """What the options say about how to decide."""
 
     encoder: str
-    precision: str
     method: str
-    templates: str
-    batch: str | None
-    shots: int | None
-    abstain_below: float | None
     seed: int
-    threads: int | None
-    store: bool
+    precision: str = "auto"
+    templates: str = "default"
+    batch: str | None = None
+    shots: int | None = None
+    abstain_below: float | None = None
+    threads: int | None = None
+    store: bool = True
     asking: Asking | None = None
     """What to ask a multimodal LLM; None: an encoder decides."""
     descriptions: str | None = None
@@ -56,13 +59,13 @@ class Choices:
         check_method(self.method)
         check_asking(self.method, self.asking)
         described = self.method in BY_DESCRIPTION
-        if self.descriptions is not None and not described and self.method != "fusion":
+        if self.descriptions is not None and self.method not in TAKE_DESCRIPTIONS:
             raise InputError(
-                f"--descriptions belongs to --method {', '.join(BY_DESCRIPTION)}, fusion; it is "
+                f"--descriptions belongs to --method {', '.join(TAKE_DESCRIPTIONS)}; it is "
                 f"{self.method!r}. (Zero-shot takes one description per label in --labels.)"
             )
-        if self.concept is not None and not described:
-            raise InputError(f"--concept belongs to --method {', '.join(BY_DESCRIPTION)}.")
+        if self.concept is not None and self.method not in TAKE_CONCEPT:
+            raise InputError(f"--concept belongs to --method {', '.join(TAKE_CONCEPT)}.")
         if described and self.descriptions is None and self.method != "waffle":
             raise InputError(
                 f"Method {self.method!r} needs --descriptions FILE. `showtell describe` writes "
@@ -80,6 +83,8 @@ class Choices:
         """Say whether the method learns from examples; "auto" does where it can."""
         if self.method == "auto":
             return available and self.shots != 0
+        if self.method == "evolving":
+            return True
         if self.method in ("direct", "likelihood", "fusion"):
             return self.calibrates
         if self.method in BY_DESCRIPTION:
@@ -147,7 +152,7 @@ def make_classifier(
     label_set : LabelSet or None
         Labels with their descriptions; None: those of `support`.
     support : Dataset or None
-        Labelled images to learn from; needed unless the method is zero-shot.
+        Sought images to learn from; needed unless the method is zero-shot.
 
     Raises
     ------
@@ -171,6 +176,7 @@ def make_classifier(
             support=support,
             threads=choices.threads,
             descriptions=choices.descriptions,
+            concept=choices.concept,
         )
     if choices.method in BY_DESCRIPTION:
         return _described(choices, encoder, store, label_set, support)

@@ -12,6 +12,7 @@ from showtell.cli import options as o
 from showtell.cli.asking import asking_of, start_asking, watch_jobs, what_it_took
 from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
 from showtell.cli.data import examples_of
+from showtell.cli.groups import Called, Caps, Questions, Saying, Sending, Sought, Words, grouped
 from showtell.cli.output import (
     check_output,
     check_page,
@@ -52,8 +53,10 @@ def add_to(app: typer.Typer) -> None:
     app.command("classify", help=o.paragraphs(classify.__doc__), epilog=_EPILOG)(classify)
 
 
+@grouped
 def classify(
     ctx: typer.Context,
+    *,
     images: Annotated[
         list[str],
         typer.Argument(
@@ -62,43 +65,18 @@ def classify(
             "on standard input.",
         ),
     ],
-    labels: o.Labels = None,
-    labels_file: o.LabelsFile = None,
-    examples: o.Examples = None,
+    sought: Sought,
     method: o.Method = "auto",
     encoder: o.EncoderName = "mini",
-    precision: o.Precision = "auto",
-    templates: o.Templates = "default",
-    descriptions: o.Descriptions = None,
-    concept: o.Concept = None,
+    words: Words,
     batch: o.Batch = None,
     shots: o.Shots = None,
     abstain_below: o.AbstainBelow = None,
     seed: o.Seed = 0,
-    model: o.Model = None,
-    base_url: o.BaseUrl = None,
-    max_cost: o.MaxCost = None,
-    max_requests: o.MaxRequests = None,
-    anonymise: o.Anonymise = False,
-    selection: o.Selection = "balanced",
-    role: o.Role = None,
-    confidence_from: o.ConfidenceFrom = "auto",
-    n_samples: o.NSamples = 1,
-    permutations: o.Permutations = "1",
-    correct: o.Correct = None,
-    calibrate: o.Calibrate = 0,
-    shortlist: o.Shortlist = None,
-    score: o.Score = "sum",
-    question: o.Question = None,
-    batch_size: o.BatchSize = "auto",
-    max_side: o.MaxSide = 768,
-    temperature: o.Temperature = None,
-    timeout: o.Timeout = 120.0,
-    rpm: o.RequestsPerMinute = None,
-    tpm: o.TokensPerMinute = None,
-    max_concurrency: o.MaxConcurrency = None,
-    prompt_dir: o.PromptDir = None,
-    reuse: o.Reuse = True,
+    called: Called,
+    caps: Caps,
+    questions: Questions,
+    sending: Sending,
     batch_api: o.BatchApi = False,
     no_wait: o.NoWait = False,
     limit: o.Limit = None,
@@ -110,10 +88,7 @@ def classify(
     json: o.Json = False,
     threads: o.Threads = None,
     store: o.Store = True,
-    config: o.Config = None,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
-    debug: o.Debug = False,
+    saying: Saying,
 ) -> None:
     """Give each image one of the labels you name, or one of those you show examples of.
 
@@ -123,17 +98,14 @@ def classify(
     With --model a multimodal LLM is asked, and rows also tell what they cost: cost_usd,
     input_tokens, output_tokens, from_cache, seconds, and reason where there is no label.
     """
-    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    session = begin(ctx, saying)
     check_output(output)
     check_page(report)
-    method, asking = asking_of(ctx, method, shows=examples is not None and shots != 0)
+    method, asking = asking_of(ctx, method, shows=sought.examples is not None and shots != 0)
     choices = Choices(
         encoder=encoder,
-        precision=precision,
         method=method,
-        templates=templates,
-        descriptions=descriptions,
-        concept=concept,
+        **words.chosen(),
         batch=batch,
         shots=shots,
         abstain_below=abstain_below,
@@ -142,12 +114,12 @@ def classify(
         store=store,
         asking=asking,
     )
-    label_set = given_labels(labels, labels_file)
+    label_set = given_labels(sought.labels, sought.labels_file)
     request: dict[str, Any] = {
         "verb": "classify",
         "images": list(images),
         "labels": None if label_set is None else list(label_set.labels),
-        "examples": examples,
+        "examples": sought.examples,
         "limit": limit,
         **choices.as_request(),
     }
@@ -160,7 +132,7 @@ def classify(
         asking = start_asking(session, ctx, asking, run=run)
         choices = replace(choices, asking=asking)
     data = _images(session, images, image_column, limit, seed)
-    support = examples_of(examples)
+    support = examples_of(sought.examples)
     classifier = make_classifier(choices, label_set, support)
     for remark in remarks(choices, classifier, support):
         session.note(remark)

@@ -6,7 +6,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +16,7 @@ import typer
 from showtell.cli import options as o
 from showtell.cli.arms import Arm, arms_of, base_url_of, listed
 from showtell.cli.asking import (
+    BY_MODEL,
     Asking,
     Meter,
     asking_values,
@@ -28,12 +29,15 @@ from showtell.cli.asking import (
 )
 from showtell.cli.choices import (
     BY_DESCRIPTION,
+    TAKE_CONCEPT,
+    TAKE_DESCRIPTIONS,
     Choices,
     given_labels,
     make_classifier,
     remarks,
 )
 from showtell.cli.data import Parts, examples_of, parts_to_measure
+from showtell.cli.groups import Caps, Columns, Questions, Saying, Sending, Sought, Words, grouped
 from showtell.cli.local import OF_LOCAL, is_local, refuse_foreign
 from showtell.cli.output import check_page, counted, number, print_csv, print_json, print_table
 from showtell.cli.session import Session, begin, is_terminal
@@ -64,7 +68,7 @@ showtell compare run-monday/ run-friday/
 
 _RECORDS = "records"
 _NO_EXAMPLES = ("zero-shot", "direct", "fusion", "likelihood", *BY_DESCRIPTION)
-_TAKES = {"descriptions": (*BY_DESCRIPTION, "fusion"), "concept": BY_DESCRIPTION}
+_TAKES = {"descriptions": TAKE_DESCRIPTIONS, "concept": TAKE_CONCEPT}
 """Methods that have a use for an option about words."""
 
 
@@ -73,8 +77,10 @@ def add_to(app: typer.Typer) -> None:
     app.command("compare", help=o.paragraphs(compare.__doc__), epilog=_EPILOG)(compare)
 
 
+@grouped
 def compare(
     ctx: typer.Context,
+    *,
     targets: Annotated[
         list[str],
         typer.Argument(
@@ -90,13 +96,11 @@ def compare(
             panel=o.METHOD,
             metavar="NAMES",
             help="Ways to compare on the same images: zero-shot,prototype,linear; with "
-            "--model also direct,in-context or likelihood. Each goes with every --encoder or "
+            "--model also direct,in-context,fusion,evolving or likelihood. Each goes with every --encoder or "
             "--model; METHOD@NAME goes with that one only.",
         ),
     ] = None,
-    labels: o.Labels = None,
-    labels_file: o.LabelsFile = None,
-    examples: o.Examples = None,
+    sought: Sought,
     shots: o.Shots = None,
     encoder: Annotated[
         list[str],
@@ -109,10 +113,7 @@ def compare(
             "`showtell encoders` lists them.",
         ),
     ] = ["mini"],  # noqa: B006 - typer reads it, nobody changes it
-    precision: o.Precision = "auto",
-    templates: o.Templates = "default",
-    descriptions: o.Descriptions = None,
-    concept: o.Concept = None,
+    words: Words,
     controls: o.Controls = True,
     abstain_below: o.AbstainBelow = None,
     seed: o.Seed = 0,
@@ -149,28 +150,9 @@ def compare(
             "providers say whose it is: google=URL.",
         ),
     ] = None,
-    max_cost: o.MaxCost = None,
-    max_requests: o.MaxRequests = None,
-    anonymise: o.Anonymise = False,
-    selection: o.Selection = "balanced",
-    role: o.Role = None,
-    confidence_from: o.ConfidenceFrom = "auto",
-    n_samples: o.NSamples = 1,
-    permutations: o.Permutations = "1",
-    correct: o.Correct = None,
-    calibrate: o.Calibrate = 0,
-    shortlist: o.Shortlist = None,
-    score: o.Score = "sum",
-    question: o.Question = None,
-    batch_size: o.BatchSize = "auto",
-    max_side: o.MaxSide = 768,
-    temperature: o.Temperature = None,
-    timeout: o.Timeout = 120.0,
-    rpm: o.RequestsPerMinute = None,
-    tpm: o.TokensPerMinute = None,
-    max_concurrency: o.MaxConcurrency = None,
-    prompt_dir: o.PromptDir = None,
-    reuse: o.Reuse = True,
+    caps: Caps,
+    questions: Questions,
+    sending: Sending,
     dry_run: Annotated[
         bool,
         o.option(
@@ -181,20 +163,14 @@ def compare(
     ] = False,
     test_size: o.TestSize = None,
     limit: o.Limit = None,
-    image_column: o.ImageColumn = None,
-    label_column: o.LabelColumn = None,
-    split_column: o.SplitColumn = None,
-    group_column: o.GroupColumn = None,
+    columns: Columns,
     check_duplicates: o.CheckDuplicates = True,
     report: o.Report = None,
     run: o.RunFolder = None,
     json: o.Json = False,
     threads: o.Threads = None,
     store: o.Store = True,
-    config: o.Config = None,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
-    debug: o.Debug = False,
+    saying: Saying,
 ) -> None:
     """Compare methods, encoders and models on the same images, or runs that are kept.
 
@@ -203,7 +179,7 @@ def compare(
     at; and which is the cheapest that is not worse. Before a model is asked, the price of all is
     estimated; --max-cost holds for all of them together.
     """
-    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    session = begin(ctx, saying)
     check_page(report)
     ways: _Ways | None = None
     if methods is None:
@@ -216,10 +192,9 @@ def compare(
             raise InputError(f"--methods takes one DATA; got {len(targets)}: {', '.join(targets)}.")
         choices = Choices(
             encoder="mini",
-            precision=precision,
+            precision=words.precision,
             method="auto",
-            templates=templates,
-            batch=None,
+            templates=words.templates,
             shots=shots,
             abstain_below=abstain_below,
             seed=seed,
@@ -233,14 +208,14 @@ def compare(
             listed(encoder),
             listed(base_url),
             choices,
-            words={"descriptions": descriptions, "concept": concept},
+            words={"descriptions": words.descriptions, "concept": words.concept},
         )
-        label_set = given_labels(labels, labels_file)
+        label_set = given_labels(sought.labels, sought.labels_file)
         request: dict[str, Any] = {
             "verb": "compare",
             "data": targets[0],
             "labels": None if label_set is None else list(label_set.labels),
-            "examples": examples,
+            "examples": sought.examples,
             "test_size": test_size,
             "limit": limit,
             "ways": [
@@ -256,15 +231,10 @@ def compare(
         parts = parts_to_measure(
             session,
             targets[0],
-            {
-                "image_column": image_column,
-                "label_column": label_column,
-                "split_column": split_column,
-                "group_column": group_column,
-            },
-            labels_file=labels_file,
-            examples=examples_of(examples),
-            needs_examples=calibrate > 0
+            asdict(columns),
+            labels_file=sought.labels_file,
+            examples=examples_of(sought.examples),
+            needs_examples=questions.calibrate > 0
             or any(arm.method not in _NO_EXAMPLES for arm in ways.arms),
             check_duplicates=check_duplicates,
             test_size=test_size,
@@ -272,7 +242,7 @@ def compare(
             seed=seed,
         )
         label_set = label_set or parts.label_set
-        before = _estimate(session, ways, label_set, parts, run=run, max_cost=max_cost)
+        before = _estimate(session, ways, label_set, parts, run=run, max_cost=caps.max_cost)
         if dry_run:
             _show_estimate(session, before, json=json)
             return
@@ -330,14 +300,18 @@ def _ways(
     """Read what is to be compared, and check each with its options."""
     settled = methods
     if not given_here(ctx, "model") and not any(
-        item.partition("@")[0].strip() in ("direct", "in-context", "fusion", "likelihood")
-        for item in listed([methods])
+        item.partition("@")[0].strip() in BY_MODEL for item in listed([methods])
     ):
         models = []  # one of the settings, which nothing here asks for
     arms = arms_of(settled, models, encoders)
     for name, takers in _TAKES.items():
         if given_here(ctx, name) and not any(arm.method in takers for arm in arms):
             raise InputError(f"--{name} belongs to {', '.join(takers)}; got --methods {methods!r}.")
+    if sum(arm.method == "evolving" for arm in arms) > 1:
+        raise InputError(
+            "Method 'evolving' goes with one model in a comparison. Measure each with `showtell "
+            "evaluate --method evolving --run DIR`, and compare the folders."
+        )
     asked = list(dict.fromkeys(arm.target for arm in arms if arm.asks))
     values = asking_values(ctx)
     for name in ("model", "base_url"):
@@ -455,6 +429,7 @@ def _estimate(
             name=classifier.model_,
             capabilities=own.asking.meter.capabilities,
             cache=default_cache() if own.asking.reuse else None,
+            answer_tokens=getattr(classifier, "answer_tokens", None),
         )
         one = _Estimate(
             name=arm.name,

@@ -14,6 +14,7 @@ from showtell.cli import options as o
 from showtell.cli.asking import Asking, asking_values, dollars, refuse_idle, start_asking
 from showtell.cli.choices import given_labels
 from showtell.cli.estimate import add_up, ready_to_count
+from showtell.cli.groups import Called, Caps, Saying, Sending, grouped
 from showtell.cli.output import check_output, counted, print_csv, print_json, print_table
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError, RunError
@@ -51,8 +52,10 @@ def add_to(app: typer.Typer) -> None:
     app.command("describe", help=o.paragraphs(describe.__doc__), epilog=_EPILOG)(describe)
 
 
+@grouped
 def describe(
     ctx: typer.Context,
+    *,
     data: Annotated[
         str | None,
         typer.Argument(
@@ -130,15 +133,9 @@ def describe(
             help="Only say what differs between two files. Nothing is asked.",
         ),
     ] = None,
-    model: o.Model = None,
-    base_url: o.BaseUrl = None,
-    max_cost: o.MaxCost = None,
-    max_requests: o.MaxRequests = None,
-    timeout: o.Timeout = 120.0,
-    rpm: o.RequestsPerMinute = None,
-    tpm: o.TokensPerMinute = None,
-    max_concurrency: o.MaxConcurrency = None,
-    prompt_dir: o.PromptDir = None,
+    called: Called,
+    caps: Caps,
+    sending: Sending,
     copy_prompts: Annotated[
         Path | None,
         o.option(
@@ -148,7 +145,6 @@ def describe(
             help="Write the prompts into a folder, to be edited and given as --prompt-dir.",
         ),
     ] = None,
-    reuse: o.Reuse = True,
     dry_run: Annotated[
         bool,
         o.option(
@@ -171,10 +167,7 @@ def describe(
     ] = None,
     run: o.RunFolder = None,
     json: o.Json = False,
-    config: o.Config = None,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
-    debug: o.Debug = False,
+    saying: Saying,
 ) -> None:
     """Have a language model write what labels look like, for methods that tell an encoder.
 
@@ -182,7 +175,7 @@ def describe(
     that the model writes nothing usable about is a gap, which is named. Descriptions are a file
     to edit: the same command again asks only for labels that have none.
     """
-    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    session = begin(ctx, saying)
     if copy_prompts is not None:
         from showtell.prompts import copy_prompts as write_prompts
 
@@ -208,14 +201,14 @@ def describe(
     before, kept = _kept(output, wanted, style, overwrite=overwrite)
     old = None if diff is None else _read(diff)
     missing = [label for label in wanted if label not in kept]
-    assert model is not None
-    asking = Asking(model=model, **values)
+    assert called.model is not None
+    asking = Asking(model=called.model, **values)
     if asking.local:
         raise InputError(
-            f"{model} runs in this process and scores labels; it writes nothing. Name a model "
-            "behind a server, for example ollama:llama3.2."
+            f"{called.model} runs in this process and scores labels; it writes nothing. Name a "
+            "model behind a server, for example ollama:llama3.2."
         )
-    texts: dict[str, Any] = {"style": style, "count": count, "prompt_dir": prompt_dir}
+    texts: dict[str, Any] = {"style": style, "count": count, "prompt_dir": sending.prompt_dir}
     if dry_run:
         asking = ready_to_count(session, ctx, asking)
         _say_price(
@@ -225,7 +218,7 @@ def describe(
         return
     request = {
         "verb": "describe", "labels": wanted, "style": style, "count": count, "concept": concept,
-        "model": model, "prompt_dir": prompt_dir, "seed": seed,
+        "model": called.model, "prompt_dir": sending.prompt_dir, "seed": seed,
     }  # fmt: skip
     if run is not None:
         from showtell.cli.runs import claim
@@ -248,7 +241,7 @@ def describe(
     if output is not None:
         made.write(output)
         session.summary(f"wrote {output}")
-    facts = _facts(found, made, wanted, kept, model)
+    facts = _facts(found, made, wanted, kept, called.model)
     if run is not None:
         from showtell.cli.runs import finish
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import typer
 
 from showtell.cli import options as o
+from showtell.cli.groups import Saying, grouped
 from showtell.cli.output import print_csv, print_json, print_table
 from showtell.cli.session import begin, is_terminal
 
@@ -26,16 +27,15 @@ def add_to(app: typer.Typer) -> None:
     app.command("encoders", help=o.paragraphs(encoders.__doc__), epilog=_EPILOG)(encoders)
 
 
+@grouped
 def encoders(
     ctx: typer.Context,
+    *,
     json: o.Json = False,
-    config: o.Config = None,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
-    debug: o.Debug = False,
+    saying: Saying,
 ) -> None:
     """List the encoders: the embedded one, those of plugins, and how to name one from a hub."""
-    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    session = begin(ctx, saying)
     from showtell.encoders import list_encoders
 
     rows = [asdict(encoder) for encoder in list_encoders()]

@@ -15,6 +15,7 @@ from showtell.cli import options as o
 from showtell.cli.asking import Asking, asking_of, dollars, start_asking
 from showtell.cli.choices import Choices, given_labels, make_classifier
 from showtell.cli.data import examples_of
+from showtell.cli.groups import Called, Caps, Questions, Saying, Sending, Sought, grouped
 from showtell.cli.output import counted, print_csv, print_json, print_table
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError
@@ -60,8 +61,10 @@ def add_to(app: typer.Typer) -> None:
     app.command("estimate", help=o.paragraphs(estimate.__doc__), epilog=_EPILOG)(estimate)
 
 
+@grouped
 def estimate(
     ctx: typer.Context,
+    *,
     images: Annotated[
         list[str],
         typer.Argument(
@@ -70,37 +73,15 @@ def estimate(
             "on standard input.",
         ),
     ],
-    labels: o.Labels = None,
-    labels_file: o.LabelsFile = None,
-    examples: o.Examples = None,
+    sought: Sought,
     method: o.Method = "auto",
     encoder: o.EncoderName = "mini",
     shots: o.Shots = None,
     seed: o.Seed = 0,
-    model: o.Model = None,
-    base_url: o.BaseUrl = None,
-    max_cost: o.MaxCost = None,
-    max_requests: o.MaxRequests = None,
-    anonymise: o.Anonymise = False,
-    selection: o.Selection = "balanced",
-    role: o.Role = None,
-    confidence_from: o.ConfidenceFrom = "auto",
-    n_samples: o.NSamples = 1,
-    permutations: o.Permutations = "1",
-    correct: o.Correct = None,
-    calibrate: o.Calibrate = 0,
-    shortlist: o.Shortlist = None,
-    score: o.Score = "sum",
-    question: o.Question = None,
-    batch_size: o.BatchSize = "auto",
-    max_side: o.MaxSide = 768,
-    temperature: o.Temperature = None,
-    timeout: o.Timeout = 120.0,
-    rpm: o.RequestsPerMinute = None,
-    tpm: o.TokensPerMinute = None,
-    max_concurrency: o.MaxConcurrency = None,
-    prompt_dir: o.PromptDir = None,
-    reuse: o.Reuse = True,
+    called: Called,
+    caps: Caps,
+    questions: Questions,
+    sending: Sending,
     batch_api: o.BatchApi = False,
     latency: Annotated[
         float | None,
@@ -117,10 +98,7 @@ def estimate(
     image_column: o.ImageColumn = None,
     json: o.Json = False,
     store: o.Store = True,
-    config: o.Config = None,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
-    debug: o.Debug = False,
+    saying: Saying,
 ) -> None:
     """Say what `classify` would take with the same options: requests, tokens, dollars and time.
 
@@ -128,8 +106,8 @@ def estimate(
     is sent, and no key is needed. Asking again about images that an answer leaves out comes on
     top. A price that is not known is "unknown".
     """
-    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
-    method, asking = asking_of(ctx, method, shows=examples is not None and shots != 0)
+    session = begin(ctx, saying)
+    method, asking = asking_of(ctx, method, shows=sought.examples is not None and shots != 0)
     if asking is None:
         raise InputError(
             "Which model? Name it with --model provider:name; `showtell models` lists them. "
@@ -139,14 +117,9 @@ def estimate(
         asking = ready_to_count(session, ctx, asking)
     choices = Choices(
         encoder=encoder,
-        precision="auto",
         method=method,
-        templates="default",
-        batch=None,
         shots=shots,
-        abstain_below=None,
         seed=seed,
-        threads=None,
         store=store,
         asking=asking,
     )
@@ -164,32 +137,33 @@ def estimate(
         show_estimate(
             session,
             choices,
-            given_labels(labels, labels_file),
+            given_labels(sought.labels, sought.labels_file),
             data,
-            support=examples_of(examples),
+            support=examples_of(sought.examples),
             json=json,
         )
         return
     classifier: Any = make_classifier(
-        choices, given_labels(labels, labels_file), examples_of(examples)
+        choices, given_labels(sought.labels, sought.labels_file), examples_of(sought.examples)
     )
     known = asking.meter.capabilities if asking.meter else capabilities_of(asking.model)
     sums = add_up(
         classifier.requests(data.images),
         name=classifier.model_,
         capabilities=known,
-        cache=default_cache() if reuse else None,
+        cache=default_cache() if sending.reuse else None,
         batch_api=batch_api,
+        answer_tokens=getattr(classifier, "answer_tokens", None),
     )
     if batch_api and not known.batch:
         raise InputError(
             f"{classifier.model_} has no batch endpoint. Leave out --batch-api, or use a model of "
             "openai, google or anthropic."
         )
-    slots = max_concurrency or (8 if known.free else 64)
+    slots = sending.max_concurrency or (8 if known.free else 64)
     seconds = None  # of a batch job nobody knows more than "within a day"
     if not batch_api:
-        seconds = _seconds(sums, slots=slots, latency=latency, rpm=rpm, tpm=tpm)
+        seconds = _seconds(sums, slots=slots, latency=latency, rpm=sending.rpm, tpm=sending.tpm)
     formula = rule_in_words(known.image_token_rule)
     if json or not is_terminal(sys.stdout):
         print_facts = print_json if json else _print_facts

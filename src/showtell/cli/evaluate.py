@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +21,17 @@ from showtell.cli.asking import (
 )
 from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
 from showtell.cli.data import Parts, examples_of, parts_to_measure
+from showtell.cli.groups import (
+    Called,
+    Caps,
+    Columns,
+    Questions,
+    Saying,
+    Sending,
+    Sought,
+    Words,
+    grouped,
+)
 from showtell.cli.output import (
     check_output,
     check_page,
@@ -76,8 +87,10 @@ def add_to(app: typer.Typer) -> None:
     app.command("evaluate", help=o.paragraphs(evaluate.__doc__), epilog=_EPILOG)(evaluate)
 
 
+@grouped
 def evaluate(
     ctx: typer.Context,
+    *,
     data: Annotated[
         str | None,
         typer.Argument(
@@ -86,52 +99,24 @@ def evaluate(
             "table with a column of images and one of labels.",
         ),
     ] = None,
-    labels: o.Labels = None,
-    labels_file: o.LabelsFile = None,
-    examples: o.Examples = None,
+    sought: Sought,
     method: o.Method = "auto",
     shots: o.Shots = None,
     encoder: o.EncoderName = "mini",
-    precision: o.Precision = "auto",
-    templates: o.Templates = "default",
-    descriptions: o.Descriptions = None,
-    concept: o.Concept = None,
+    words: Words,
     controls: o.Controls = True,
     batch: o.Batch = None,
     abstain_below: o.AbstainBelow = None,
     seed: o.Seed = 0,
-    model: o.Model = None,
-    base_url: o.BaseUrl = None,
-    max_cost: o.MaxCost = None,
-    max_requests: o.MaxRequests = None,
-    anonymise: o.Anonymise = False,
-    selection: o.Selection = "balanced",
-    role: o.Role = None,
-    confidence_from: o.ConfidenceFrom = "auto",
-    n_samples: o.NSamples = 1,
-    permutations: o.Permutations = "1",
-    correct: o.Correct = None,
-    calibrate: o.Calibrate = 0,
-    shortlist: o.Shortlist = None,
-    score: o.Score = "sum",
-    question: o.Question = None,
-    batch_size: o.BatchSize = "auto",
-    max_side: o.MaxSide = 768,
-    temperature: o.Temperature = None,
-    timeout: o.Timeout = 120.0,
-    rpm: o.RequestsPerMinute = None,
-    tpm: o.TokensPerMinute = None,
-    max_concurrency: o.MaxConcurrency = None,
-    prompt_dir: o.PromptDir = None,
-    reuse: o.Reuse = True,
+    called: Called,
+    caps: Caps,
+    questions: Questions,
+    sending: Sending,
     batch_api: o.BatchApi = False,
     no_wait: o.NoWait = False,
     test_size: o.TestSize = None,
     limit: o.Limit = None,
-    image_column: o.ImageColumn = None,
-    label_column: o.LabelColumn = None,
-    split_column: o.SplitColumn = None,
-    group_column: o.GroupColumn = None,
+    columns: Columns,
     check_duplicates: o.CheckDuplicates = True,
     curve: Annotated[
         bool,
@@ -177,10 +162,7 @@ def evaluate(
     json: o.Json = False,
     threads: o.Threads = None,
     store: o.Store = True,
-    config: o.Config = None,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
-    debug: o.Debug = False,
+    saying: Saying,
 ) -> None:
     """Classify labelled images and measure how often the answer is right, and how sure it was.
 
@@ -188,21 +170,18 @@ def evaluate(
     zero-shot scores everything, and other methods set a part aside (--test-size).
     With --predictions no image is looked at: answers that exist already are scored.
     """
-    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    session = begin(ctx, saying)
     check_output(output)
     check_page(report)
-    label_set = given_labels(labels, labels_file)
-    shows = (curve or shots is not None or examples is not None) and shots != 0
+    label_set = given_labels(sought.labels, sought.labels_file)
+    shows = (curve or shots is not None or sought.examples is not None) and shots != 0
     method, asking = asking_of(ctx, method, shows=shows)
     if predictions is not None and not given_here(ctx, "model"):
         asking, method = None, "auto"
     choices = Choices(
         encoder=encoder,
-        precision=precision,
         method=method,
-        templates=templates,
-        descriptions=descriptions,
-        concept=concept,
+        **words.chosen(),
         batch=batch,
         shots=shots,
         abstain_below=abstain_below,
@@ -215,7 +194,7 @@ def evaluate(
         "verb": "evaluate",
         "data": data,
         "labels": None if label_set is None else list(label_set.labels),
-        "examples": examples,
+        "examples": sought.examples,
         "test_size": test_size,
         "limit": limit,
         "curve": [curve_shots, seeds] if curve else None,
@@ -230,11 +209,13 @@ def evaluate(
     if predictions is not None and data is not None:
         raise InputError(f"--predictions scores a table; leave out DATA ({data!r}).")
     numbers = _numbers(curve_shots) if curve else None
-    learns = choices.wants_examples(available=curve or shots is not None or examples is not None)
-    if curve and (not learns or method in ("direct", "fusion", "likelihood")):
+    learns = choices.wants_examples(
+        available=curve or shots is not None or sought.examples is not None
+    )
+    if curve and (not learns or method in ("direct", "fusion", "likelihood", "evolving")):
         raise InputError(
             "--curve learns from examples; --method zero-shot, direct, likelihood and --shots 0 do "
-            "not."
+            "not, and evolving is measured with one --shots at a time."
         )
     if curve and batch_api:
         raise InputError(
@@ -258,14 +239,9 @@ def evaluate(
         parts = parts_to_measure(
             session,
             data,
-            {
-                "image_column": image_column,
-                "label_column": label_column,
-                "split_column": split_column,
-                "group_column": group_column,
-            },
-            labels_file=labels_file,
-            examples=examples_of(examples),
+            asdict(columns),
+            labels_file=sought.labels_file,
+            examples=examples_of(sought.examples),
             needs_examples=learns,
             check_duplicates=check_duplicates,
             test_size=test_size,

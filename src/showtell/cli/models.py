@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showtell.cli import options as o
+from showtell.cli.groups import Saying, grouped
 from showtell.cli.output import print_csv, print_json, print_table
 from showtell.cli.session import begin, is_terminal
 
@@ -39,8 +40,10 @@ def add_to(app: typer.Typer) -> None:
     app.command("models", help=o.paragraphs(models.__doc__), epilog=_EPILOG)(models)
 
 
+@grouped
 def models(
     ctx: typer.Context,
+    *,
     configured: Annotated[
         bool,
         o.option(
@@ -59,10 +62,7 @@ def models(
         ),
     ] = None,
     json: o.Json = False,
-    config: o.Config = None,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
-    debug: o.Debug = False,
+    saying: Saying,
 ) -> None:
     """List well-known multimodal LLMs: what is configured, what each can do and costs.
 
@@ -71,7 +71,7 @@ def models(
     Prices are list prices in USD per million tokens; empty is unknown, not free. No server is
     asked, and no key is printed: only where it was found.
     """
-    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    session = begin(ctx, saying)
     if copy_prompts is not None:
         from showtell.prompts import copy_prompts as write_prompts
 

@@ -92,8 +92,8 @@ Method: TypeAlias = Annotated[
         panel=METHOD,
         metavar="NAME",
         help="With an encoder: zero-shot, few-shot, prototype, tip-adapter or linear; by "
-        "descriptions: dclip, cupl, waffle or waffle+descriptions; with "
-        "--model: direct, in-context or fusion, or likelihood for one in this process. auto learns from "
+        "descriptions: dclip, cupl, waffle or waffle+descriptions; with --model: direct, "
+        "in-context, fusion or evolving, or likelihood for one in this process. auto learns from "
         "examples where there are any.",
     ),
 ]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import typer
     from rich.console import Console
 
+    from showtell.cli.groups import Saying
+
 __all__ = ["Session", "begin", "is_terminal", "printable"]
 
 _RESUME = "Images that were embedded are kept: run the same command again to go on from there."
@@ -145,8 +147,8 @@ class Session:
         return Console(file=stream, force_terminal=seen, markup=False, highlight=False, emoji=False)
 
 
-def begin(ctx: typer.Context, *, quiet: bool, verbose: bool, debug: bool) -> Session:
+def begin(ctx: typer.Context, saying: Saying) -> Session:
     """Take the session of this invocation and set how much it says."""
     session: Session = ctx.obj
-    session.quiet, session.verbose, session.debug = quiet, verbose, debug
+    session.quiet, session.verbose, session.debug = saying.quiet, saying.verbose, saying.debug
     return session

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from showtell.cli import options as o
+from showtell.cli.groups import Saying, grouped
 from showtell.cli.output import print_json
 from showtell.cli.session import begin
 
@@ -51,7 +52,7 @@ FaultSpec = Annotated[
         metavar="SPEC",
         help="What goes wrong, how often: 429, 500, timeout, cut, refuse, block, empty, "
         "broken-json per request; drop, duplicate, conflict, swap, unknown, alien per image; "
-        "forget-label, repeat, name-other per written text; all=0.2 shares a part among them.",
+        "forget-label, repeat, name-other, invalid per written text; all=0.2 shares a part among them.",
     ),
 ]
 BiasSpec = Annotated[
@@ -108,8 +109,10 @@ def add_to(app: typer.Typer) -> None:
     app.command("try-server", help=help_text, epilog=_EPILOG)(try_server)
 
 
+@grouped
 def try_server(
     ctx: typer.Context,
+    *,
     kind: Kind = "all",
     port: Port = 0,
     latency: Latency = 0.0,
@@ -123,10 +126,7 @@ def try_server(
     encoder: o.EncoderName = "mini",
     seed: o.Seed = 0,
     json: o.Json = False,
-    config: o.Config = None,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
-    debug: o.Debug = False,
+    saying: Saying,
 ) -> None:
     """Run a server that speaks the providers' wire formats, to try every command without a key.
 
@@ -134,7 +134,7 @@ def try_server(
     nearest examples, or of the nearest label text. What it is asked to write it puts together from
     a bank of visual words and some nonsense. It listens on this machine only. Ctrl-C ends it.
     """
-    session = begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    session = begin(ctx, saying)
     from showtell.cli.data import examples_of
     from showtell.testing.servers import Author, Bias, Faults, LocalServer, Quota
 

@@ -8,6 +8,7 @@ import typer
 
 from showtell._version import __version__
 from showtell.cli import options as o
+from showtell.cli.groups import Saying, grouped
 from showtell.cli.output import print_json
 from showtell.cli.session import begin
 
@@ -32,21 +33,20 @@ def add_to(app: typer.Typer) -> None:
     app.command("version", help=o.paragraphs(version.__doc__), epilog=_EPILOG)(version)
 
 
+@grouped
 def version(
     ctx: typer.Context,
+    *,
     json: o.Json = False,
-    config: o.Config = None,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
-    debug: o.Debug = False,
+    saying: Saying,
 ) -> None:
     """Print the version; with -v those of the libraries it works with, for a bug report."""
-    begin(ctx, quiet=quiet, verbose=verbose, debug=debug)
+    begin(ctx, saying)
     if json:
         print_json({"showtell": __version__, **_installed()})
         return
     sys.stdout.write(f"showtell {__version__}\n")
-    if verbose:
+    if saying.verbose:
         for name, text in _installed().items():
             sys.stdout.write(f"{name} {text}\n")
 

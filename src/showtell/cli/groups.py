@@ -1,0 +1,178 @@
+"""Options that several verbs share in groups, each group defined once.
+
+A verb takes a group as one parameter; `grouped` shows its fields to typer as options.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from typing import Any, get_type_hints
+
+from showtell.cli import options as o
+
+__all__ = [
+    "Called",
+    "Caps",
+    "Columns",
+    "Questions",
+    "Saying",
+    "Sending",
+    "Sought",
+    "Words",
+    "grouped",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sought:
+    """What to look for."""
+
+    labels: o.Labels = None
+    labels_file: o.LabelsFile = None
+    examples: o.Examples = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """By which arithmetic and which words an encoder decides."""
+
+    precision: o.Precision = "auto"
+    templates: o.Templates = "default"
+    descriptions: o.Descriptions = None
+    concept: o.Concept = None
+
+    def chosen(self) -> dict[str, Any]:
+        """Give them as arguments of `Choices`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Called:
+    """Which multimodal LLM."""
+
+    model: o.Model = None
+    base_url: o.BaseUrl = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caps:
+    """What may be spent."""
+
+    max_cost: o.MaxCost = None
+    max_requests: o.MaxRequests = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """What the model is asked, and what is made of its answers."""
+
+    anonymise: o.Anonymise = False
+    selection: o.Selection = "balanced"
+    role: o.Role = None
+    confidence_from: o.ConfidenceFrom = "auto"
+    n_samples: o.NSamples = 1
+    permutations: o.Permutations = "1"
+    correct: o.Correct = None
+    calibrate: o.Calibrate = 0
+    shortlist: o.Shortlist = None
+    score: o.Score = "sum"
+    question: o.Question = None
+    batch_size: o.BatchSize = "auto"
+    max_side: o.MaxSide = 768
+    temperature: o.Temperature = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sending:
+    """How requests are sent, and what is kept of their answers."""
+
+    timeout: o.Timeout = 120.0
+    rpm: o.RequestsPerMinute = None
+    tpm: o.TokensPerMinute = None
+    max_concurrency: o.MaxConcurrency = None
+    prompt_dir: o.PromptDir = None
+    reuse: o.Reuse = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns of a table say what."""
+
+    image_column: o.ImageColumn = None
+    label_column: o.LabelColumn = None
+    split_column: o.SplitColumn = None
+    group_column: o.GroupColumn = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saying:
+    """How much is said, and by which settings."""
+
+    config: o.Config = None
+    quiet: o.Quiet = False
+    verbose: o.Verbose = False
+    debug: o.Debug = False
+
+
+def grouped(verb: Callable[..., None]) -> Callable[..., None]:
+    """Let a function have groups of options as parameters.
+
+    Parameters
+    ----------
+    verb : callable
+        A function for typer. Parameters whose annotation is a dataclass are groups.
+
+    Returns
+    -------
+    verb : callable
+        The same with the fields of its groups as parameters.
+
+    Examples
+    --------
+    >>> def verb(limit: o.Limit = None, *, caps: Caps) -> None:
+    ...     print(limit, caps.max_cost)
+    >>> list(inspect.signature(grouped(verb)).parameters)
+    ['limit', 'max_cost', 'max_requests']
+    >>> grouped(verb)(limit=3, max_cost="1.50", max_requests=None)
+    3 1.50
+    """
+    hints = get_type_hints(verb, include_extras=True)
+    groups: dict[str, Any] = {}
+    shown: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(verb).parameters.items():
+        kind = hints[name]
+        if is_dataclass(kind):
+            groups[name] = kind
+            shown += _options_of(kind)
+        else:
+            keyword = inspect.Parameter.KEYWORD_ONLY
+            shown.append(parameter.replace(kind=keyword, annotation=kind))
+
+    @functools.wraps(verb)
+    def run(**given: Any) -> None:
+        made = {
+            name: group(**{f.name: given.pop(f.name) for f in fields(group)})
+            for name, group in groups.items()
+        }
+        verb(**given, **made)
+
+    described: Any = run
+    described.__signature__ = inspect.Signature(shown)
+    described.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+    return run
+
+
+def _options_of(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(group)
+    ]

@@ -272,7 +272,71 @@ def test_an_author_spoils_its_answer_as_it_is_told(fault, is_so):
     assert is_so(texts_of(write(evolve("Count: 4"), fault=fault)))
 
 
-@pytest.mark.parametrize("fault", [None, "forget_label", "repeat", "name_other"])
+PARTS = {
+    "type": "object",
+    "properties": {
+        "part": {"type": "string"},
+        "children": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"part": {"type": "string"}}},
+        },
+    },
+}
+VALUES = "Task: values\nDomain: toy\nPart: surface\n{}\nAttributes: colour; shape"
+
+
+def test_a_tree_of_parts_is_cut_where_its_schema_ends():
+    deep = write("Task: parts\nDomain: bird")
+    flat = write("Task: parts\nDomain: bird", schema=PARTS)
+    assert any(child["children"] for child in deep["children"])
+    names = [child["part"] for child in deep["children"]]
+    assert flat == {"part": "bird", "children": [{"part": name} for name in names]}
+
+
+def test_values_of_several_labels_are_mixed():
+    known = author().measure(ColourEncoder())
+    listed = "\n".join(["Labels:", *(f"- {name}" for name in NAMES), "End of labels."])
+    together = write(VALUES.format(listed), author(share_bad=0.0))["values"]["colour"]
+    assert 3 <= len(together) <= 8
+    assert sum(bool(set(known[name].good) & set(together)) for name in NAMES) > 1
+
+
+@pytest.mark.parametrize(
+    ("task", "fault", "is_so"),
+    [
+        ("values", "invalid", lambda v: all(
+            words in (["N/A"], ["not visible"], ["black, white, or tan"]) for words in v.values())),
+        ("values", "name_other", lambda v: all(set(words) <= {"tent", "box"}
+                                               for words in v.values())),
+        ("values", "forget_label", lambda v: list(v) == ["shape"]),
+        ("values", "repeat", lambda v: any(
+            len({word.lower() for word in words}) < len(words) for words in v.values())),
+        ("parts", "invalid", lambda v: [child["part"] for child in v] == ["N/A", ""]),
+        ("parts", "name_other", lambda v: v[-1]["part"] in NAMES),
+        ("parts", "repeat", lambda v: v[0] == v[-1]),
+        ("attributes", "forget_label", lambda v: v == []),
+        ("attributes", "invalid", lambda v: len(v) == 1),
+    ],
+)  # fmt: skip
+def test_a_tree_is_spoiled_as_it_is_told(task, fault, is_so):
+    text = {"values": VALUES.format("Label: ball"), "parts": "Task: parts\nDomain: toy",
+            "attributes": "Task: attributes\nPart: surface"}[task]  # fmt: skip
+    field = {"parts": "children"}.get(task, task)
+    assert is_so(write(text, fault=fault)[field])
+    assert not is_so(write(text)[field])
+
+
+def test_parts_that_are_missing_are_the_first_or_all():
+    whole = [child["part"] for child in write("Task: parts\nDomain: toy")["children"]]
+    found = {
+        tuple(c["part"] for c in write(
+            "Task: parts\nDomain: toy", key=f"k{i}", fault="forget_label")["children"])
+        for i in range(10)
+    }  # fmt: skip
+    assert found == {(), tuple(whole[1:])}
+
+
+@pytest.mark.parametrize("fault", [None, "forget_label", "repeat", "name_other", "invalid"])
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_ends_with_an_answer_whatever_is_missing_and_goes_wrong(task, fault):
     value = write(f"Task: {task}", fault=fault)

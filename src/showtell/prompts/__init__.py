@@ -58,6 +58,7 @@ from showtell.prompts.template import (
 from showtell.prompts.waffle import WaffleShape, common_words, waffle_noise, waffle_shape
 
 if TYPE_CHECKING:
+    from showtell.prompts.concept_asking import Built, TreeStep, build_concepts, tree_requests
     from showtell.prompts.describe import (
         Concept,
         Described,
@@ -78,6 +79,7 @@ __all__ = [
     "AnswerRule",
     "Attribute",
     "BatchPlan",
+    "Built",
     "Clue",
     "Compat",
     "Concept",
@@ -99,11 +101,13 @@ __all__ = [
     "Reconciled",
     "RequestForm",
     "TemplateSet",
+    "TreeStep",
     "Value",
     "WaffleShape",
     "answer_codes",
     "answer_form",
     "answer_schema",
+    "build_concepts",
     "clean_values",
     "clue_text",
     "common_words",
@@ -125,25 +129,33 @@ __all__ = [
     "render_decision",
     "render_request",
     "resolve_templates",
+    "tree_requests",
     "waffle_noise",
     "waffle_shape",
     "write_descriptions",
 ]
 
-_ASKING = (
-    "Concept",
-    "Described",
-    "concept_requests",
-    "describe_requests",
-    "find_concept",
-    "write_descriptions",
-)
+_ASKING = {
+    **dict.fromkeys(("Built", "TreeStep", "build_concepts", "tree_requests"), "concept_asking"),
+    **dict.fromkeys(
+        (
+            "Concept",
+            "Described",
+            "concept_requests",
+            "describe_requests",
+            "find_concept",
+            "write_descriptions",
+        ),
+        "describe",
+    ),
+}
 
 
 def __getattr__(name: str) -> Any:
     """Load what asks models when it is first used."""
     if name not in _ASKING:
         raise AttributeError(f"module 'showtell.prompts' has no attribute {name!r}")
-    value = getattr(importlib.import_module("showtell.prompts.describe"), name)
+    module = importlib.import_module(f"showtell.prompts.{_ASKING[name]}")
+    value = getattr(module, name)
     globals()[name] = value
     return value

@@ -107,6 +107,8 @@ class ConceptGap:
     """Names from the top down; () for the domain itself."""
     attribute: str | None = None
     label: str | None = None
+    tries: int = 1
+    """How often it was asked for, repairs not counted."""
 
     def __str__(self) -> str:
         place = " > ".join(self.part) or "the domain"
@@ -354,7 +356,7 @@ class ConceptTree:
                 {
                     name: list(value) if isinstance(value, tuple) else value
                     for name, value in vars(gap).items()
-                    if value
+                    if value and (name, value) != ("tries", 1)
                 }
                 for gap in self.gaps
             ]
@@ -664,6 +666,7 @@ def _read_gaps(given: Any, where: str) -> tuple[ConceptGap, ...]:
         if not isinstance(names, list | tuple):
             raise InputError(f"{where}: 'part' of a gap is a list of names; got {_short(part)}.")
         attribute, label = known.get("attribute"), known.get("label")
+        tries = known.get("tries")
         found.append(
             ConceptGap(
                 task=known["task"],
@@ -671,6 +674,7 @@ def _read_gaps(given: Any, where: str) -> tuple[ConceptGap, ...]:
                 part=tuple(map(str, names)),
                 attribute=None if attribute is None else str(attribute),
                 label=None if label is None else str(label),
+                tries=tries if isinstance(tries, int) and tries > 1 else 1,
             )
         )
     return tuple(found)

@@ -43,6 +43,19 @@ LIBRARIES: Mapping[str, Mapping[str, Mapping[str, bool]]] = {
         "questions": {"label": True, "concept": False},
         "concept": {"labels": True},
     },
+    "concepts": {
+        "system": {},
+        "parts": {"domain": True, "labels": False, "depth": False, "count": False},
+        "attributes": {"domain": True, "part": True, "whole": False},
+        "values": {
+            "domain": True,
+            "part": True,
+            "whole": False,
+            "labels": True,
+            "whose": False,
+            "attributes": True,
+        },
+    },
     "evolve": {
         "system": {},
         "init": {"labels": True, "confused": False, "count": True, "sample": True},

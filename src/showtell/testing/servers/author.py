@@ -43,6 +43,8 @@ _SENTENCES = (
 _SEEN = (("thing", 2), ("colour", 1), ("pattern", 1), ("texture", 1), ("part", 2),
          ("surroundings", 1), ("light", 1))  # fmt: skip
 _STRANGERS = ("zebra", "teapot", "lighthouse", "banana")
+_MOST_VALUES = 8  # of several labels together
+_INVALID = ("N/A", "not visible", "black, white, or tan")
 _KINDS_OF_ATTRIBUTE = {
     "colour": ("colour", "color", "tone", "hue"),
     "pattern": ("pattern", "marking", "print"),
@@ -239,7 +241,7 @@ class Author:
             What the request shows.
         draw_key : sequence of object
             What chance depends on.
-        fault : {"forget_label", "repeat", "name_other"}, optional
+        fault : {"forget_label", "repeat", "name_other", "invalid"}, optional
             What goes wrong with the answer.
 
         Returns
@@ -258,7 +260,7 @@ class Author:
             case "mutate" | "crossover":
                 return await pen.classes()
             case "parts":
-                return await pen.parts()
+                return _pruned(await pen.parts(), schema)
             case "attributes":
                 return pen.attributes()
             case _:
@@ -336,6 +338,8 @@ class _Pen:
                 f"{text}, like a {self.stranger(label)}" if i == place else text
                 for i, text in enumerate(texts)
             ]
+        if self.fault == "invalid" and texts:
+            return [_INVALID[int(self.draw("invalid", label, *texts) * len(_INVALID))]]
         return texts
 
     async def list_for_label(self) -> dict[str, Any]:
@@ -468,10 +472,12 @@ class _Pen:
             {"part": part, "children": [{"part": sub, "children": []} for sub in below]}
             for part, below in known[kind].items()
         ]
-        if self.fault == "forget_label":
-            children = children[1:]
+        if self.fault == "forget_label":  # some parts are missing, or all of them
+            children = children[1:] if self.draw("some", domain) < 0.5 else []
         elif self.fault == "repeat":
             children = [*children, *children[:1]]
+        elif self.fault == "invalid":
+            children = [{"part": "N/A", "children": []}, {"part": "", "children": []}]
         elif self.fault == "name_other":
             children = [*children, {"part": self.stranger(domain), "children": []}]
         return {"part": domain, "children": children}
@@ -487,19 +493,27 @@ class _Pen:
         return {"part": part, "attributes": self.spoiled(found, part)}
 
     async def values(self, schema: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Say for every attribute of a part what it is like with a label."""
+        """Say for every attribute of a part what it is like with a label, or with all of them."""
         asked = self.asked
-        label = asked.label or "thing"
+        labels = (asked.label,) if asked.label else asked.labels or ("thing",)
         names = list(asked.attributes)
         if self.fault == "forget_label":
             names = names[1:]
         found: dict[str, list[str]] = {}
         for name in names:
-            found[name] = self.spoiled(await self._values_of(label, name), label)
+            words = [word for label in labels for word in await self._values_of(label, name)]
+            words = list(dict.fromkeys(words))
+            if len(labels) > 1:
+                words = self.shuffled(words, "merged", name)[:_MOST_VALUES]
+            if self.fault == "name_other":
+                found[name] = [self.stranger(labels[0])]
+            else:
+                found[name] = self.spoiled(words, labels[0])
         value: Any = found
         if _kind_of(_property(schema, "values")) == "array":
             value = [{"attribute": name, "values": words} for name, words in found.items()]
-        return {"label": label, "part": asked.part or "thing", "values": value}
+        whole = {"label": labels[0], "part": asked.part or "thing", "values": value}
+        return whole if schema is None else _in_form(whole, schema)
 
     async def _values_of(self, label: str, attribute: str) -> list[str]:
         known = await self.author.words_of(label, self.sight)
@@ -610,6 +624,17 @@ def _in_form(content: Mapping[str, Any], schema: Mapping[str, Any] | None) -> di
         name: content.get(name, empty.get(_kind_of(inner) or "", ""))
         for name, inner in wanted.items()
     }
+
+
+def _pruned(tree: dict[str, Any], schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Cut a tree of parts where its schema has no further level."""
+    if schema is None or not isinstance(schema.get("properties"), Mapping):
+        return tree
+    inner = _property(schema, "children")
+    if not isinstance(inner, Mapping):
+        return {"part": tree["part"]}
+    below = [_pruned(child, inner.get("items")) for child in tree["children"]]
+    return {"part": tree["part"], "children": below}
 
 
 def _property(schema: Mapping[str, Any] | None, name: str) -> Any:

@@ -22,7 +22,7 @@ _REQUEST_FAULTS = (
     "broken_json",
 )
 _QUERY_FAULTS = ("drop", "duplicate", "conflict", "swap", "unknown", "alien")
-_WRITING_FAULTS = ("forget_label", "repeat", "name_other")
+_WRITING_FAULTS = ("forget_label", "repeat", "name_other", "invalid")
 _PULLS = ("example", "first", "last", "recent", "majority", "noise")
 _SPELLINGS = {"429": "rate_limit", "500": "server_error"}
 
@@ -96,6 +96,8 @@ class Faults:
     """Written: half of a list says again what the other half says."""
     name_other: float = 0.0
     """Written: a description names another label."""
+    invalid: float = 0.0
+    """Written: a text is none ("N/A"), or says several things in one."""
 
     def __post_init__(self) -> None:
         for knob in fields(self):

@@ -32,6 +32,8 @@ _MISNAMED = {
     "description": "text_",
     "concept": "kind_",
     "children": "parts_",
+    "attributes": "properties_",
+    "values": "looks_",
 }
 _TOKEN = 4  # characters
 _SURE = -1e-4  # log-probability of a token that nothing else could have been

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from showtell.cli.evolving import make_evolving
 from showtell.cli.fusing import make_fusion
 from showtell.cli.local import OF_LOCAL, is_local, make_scoring, refuse_foreign
 from showtell.cli.output import counted
 from showtell.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from showtell._progress import Progress
@@ -41,7 +42,7 @@ __all__ = [
     "what_it_took",
 ]
 
-ASKING = ("direct", "in-context", "fusion")
+ASKING = ("direct", "in-context", "fusion", "evolving")
 """Methods that ask a multimodal LLM."""
 BY_MODEL = (*ASKING, "likelihood")
 """Methods that need ``--model``."""
@@ -93,6 +94,8 @@ class Asking:
     meter: Meter | None = field(default=None, compare=False)
     """The model itself; None where nothing is to be asked, as for an estimate."""
     run_folder: Path | str | None = field(default=None, compare=False)
+    say: Callable[[str], None] | None = field(default=None, compare=False)
+    """Takes a line about how it goes; None says nothing."""
 
     @property
     def local(self) -> bool:
@@ -405,7 +408,7 @@ def start_asking(
     else:
         session.resume_hint = _RESUME
     session.live = meter.live
-    return replace(asking, meter=meter, run_folder=folder)
+    return replace(asking, meter=meter, run_folder=folder, say=session.summary)
 
 
 def watch_jobs(session: Session, asking: Asking | None, progress: Progress) -> Progress:
@@ -437,6 +440,7 @@ def make_asking(
     support: Dataset | None,
     threads: int | None = None,
     descriptions: str | None = None,
+    concept: str | None = None,
 ) -> MediaClassifier:
     """Build and fit the classifier that asks a multimodal LLM.
 
@@ -476,6 +480,20 @@ def make_asking(
             support=support,
             descriptions=descriptions,
         )
+    if method == "evolving":
+        evolving: MediaClassifier = make_evolving(
+            asking,
+            shots=shots,
+            abstain_below=abstain_below,
+            encoder=encoder,
+            store=store,
+            seed=seed,
+            label_set=label_set,
+            support=support,
+            descriptions=descriptions,
+            concept=concept,
+        )
+        return evolving
     parameters = asking.parameters() | {
         "abstain_below": abstain_below,
         "encoder": encoder,

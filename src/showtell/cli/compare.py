@@ -96,8 +96,8 @@ def compare(
             panel=o.METHOD,
             metavar="NAMES",
             help="Ways to compare on the same images: zero-shot,prototype,linear; with "
-            "--model also direct,in-context,fusion,evolving or likelihood. Each goes with every --encoder or "
-            "--model; METHOD@NAME goes with that one only.",
+            "--model also direct,in-context,fusion,evolving or likelihood. Each goes with every "
+            "--encoder or --model; METHOD@NAME goes with that one only.",
         ),
     ] = None,
     sought: Sought,

@@ -179,7 +179,8 @@ class Controls:
 
 def described_part(clf: Any) -> DescriptionClassifier | None:
     """Return the part of a fitted classifier that goes by descriptions; None if there is none."""
-    for part in (clf, getattr(clf, "classifier_", None)):
+    inside = (getattr(clf, name, None) for name in ("classifier_", "_classifier"))
+    for part in (clf, *inside):
         if isinstance(part, DescriptionClassifier):
             return part
     return None

@@ -94,16 +94,18 @@ def score_descriptions(
         sum_own = rows[codes == code].sum(axis=0)
         own, others = sum_own / n_own, (total - sum_own) / (len(codes) - n_own)
         texts = clf.text_embeddings_[owners == code].astype(np.float64)
-        scores = [
-            DescriptionScore(text=text, own=float(a), others=float(b))
+        words = frozenset(() if clf.descriptions_ is None else clf.descriptions_[name])
+        scores = {
+            text: DescriptionScore(text=text, own=float(a), others=float(b))
             for text, a, b in zip(clf.texts_[name], texts @ own, texts @ others, strict=True)
-        ]
+            if text in words  # templates, random words and repeats are none
+        }
         said.append(
             LabelDescriptions(
                 label=name,
                 n_photos=n_own,
                 template=float(plain[code].astype(np.float64) @ (own - others)),
-                descriptions=tuple(sorted(scores, key=lambda one: -one.contrast)),
+                descriptions=tuple(sorted(scores.values(), key=lambda one: -one.contrast)),
             )
         )
     return tuple(said)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,15 @@ import numpy as np
 
 from showtell import __version__
 from showtell.classify import EvolvingDescriptionClassifier
-from showtell.classify.evolution_record import Confusion, Evolution, Exchange, Generation
+from showtell.classify.evolution_record import (
+    Confusion,
+    Evolution,
+    Exchange,
+    Generation,
+    LabelChange,
+)
 from showtell.datasets import Dataset
+from showtell.encoders import embed_images
 from showtell.errors import InputError
 from showtell.evaluate import LabelDescriptions, score_descriptions
 from showtell.evaluate.run import true_codes
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["write_evolution"]
 
 _PHOTOS = 4  # of a label
+_GAINED, _LOST = 16, 8  # photos that are shown
 _LABELS, _LABELS_IN_ALL, _FEWEST = 60, 3000, 6  # whose words are listed in a generation, on a page
 _WORDS = 40  # of a label
 _CONFUSIONS, _CURED = 8, 12
@@ -47,6 +56,8 @@ _CHOSEN = {
     "candidate": "took a whole answer",
     "crossover": "took the best of several answers, word by word",
 }
+_REMOVING = {1: "removing hurt", -1: "removing helped"}
+_ADDING = {1: "adding helped", -1: "adding hurt"}
 _SETTINGS = {
     "n_candidates": "Answers to each question",
     "n_start": "Descriptions of a label, at most",
@@ -84,7 +95,8 @@ def write_evolution(
         The ``.html`` file; its folder is made if missing. It appears whole or not at all.
     data : Dataset, optional
         Labelled photos that the chosen descriptions are measured on, and some of which are shown.
-        Best those that had no part in the evolution.
+        Best those that had no part in the evolution. With a classifier, also which of them the
+        chosen generation answers otherwise than the start.
     described : sequence of LabelDescriptions, optional
         What was measured already, as `Record.described` has it. Needed with `data` where
         `evolution` is a record, which has no encoder.
@@ -120,23 +132,29 @@ def write_evolution(
     _check(path, thumbnails_mb)
     clf = None if isinstance(evolution, Evolution) else evolution
     record: Evolution = evolution if isinstance(evolution, Evolution) else evolution.evolution_
-    photos: dict[str, list[str]] = {}
+    turned: list[_Turned] = []
+    pictures: dict[int, str] = {}
+    codes = np.zeros(0, np.int32)
     if data is not None:
         codes = _codes(record, data)
-        if described is None:
-            if clf is None:
-                raise InputError(
-                    "A record has no encoder to measure `data` with. Give the fitted classifier "
-                    "(`load_classifier` reads a saved one) instead, or what was measured as "
-                    "`described`."
-                )
+        if clf is not None:
             own = clf.at(record.best)
-            order = [str(label) for label in own.classes_.tolist()]
-            described = score_descriptions(own, data.images, true_codes(data.y.tolist(), order))
-        photos = _photos(record.labels, data, codes, thumbnails_mb)
+            if described is None:
+                order = [str(label) for label in own.classes_.tolist()]
+                mine = true_codes(data.y.tolist(), order)
+                described = score_descriptions(own, data.images, mine)
+            turned = _turned(clf, data)
+        elif described is None:
+            raise InputError(
+                "A record has no encoder to measure `data` with. Give the fitted classifier "
+                "(`load_classifier` reads a saved one) instead, or what was measured as "
+                "`described`."
+            )
+        pictures = _pictures(data, codes, len(record.labels), turned, thumbnails_mb)
     cards = description_cards(described or ())
     for card in () if cards is None else cards["cards"]:
-        card["photos"] = photos.get(card["label"], [])
+        own_rows = np.flatnonzero(codes == record.labels.index(card["label"]))[:_PHOTOS].tolist()
+        card["photos"] = [pictures[row] for row in own_rows if row in pictures]
     generations = [_generation(record, g) for g in record.generations]
     styles = [_asset("style.css"), _asset("evolution.css")]
     script = _asset("evolution.js")
@@ -159,6 +177,7 @@ def write_evolution(
             best=record.best,
             last=len(generations) - 1,
             cured=_cured(record),
+            turned=_strips(turned, pictures, 0 if data is None else len(data)),
             described=cards,
             facts=_facts(record),
             settings_json=json.dumps(dict(record.settings), ensure_ascii=False, indent=2),
@@ -200,19 +219,71 @@ def _codes(record: Evolution, data: Dataset) -> NDArray[np.int32]:
     return codes
 
 
-def _photos(
-    labels: Sequence[str], data: Dataset, codes: NDArray[np.int32], limit_mb: float
-) -> dict[str, list[str]]:
-    """Embed a few photos of each label; the first of every label before the second of any."""
+@dataclass(frozen=True)
+class _Turned:
+    """A photo that either the start or the chosen generation gets right, but not both."""
+
+    row: int
+    label: str
+    before: str
+    after: str
+
+    @property
+    def gained(self) -> bool:
+        """Whether it became right."""
+        return self.after == self.label
+
+
+def _turned(clf: EvolvingDescriptionClassifier, data: Dataset) -> list[_Turned]:
+    """Find the photos that became right or wrong, one of every label before the second of any."""
+    start, chosen = clf.at(0), clf.at(clf.best_generation_)
+    found = embed_images(clf._fitted_encoder(), data.images, store=clf.store)
+    labels = [str(label) for label in chosen.classes_.tolist()]
+    before, after = (one._score(found.embeddings)[0].argmax(axis=1) for one in (start, chosen))
+    turned = []
+    for row, (place, label) in enumerate(zip(found.distinct.tolist(), data.y, strict=True)):
+        if place < 0:  # could not be used
+            continue
+        one = _Turned(row, str(label), labels[before[place]], labels[after[place]])
+        if one.gained != (one.before == one.label):
+            turned.append(one)
+    of_label: dict[str, list[_Turned]] = {}
+    for one in turned:
+        of_label.setdefault(one.label, []).append(one)
+    waves = zip_longest(*of_label.values())
+    return [one for wave in waves for one in wave if one is not None]
+
+
+def _pictures(
+    data: Dataset,
+    codes: NDArray[np.int32],
+    n_labels: int,
+    turned: Sequence[_Turned],
+    limit_mb: float,
+) -> dict[int, str]:
+    """Embed photos by row: the first of every label before the second of any, then turned ones."""
     if limit_mb == 0:
         return {}
-    rows = [np.flatnonzero(codes == code)[:_PHOTOS].tolist() for code in range(len(labels))]
+    rows = [np.flatnonzero(codes == code)[:_PHOTOS].tolist() for code in range(n_labels)]
     order = [row for wave in zip_longest(*rows) for row in wave if row is not None]
+    for gained, limit in ((True, _GAINED), (False, _LOST)):
+        order += [one.row for one in turned if one.gained == gained][:limit]
     made = make_thumbnails(data.images, order, limit_mb=limit_mb)
-    return {
-        label: [_MIME + made.pictures[made.of_row[row]] for row in own if made.of_row[row] >= 0]
-        for label, own in zip(labels, rows, strict=True)
-    }
+    return {row: _MIME + made.pictures[made.of_row[row]] for row in order if made.of_row[row] >= 0}
+
+
+def _strips(
+    turned: Sequence[_Turned], pictures: Mapping[int, str], n_photos: int
+) -> dict[str, Any] | None:
+    """Lay out the photos that became right, and those that became wrong."""
+    if not turned:
+        return None
+    strips = []
+    for gained, title, limit in ((True, "Became right", _GAINED), (False, "Became wrong", _LOST)):
+        own = [one for one in turned if one.gained == gained]
+        shown = [(one, pictures[one.row]) for one in own[:limit] if one.row in pictures]
+        strips.append({"title": title, "n": len(own), "gained": gained, "shown": shown})
+    return {"strips": strips, "n_photos": n_photos}
 
 
 # What it came to
@@ -369,13 +440,11 @@ def _generation(record: Evolution, generation: Generation) -> dict[str, Any]:
         "chosen": number == record.best,
         "generation": generation,
         "support": words.percent(generation.fitness),
-        "support_change": ""
-        if before is None
-        else words.points(generation.fitness - before.fitness),
+        "support_change": _step(generation.fitness, None if before is None else before.fitness),
         "validation": words.percent(generation.validation),
-        "validation_change": ""
-        if before is None or before.validation is None or generation.validation is None
-        else words.points(generation.validation - before.validation),
+        "validation_change": _step(
+            generation.validation, None if before is None else before.validation
+        ),
         "n_added": sum(len(c.added) for c in changes),
         "n_removed": sum(len(c.removed) for c in changes),
         "cost": words.money(generation.cost_usd),
@@ -415,7 +484,7 @@ def _generation(record: Evolution, generation: Generation) -> dict[str, Any]:
     }
 
 
-def _change(change: Any) -> dict[str, Any]:
+def _change(change: LabelChange) -> dict[str, Any]:
     """Lay out the words of a label that came and went."""
     return {
         "label": change.label,
@@ -423,13 +492,19 @@ def _change(change: Any) -> dict[str, Any]:
         "removed": change.removed[:_WORDS],
         "n_more": max(0, len(change.added) - _WORDS) + max(0, len(change.removed) - _WORDS),
         "n_kept": change.n_kept,
-        "added_was": {1: "the new words helped", -1: "the new words did harm"}.get(
-            change.added_was, ""
-        ),
-        "removed_was": {1: "the lost words had helped", -1: "the lost words had done harm"}.get(
-            change.removed_was, ""
+        "effects": ", ".join(
+            text
+            for text in (_REMOVING.get(change.removed_was), _ADDING.get(change.added_was))
+            if text
         ),
     }
+
+
+def _step(now: float | None, before: float | None) -> str:
+    """Write by how many points a share changed; "" where it did not."""
+    if now is None or before is None or round(now - before, 3) == 0:
+        return ""
+    return words.points(now - before)
 
 
 def _words(generation: Generation, labels: Sequence[str]) -> list[dict[str, Any]]:

@@ -6,13 +6,16 @@ connections costs more processor time per request than the request's own headers
 
 from __future__ import annotations
 
+import functools
+import os
+import ssl
 import urllib.request
 
 import httpx2
 
 __all__ = ["make_client"]
 
-_PER_POOL = 8  # requests at once before the next pool is used
+_PER_POOL = 2  # requests at once before the next pool is used
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 600.0  # requests bring shorter limits of their own
 _KEEP_OPEN = 30.0  # seconds for which an idle connection is kept
@@ -34,26 +37,53 @@ class _Pools(httpx2.AsyncBaseTransport):
 
     def __init__(self, limits: httpx2.Limits) -> None:
         self._limits = limits
-        self._ssl = httpx2.create_ssl_context()
-        self._pools: list[httpx2.AsyncHTTPTransport] = []
-        self._busy: list[int] = []
+        self._pools: dict[bool, list[_Pool]] = {False: [], True: []}  # by whether encrypted
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        place = self._place()
-        self._busy[place] += 1
+        pool = self._free_pool(request.url.scheme == "https")
+        pool.busy += 1
         try:
-            return await self._pools[place].handle_async_request(request)
+            return await pool.transport.handle_async_request(request)
         finally:
-            self._busy[place] -= 1
+            pool.busy -= 1
 
     async def aclose(self) -> None:
-        for pool in self._pools:
-            await pool.aclose()
+        for pools in self._pools.values():
+            for pool in pools:
+                await pool.transport.aclose()
 
-    def _place(self) -> int:
-        for place, busy in enumerate(self._busy):
-            if busy < _PER_POOL:
-                return place
-        self._pools.append(httpx2.AsyncHTTPTransport(verify=self._ssl, limits=self._limits))
-        self._busy.append(0)
-        return len(self._pools) - 1
+    def _free_pool(self, encrypted: bool) -> _Pool:
+        pools = self._pools[encrypted]
+        for pool in pools:
+            if pool.busy < _PER_POOL:
+                return pool
+        pools.append(_Pool(_trust(encrypted), self._limits))
+        return pools[-1]
+
+
+class _Pool:
+    """A few connections, and how many of them are in use."""
+
+    __slots__ = ("busy", "transport")
+
+    def __init__(self, trust: ssl.SSLContext, limits: httpx2.Limits) -> None:
+        self.transport = httpx2.AsyncHTTPTransport(verify=trust, limits=limits)
+        self.busy = 0
+
+
+def _trust(encrypted: bool) -> ssl.SSLContext:
+    """Give the certificates to check servers by; those who are not asked for theirs need none."""
+    if not encrypted:
+        return _nobody()
+    return _known_authorities(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@functools.cache
+def _nobody() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+@functools.lru_cache(maxsize=4)
+def _known_authorities(file: str | None, folder: str | None) -> ssl.SSLContext:  # noqa: ARG001
+    """Read the authorities once per process: it takes 25 ms and 3 MB; httpx2 heeds both."""
+    return httpx2.create_ssl_context()

@@ -29,7 +29,7 @@ def controls_section(record: Record) -> dict[str, Any] | None:
         "what": what,
         "verdict": "earned" if found.earned else "harm" if harmed else "open",
         "sentence": found.sentence.replace("p = ", "p\u00a0=\u00a0").replace(" %", "%"),
-        "drawing": draw_controls(found, what),
+        "drawings": [draw_controls(found, what), draw_controls(found, what, narrow=True)],
         "n": found.n_samples,
         "rows": [_row(control) for control in found.controls],
         "seeds": list(found.seeds),
@@ -55,8 +55,12 @@ def _row(control: Control) -> dict[str, Any]:
     }
 
 
-def draw_controls(found: Controls, what: str) -> Markup:
-    """Draw accuracy with and without descriptions, on one scale, with intervals and seeds."""
+def draw_controls(found: Controls, what: str, *, narrow: bool = False) -> Markup:
+    """Draw accuracy with and without descriptions, on one scale, with intervals and seeds.
+
+    For a phone `narrow` puts the names above the lines.
+    """
+    left, row = (_RIGHT, _ROW + 20) if narrow else (_LEFT, _ROW)
     ways: list[tuple[str, float, float, float, Sequence[float], str]] = [
         (f"with {what}", found.accuracy, found.accuracy_low, found.accuracy_high, (), "ours")
     ]
@@ -68,12 +72,12 @@ def draw_controls(found: Controls, what: str) -> Markup:
     step = 0.05 if max(every) - min(every) < 0.3 else 0.1 if max(every) - min(every) < 0.6 else 0.2
     start = max(0.0, int(min(every) / step) * step)
     end = min(1.0, (int(max(every) / step - 1e-9) + 1) * step)
-    width, height = 640, _TOP + _ROW * len(ways) + 34
+    width, height = 360 if narrow else 640, _TOP + row * len(ways) + 34
 
     def px(value: float) -> float:
-        return round(_LEFT + (width - _LEFT - _RIGHT) * (value - start) / (end - start or 1), 1)
+        return round(left + (width - left - _RIGHT) * (value - start) / (end - start or 1), 1)
 
-    floor = _TOP + _ROW * len(ways)
+    floor = _TOP + row * len(ways)
     parts = []
     for i in range(round((end - start) / step) + 1):
         value = start + i * step
@@ -89,13 +93,20 @@ def draw_controls(found: Controls, what: str) -> Markup:
         )
     )
     for place, (name, value, low, high, seeds, kind) in enumerate(ways):
-        y = _TOP + _ROW * place + _ROW / 2
+        y = _TOP + row * (place + 1) - _ROW / 2
         parts.append(
             Markup(
-                '<text class="way {kind} end" x="{left}" y="{text}">{name}</text>'
+                '<text class="way {kind}{end}" x="{x}" y="{text}">{name}</text>'
                 '<line class="span {kind}" x1="{a}" x2="{b}" y1="{y}" y2="{y}"/>'
             ).format(
-                kind=kind, left=_LEFT - 14, text=y + 4.5, name=name, a=px(low), b=px(high), y=y
+                kind=kind,
+                end="" if narrow else " end",
+                x=0 if narrow else left - 14,
+                text=y - 27 if narrow else y + 4.5,
+                name=name,
+                a=px(low),
+                b=px(high),
+                y=y,
             )
         )
         parts += [
@@ -111,9 +122,10 @@ def draw_controls(found: Controls, what: str) -> Markup:
         )
     says = "; ".join(f"{name} {percent(value)}" for name, value, *_ in ways)
     return Markup(
-        '<svg class="chart controls" viewBox="0 0 {w} {h}" role="img" aria-label="{label}">'
-        "{parts}</svg>"
+        '<svg class="chart controls {kind}" viewBox="0 0 {w} {h}" role="img" '
+        'aria-label="{label}">{parts}</svg>'
     ).format(
+        kind="narrow" if narrow else "broad",
         w=width,
         h=height,
         label=f"Accuracy with and without {what}: {says}.",
@@ -128,8 +140,13 @@ def described_section(record: Record) -> dict[str, Any] | None:
         return None
     code_of = {label: code for code, label in enumerate(record.classes)}
     for card in section["cards"]:
-        card["code"] = code_of[card["label"]]
+        code = code_of[card["label"]]
+        others = record.confusion[code, : len(record.classes)].copy()
+        others[code] = 0
+        worst = int(others.argmax())
+        card["code"] = code
         card["recall"] = record.per_class[card["label"]]["recall"]
+        card["taken"] = (record.classes[worst], int(others[worst]), worst) if others.any() else None
     return section
 
 

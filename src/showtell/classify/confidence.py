@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
+from showtell._threads import one_blas_thread
 from showtell.errors import InputError
 from showtell.mllm.base import TokenLogprob
 
@@ -302,5 +303,6 @@ def _platt(x: NDArray[np.float64], hit: NDArray[np.bool_]) -> tuple[float, float
         return float(np.sum(np.logaddexp(0, a) - target * a))
 
     start = np.array([1.0 if varies else 0.0, 0.0])
-    found = minimize(loss, start, method="L-BFGS-B", bounds=[(0, 10), (-20, 20)])
+    with one_blas_thread():
+        found = minimize(loss, start, method="L-BFGS-B", bounds=[(0, 10), (-20, 20)])
     return float(found.x[0]) if varies else 0.0, float(found.x[1])

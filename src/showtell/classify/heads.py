@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell._threads import one_blas_thread
 from showtell.classify.probability import row_losses
 from showtell.classify.prototypes import class_means, cosines
 from showtell.encoders import Embeddings
@@ -121,7 +122,8 @@ def linear_head(support: Support, *, C: float) -> LinearHead:
     from sklearn.linear_model import LogisticRegression  # 10 MB that few classifiers need
 
     model = LogisticRegression(C=C, max_iter=5000)
-    model.fit(support.embeddings.astype(np.float64), support.codes)
+    with one_blas_thread():
+        model.fit(support.embeddings.astype(np.float64), support.codes)
     weights, bias = model.coef_, model.intercept_
     if support.n_classes == 2:  # scikit-learn keeps the log-odds of the second class alone
         weights = np.concatenate([-weights, weights]) / 2

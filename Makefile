@@ -11,6 +11,8 @@ STAMPS := $(VENV)/stamps
 
 # Further arguments of pytest, for example: make test PYTEST_ARGS="-k media -x"
 PYTEST_ARGS ?=
+# Processes that share the tests; WORKERS=0 runs them one after another, as a debugger needs it.
+WORKERS ?= auto
 # TORCH=no leaves torch out: the tests of hub encoders are then skipped and say so.
 TORCH ?= yes
 TORCH_VERSION ?= 2.13.0
@@ -27,7 +29,7 @@ try: $(STAMPS)/run  ## install, classify the sample photos, and write a page to 
 	@echo "Open try/report.html in a browser; the answers are in try/predictions.csv."
 
 test: $(STAMPS)/test  ## install what the tests need and run them
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: $(STAMPS)/check  ## format, lint, types, layers, spelling, generated docs
 	$(BIN)/ruff format --check

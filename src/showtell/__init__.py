@@ -12,6 +12,7 @@ from showtell._version import __version__
 
 if TYPE_CHECKING:
     from showtell.classify import (
+        ConceptClassifier,
         DescriptionClassifier,
         DirectClassifier,
         EvolvingDescriptionClassifier,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from showtell.media import Crop, load_image
 
 __all__ = [
+    "ConceptClassifier",
     "Crop",
     "Dataset",
     "DescriptionClassifier",
@@ -59,6 +61,7 @@ __all__ = [
 ]
 
 _ROOM_OF = {
+    "ConceptClassifier": "classify",
     "Crop": "media",
     "Dataset": "datasets",
     "DescriptionClassifier": "classify",

@@ -9,6 +9,15 @@ from showtell.classify.base import (
     SkippedImagesWarning,
 )
 from showtell.classify.batch import adapt, balance
+from showtell.classify.concept_evidence import (
+    ClueContributions,
+    ConceptCounterfactual,
+    ConceptEvidence,
+    ConceptImportances,
+    LabelCard,
+    LabelPair,
+)
+from showtell.classify.concepts import ConceptClassifier
 from showtell.classify.confidence import ConfidenceMap, label_probabilities
 from showtell.classify.described import DescriptionClassifier, DescriptionEvidence, Spoke
 from showtell.classify.direct import DirectClassifier
@@ -33,6 +42,11 @@ from showtell.classify.zero_shot import ZeroShotClassifier
 
 __all__ = [
     "STATUSES",
+    "ClueContributions",
+    "ConceptClassifier",
+    "ConceptCounterfactual",
+    "ConceptEvidence",
+    "ConceptImportances",
     "ConfidenceMap",
     "DescriptionClassifier",
     "DescriptionEvidence",
@@ -47,6 +61,8 @@ __all__ = [
     "Generation",
     "ImageEmbedder",
     "InContextClassifier",
+    "LabelCard",
+    "LabelPair",
     "LikelihoodClassifier",
     "LimitsWarning",
     "MediaClassifier",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, Self, TypeAlias
@@ -10,12 +9,7 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from showtell.classify.base import (
-    EncoderClassifier,
-    SkippedImagesWarning,
-    media_list,
-    say_limits_once,
-)
+from showtell.classify.base import media_list, say_limits_once
 from showtell.classify.heads import (
     HeldOut,
     LinearHead,
@@ -24,18 +18,16 @@ from showtell.classify.heads import (
     held_out,
     linear_head,
     prototype_head,
-    rank_in_class,
 )
 from showtell.classify.label_words import LabelWords, Texts, codes_of, label_words, true_labels
 from showtell.classify.probability import probabilities, smoothed_temperature
 from showtell.classify.prototypes import cosines, text_prototypes
+from showtell.classify.support import SupportClassifier
 from showtell.classify.tip_adapter import cache_votes, search_tip_adapter
-from showtell.datasets import support_rows
-from showtell.datasets.lazy import pick_rows
-from showtell.encoders import Embeddings, Encoder, embed_images, load_encoder
+from showtell.encoders import Embeddings, Encoder, load_encoder
 from showtell.encoders.embed import Store
-from showtell.errors import InputError, MediaError, UnknownNameError
-from showtell.media import Media, media_name
+from showtell.errors import InputError, UnknownNameError
+from showtell.media import Media
 
 __all__ = ["FewShotClassifier", "FewShotMethod"]
 
@@ -52,7 +44,7 @@ _TIP_BETAS = np.geomspace(0.5, 50, 8)
 _TIP_ALPHAS = np.geomspace(0.01, 1e4, 13)  # in units of the encoder's logit scale
 
 
-class FewShotClassifier(EncoderClassifier):
+class FewShotClassifier(SupportClassifier):
     r"""Classify images after seeing a few labelled ones per class (the support).
 
     Parameters
@@ -239,14 +231,7 @@ class FewShotClassifier(EncoderClassifier):
     def _check_arguments(self) -> None:
         if self.method not in _METHODS:
             raise UnknownNameError("few-shot method", str(self.method), _METHODS)
-        shots = self.shots
-        if shots is not None and (
-            isinstance(shots, bool) or not isinstance(shots, int | np.integer) or shots < 0
-        ):
-            raise InputError(f"`shots` is a whole number from 0 up, or None; got {shots!r}.")
-        seed = self.random_state
-        if seed is not None and not isinstance(seed, int | np.integer):
-            raise InputError(f"`random_state` is a whole number or None, got {seed!r}.")
+        self._check_draw()
         if self.text_weight is not None:
             _check_number("text_weight", self.text_weight, positive=False)
         _check_number("C", self.C, positive=True)
@@ -266,80 +251,6 @@ class FewShotClassifier(EncoderClassifier):
         self.method_: str = "zero-shot"
         self.text_weight_ = 1.0
         self._embed_words(encoder, words)
-
-    def _take_support(
-        self, encoder: Encoder, images: Sequence[Media], codes: NDArray[np.intp]
-    ) -> Support:
-        """Embed the images to learn from; replace or leave out what cannot be read."""
-        n_classes = len(self.classes_)
-        present = np.bincount(codes, minlength=n_classes)
-        if (present == 0).any():
-            missing = [str(c) for c in self.classes_[present == 0]]
-            raise InputError(
-                f"Every label needs at least one image; without: {', '.join(missing)}."
-            )
-        order = self._order_of_choice(codes)
-        broken: dict[int, MediaError] = {}
-        while True:
-            usable = order[~np.isin(order, list(broken))]
-            rows = usable[rank_in_class(codes[usable]) < self._most()]
-            found = embed_images(encoder, pick_rows(images, rows), store=self.store)
-            broken.update((int(rows[i]), error) for i, error in found.errors.items())
-            if not found.errors:
-                break
-        left = np.bincount(codes[rows], minlength=n_classes)
-        if broken:
-            self._report_broken(images, broken, left)
-        # an order that does not depend on the caller's: by class, then by content
-        digests = np.asarray(found.digests, np.str_)[found.distinct]
-        order = np.lexsort((digests, codes[rows]))
-        keys = list(zip(codes[rows][order].tolist(), found.distinct[order].tolist(), strict=True))
-        order = order[[i for i, key in enumerate(keys) if i == 0 or key != keys[i - 1]]]
-        self._remember(rows)
-        return Support(
-            embeddings=found.embeddings[found.distinct[order]],
-            codes=codes[rows][order],
-            distinct=found.distinct[order].astype(np.intp),
-            n_classes=n_classes,
-        )
-
-    def _order_of_choice(self, codes: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Rows in the order in which they become part of the support, class by class."""
-        if self.shots is None:
-            return np.arange(len(codes))
-        names = self.classes_.astype(np.str_)[codes]
-        seed = 0 if self.random_state is None else int(self.random_state)
-        return support_rows(names, len(codes), seed=seed)
-
-    def _most(self) -> float:
-        """Images of a class to learn from, at most."""
-        return np.inf if self.shots is None else int(self.shots)
-
-    def _remember(self, rows: NDArray[np.intp]) -> None:
-        self.support_ = np.sort(rows)
-        self.n_support_ = len(rows)
-
-    def _report_broken(
-        self,
-        images: Sequence[Media],
-        broken: Mapping[int, MediaError],
-        left: NDArray[np.intp],
-    ) -> None:
-        first = min(broken)
-        names = ", ".join(media_name(images[i]) for i in sorted(broken)[:5])
-        more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-        if (left == 0).any():
-            empty = ", ".join(str(c) for c in self.classes_[left == 0])
-            raise InputError(
-                f"No usable image is left for: {empty}. Unusable: {names}{more}; the first: "
-                f"{broken[first]}."
-            )
-        warnings.warn(
-            f"{len(broken)} labelled images could not be used and were left out: {names}{more}; "
-            f"the first: {broken[first]}.",
-            SkippedImagesWarning,
-            stacklevel=4,
-        )
 
     def _embed_words(self, encoder: Encoder, words: LabelWords) -> None:
         self.text_prototypes_, _ = text_prototypes(

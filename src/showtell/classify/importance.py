@@ -23,6 +23,7 @@ __all__ = [
     "PairReport",
     "PredictProba",
     "counterfactual",
+    "directions",
     "label_importance",
     "pair_report",
     "permutation_importance",
@@ -170,8 +171,8 @@ def permutation_importance(
     sign = 1.0 if measure == "accuracy" else -1.0
     repeats = np.zeros((len(columns), n_repeats))
     for g, of_group in enumerate(columns):
-        for r, changed in _permuted(X, of_group, orders):
-            repeats[g, r] = sign * (baseline - _worth(predict_proba(changed), y, measure))
+        for r, proba in _permuted(predict_proba, X, of_group, orders):
+            repeats[g, r] = sign * (baseline - _worth(proba, y, measure))
     return Importances(
         mean=repeats.mean(axis=1), std=repeats.std(axis=1), repeats=repeats, baseline=baseline
     )
@@ -222,19 +223,42 @@ def label_importance(
     baseline = separation(proba)
     importance = np.zeros((n_classes, len(columns)))
     for g, of_group in enumerate(columns):
-        for _, changed in _permuted(X, of_group, orders):
-            found = separation(np.asarray(predict_proba(changed), np.float64))
-            importance[:, g] += (baseline - found) / n_repeats
+        for _, mixed in _permuted(predict_proba, X, of_group, orders):
+            importance[:, g] += (baseline - separation(mixed)) / n_repeats
+    return LabelImportances(importance=importance, direction=directions(X, y, n_classes))
+
+
+def directions(features: ArrayLike, codes: ArrayLike, n_classes: int) -> NDArray[np.float64]:
+    """Tell whether a feature is higher or lower with a label than without it.
+
+    Parameters
+    ----------
+    features : array-like of shape (n_samples, n_features)
+    codes : array-like of shape (n_samples,), int
+    n_classes : int
+
+    Returns
+    -------
+    direction : ndarray of shape (n_classes, n_features)
+        Mean with the label less mean without, in standard deviations of the feature; 0 for
+        constant features, and for labels without samples or with nothing but theirs.
+
+    Examples
+    --------
+    >>> directions([[0.0, 5.0], [1.0, 5.0]], [0, 1], 2)
+    array([[-2.,  0.],
+           [ 2.,  0.]])
+    """
+    X, y = _checked(features, codes)
     spread = X.std(axis=0)
     constant = (X[0] == X).all(axis=0)
     direction = np.zeros((n_classes, X.shape[1]))
-    for code in np.flatnonzero(usable):
-        inside = X[own[:, code]].mean(axis=0)
-        outside = X[~own[:, code]].mean(axis=0)
-        direction[code] = np.where(
-            constant, 0.0, (inside - outside) / np.where(constant, 1.0, spread)
-        )
-    return LabelImportances(importance=importance, direction=direction)
+    for code in range(n_classes):
+        own = y == code
+        if own.any() and not own.all():
+            gap = X[own].mean(axis=0) - X[~own].mean(axis=0)
+            direction[code] = np.where(constant, 0.0, gap / np.where(constant, 1.0, spread))
+    return direction
 
 
 def pair_report(importance: ArrayLike, first: int, second: int, *, n_top: int = 30) -> PairReport:
@@ -484,16 +508,26 @@ def _orders(n_samples: int, n_repeats: int, random_state: int) -> list[NDArray[n
 
 
 def _permuted(
-    X: NDArray[Any], columns: NDArray[np.intp], orders: Sequence[NDArray[np.intp]]
-) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield number and features of each repeat that changes anything; the others count 0."""
+    predict_proba: PredictProba,
+    X: NDArray[Any],
+    columns: NDArray[np.intp],
+    orders: Sequence[NDArray[np.intp]],
+) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yield number and probabilities of each repeat that changes anything; the others count 0.
+
+    Repeats are predicted together, for many small calls take longer than a large one.
+    """
     block = X[:, columns]
-    for number, order in enumerate(orders):
-        mixed = block[order]
-        if not np.array_equal(mixed, block):
-            changed = X.copy()
-            changed[:, columns] = mixed
-            yield number, changed
+    numbers = [n for n, order in enumerate(orders) if not np.array_equal(block[order], block)]
+    at_once = max(1, _MOST_VALUES // max(X.size, 1))
+    for start in range(0, len(numbers), at_once):
+        some = numbers[start : start + at_once]
+        changed = np.tile(X, (len(some), 1))
+        for place, number in enumerate(some):
+            changed[place * len(X) : (place + 1) * len(X), columns] = block[orders[number]]
+        proba = np.asarray(predict_proba(changed), np.float64)
+        for place, number in enumerate(some):
+            yield number, proba[place * len(X) : (place + 1) * len(X)]
 
 
 def _worth(proba: NDArray[Any], y: NDArray[np.intp], measure: Measure) -> float:

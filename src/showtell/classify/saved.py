@@ -28,6 +28,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from showtell._version import __version__
 from showtell.classify.base import EncoderClassifier
+from showtell.classify.concepts import ConceptClassifier
 from showtell.classify.described import DescriptionClassifier
 from showtell.classify.evolving import EvolvingDescriptionClassifier
 from showtell.classify.few_shot import FewShotClassifier
@@ -35,6 +36,7 @@ from showtell.classify.fusion import FusionClassifier
 from showtell.classify.zero_shot import ZeroShotClassifier
 from showtell.encoders import Encoder, load_encoder
 from showtell.errors import InputError, SavedFolderError
+from showtell.prompts.concepts import ConceptTree, read_concepts
 from showtell.prompts.descriptions import DescriptionSet, read_descriptions
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ FORMAT_VERSION = 1
 _FORMAT = "showtell-classifier"
 _JSON, _ARRAYS = "classifier.json", "arrays.npz"
 _CLASSES: dict[str, type[EncoderClassifier]] = {
+    "ConceptClassifier": ConceptClassifier,
     "DescriptionClassifier": DescriptionClassifier,
     "EvolvingDescriptionClassifier": EvolvingDescriptionClassifier,
     "FewShotClassifier": FewShotClassifier,
@@ -382,6 +385,8 @@ def _to_json(value: Any, name: str) -> Any:
         return str(value) if isinstance(value, str) else value
     if isinstance(value, DescriptionSet):
         return {"descriptions": value.to_record()}
+    if isinstance(value, ConceptTree):
+        return {"concepts": value.to_record()}
     if isinstance(value, Mapping):
         pairs = [[_to_json(k, name), _to_json(v, name)] for k, v in value.items()]
         return {"mapping": pairs}
@@ -403,6 +408,8 @@ def _from_json(value: Any) -> Any:
             return {_from_json(k): _from_json(v) for k, v in value["mapping"]}
         if set(value) == {"descriptions"}:
             return read_descriptions(value["descriptions"])
+        if set(value) == {"concepts"}:
+            return read_concepts(value["concepts"])
         if set(value) == {"tuple"}:
             return tuple(_from_json(v) for v in value["tuple"])
         raise ValueError(f"parameters hold {sorted(value)}, which nothing here writes")

@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import kmeans_plusplus
 
 from showtell.errors import InputError, UnknownNameError
 
@@ -542,6 +541,8 @@ def balanced_clusters(
     >>> balanced_clusters(np.array([[1, 0], [.9, .1], [0, 1], [.1, .9]]), size=2)
     [[0, 1], [2, 3]]
     """
+    from sklearn.cluster import kmeans_plusplus  # 20 MB, and only needed here
+
     if size < 1:
         raise InputError(f"`size` must be at least 1, got {size}.")
     vectors = np.asarray(embeddings, np.float64)

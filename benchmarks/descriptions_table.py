@@ -3,14 +3,18 @@
 Every folder with ``train/``, ``test/`` and ``labels.json`` under --sets is one set; its test split
 is scored. Descriptions come from benchmarks/descriptions: five phrases and three sentences for each
 label, written by hand from general knowledge, before any was scored and without looking at photos.
-Nothing is chosen or fitted on the sets. What is random runs with several seeds.
+Nothing is chosen or fitted on test photos; only evolving and the nearest class mean see training
+photos. What is random runs with several seeds. The language models of fusion and evolving are local
+servers that look with the same encoder (showtell.testing.servers).
 
     python benchmarks/descriptions_table.py [--sets ../shared/datasets] [--seeds 5] [--note TEXT]
 
-Writes benchmarks/results/descriptions_table.csv and docs/_generated/descriptions_table.md.
+Writes benchmarks/results/descriptions_table.csv and docs/_generated/descriptions_table.md,
+fusion_table.md and evolving_table.md. Takes half an hour at most.
 
 To add an arm, append to ARMS a name, a title and a function that makes a fitted classifier of a
-`Setting` and a seed; to test it against another, append the pair to CONTRASTS.
+`Setting` and a seed; to test it against another, append the pair to CONTRASTS; to show it, put its
+name into a table of TABLES.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -34,12 +39,19 @@ import numpy as np
 
 import showtell as st
 from showtell import metrics
-from showtell.classify import DescriptionClassifier, ZeroShotClassifier
+from showtell.classify import (
+    DescriptionClassifier,
+    EvolvingDescriptionClassifier,
+    FewShotClassifier,
+    FusionClassifier,
+    ZeroShotClassifier,
+)
 from showtell.classify.base import LimitsWarning
 from showtell.classify.described import concept_template
 from showtell.datasets import Dataset
 from showtell.evaluate import evaluate
-from showtell.prompts import DescriptionSet, read_descriptions
+from showtell.prompts import DescriptionSet, common_words, read_descriptions
+from showtell.testing.servers import Author, LocalServer
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = ROOT / "benchmarks" / "descriptions"
@@ -54,6 +66,26 @@ class Setting:
     """`data.test` is for scoring only."""
     encoder: str
     store: str
+    answers: str
+    """Where answers of the servers are kept, so that fusion's two texts are asked for once."""
+    stack: ExitStack
+    """Ends the servers."""
+
+    def serve(self, author: Author | None, seed: int) -> str:
+        """Start a local server and return its address."""
+        server = LocalServer("openai", encoder=self.encoder, author=author, seed=seed)
+        return self.stack.enter_context(server).base_url
+
+    @cached_property
+    def looker(self) -> str:
+        """A server that looks at photos, and has seen none of them before."""
+        return self.serve(None, 0)
+
+    @cached_property
+    def author(self) -> Author:
+        """Knows from the training photos which words of its bank are good and which are bad."""
+        labels = [str(label) for label in self.data.train.y]
+        return Author(images=list(self.data.train.images), labels=labels)
 
     @cached_property
     def phrases(self) -> DescriptionSet:
@@ -125,6 +157,69 @@ def waffle_30(setting: Setting, seed: int) -> Any:
     return described(setting, seed, method="waffle")
 
 
+def fusion(setting: Setting, seed: int, **more: Any) -> Any:
+    return FusionClassifier(
+        "openai:try",
+        setting.encoder,
+        labels=setting.data.labels,
+        descriptions=setting.sentences,
+        base_url=setting.looker,
+        cache=setting.answers,
+        store=setting.store,
+        random_state=seed,
+        **more,
+    ).fit()
+
+
+def fusion_image(setting: Setting, seed: int) -> Any:
+    return fusion(setting, seed, use=("image",))
+
+
+def fusion_guess(setting: Setting, seed: int) -> Any:
+    return fusion(setting, seed, use=("guess",))
+
+
+def fusion_z(setting: Setting, seed: int) -> Any:
+    return fusion(setting, seed, standardise=True)
+
+
+def evolving(setting: Setting, seed: int, author: Author | None = None) -> Any:
+    """From the phrases that DCLIP has."""
+    return EvolvingDescriptionClassifier(
+        "openai:try",
+        setting.encoder,
+        labels=setting.data.labels,
+        start=setting.phrases,
+        concept="",
+        base_url=setting.serve(author or setting.author, seed),
+        cache=None,
+        store=setting.store,
+        random_state=seed,
+    ).fit(setting.data.train.images, setting.data.train.y)
+
+
+def ignorant(seed: int) -> Author:
+    """A writer of random everyday words."""
+    drawn = np.random.default_rng(seed).permutation(common_words())[:350].tolist()
+    return Author(words=drawn[:1], nonsense=drawn, share_bad=1.0)
+
+
+def evolving_random(setting: Setting, seed: int) -> Any:
+    return evolving(setting, seed, ignorant(seed))
+
+
+def class_mean(setting: Setting, seed: int) -> Any:
+    """The training photos alone, without words."""
+    return FewShotClassifier(
+        setting.encoder,
+        method="prototype",
+        text_weight=0.0,
+        labels=setting.data.labels,
+        store=setting.store,
+        random_state=seed,
+    ).fit(setting.data.train.images, setting.data.train.y)
+
+
 ARMS: list[Arm] = [
     Arm(name="template", title="template", make=plain),
     Arm(name="concept", title="concept", make=with_concept),
@@ -134,7 +229,15 @@ ARMS: list[Arm] = [
     Arm(name="cupl", title="CuPL", make=cupl),
     Arm(name="waffle+concept", title="Waffle and concept", make=waffle_concept, is_random=True),
     Arm(name="dclip+concept", title="DCLIP and concept", make=dclip_concept),
-]
+    Arm(name="fusion-image", title="image alone", make=fusion_image),
+    Arm(name="fusion-guess", title="guess alone", make=fusion_guess),
+    Arm(name="fusion", title="fusion", make=fusion),
+    Arm(name="fusion-z", title="fusion, standardised", make=fusion_z),
+    Arm(name="evolving", title="evolving", make=evolving, is_random=True),
+    Arm(name="evolving-random", title="evolving, random words", make=evolving_random,
+        is_random=True),
+    Arm(name="class-mean", title="nearest class mean", make=class_mean),
+]  # fmt: skip
 CONTRASTS: list[tuple[str, str]] = [
     ("dclip", "template"),
     ("dclip", "waffle"),
@@ -143,8 +246,53 @@ CONTRASTS: list[tuple[str, str]] = [
     ("waffle", "template"),
     ("concept", "template"),
     ("dclip+concept", "waffle+concept"),
+    ("fusion", "template"),
+    ("fusion", "fusion-image"),
+    ("fusion-z", "fusion-image"),
+    ("evolving", "template"),
+    ("evolving", "dclip"),
+    ("evolving", "waffle-30"),
+    ("evolving", "evolving-random"),
+    ("evolving", "class-mean"),
 ]
 """What is tested: the first minus the second, on the same images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A page of the documentation shows it."""
+
+    name: str
+    """Of the file, without ending."""
+    arms: tuple[str, ...]
+    note: str
+
+
+TABLES = (
+    Table(
+        name="descriptions_table",
+        arms=("template", "concept", "waffle", "waffle-30", "dclip", "cupl", "waffle+concept",
+              "dclip+concept"),
+        note="DCLIP has five phrases for each label, CuPL three sentences, written by hand from "
+        "general knowledge before any was scored, without looking at the photos.",
+    ),
+    Table(
+        name="fusion_table",
+        arms=("template", "fusion-image", "fusion-guess", "fusion", "fusion-z"),
+        note="The model is a local server that looks with the same encoder: its description is "
+        "the words nearest the image, its guess the nearest label. It knows nothing that the "
+        "encoder does not know, so this shows what fusing does, not what a good model adds. Class "
+        "vectors, but for the template, are made of name, template and CuPL's sentences.",
+    ),
+    Table(
+        name="evolving_table",
+        arms=("template", "waffle-30", "dclip", "evolving", "evolving-random", "class-mean"),
+        note="Evolving starts from DCLIP's phrases and sees up to 24 training photos of each "
+        "label; its writer is a local server that has measured its words on the training photos "
+        "and mixes good and bad ones by chance. With random words the writer draws everyday words "
+        "instead. The nearest class mean sees all training photos and no words.",
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,11 +405,12 @@ def mean_rows(rows: list[Row]) -> list[Row]:
     return found
 
 
-def as_markdown(rows: list[Row], facts: dict[str, str], n_seeds: int) -> str:
-    """The tables of the documentation."""
+def as_markdown(rows: list[Row], table: Table, facts: dict[str, str], n_seeds: int) -> str:
+    """One table of the documentation, and what was tested in it."""
     sets = list(dict.fromkeys(row.set for row in rows))
     cell = {(row.set, row.what): row for row in rows}
-    arms = [arm for arm in ARMS if (sets[0], arm.name) in cell]
+    by_name = {arm.name: arm for arm in ARMS}
+    arms = [by_name[name] for name in table.arms if (sets[0], name) in cell]
     lines = [
         f"| set (labels, test images) | {' | '.join(arm.title for arm in arms)} |",
         f"|{'---|' * (len(arms) + 1)}",
@@ -280,19 +429,16 @@ def as_markdown(rows: list[Row], facts: dict[str, str], n_seeds: int) -> str:
     lines += [
         "",
         "Accuracy in per cent on the test split, with 95 % intervals (Wilson; over images where "
-        f"there are seeds), mean ± standard deviation over {n_seeds} draws of the random words. "
-        f"Encoder `{facts['encoder_name']}`. DCLIP has five phrases for each label, CuPL three "
-        "sentences, written by hand from general knowledge before any was scored, without looking "
-        "at the photos.",
+        f"there are seeds), mean ± standard deviation over {n_seeds} seeds. "
+        f"Encoder `{facts['encoder_name']}`. {table.note}",
         "",
         f"| difference | mean over {len(sets) - 1} sets, points | p | sets where it is better, "
         "worse (p < .05, corrected) |",
         "|---|---|---|---|",
     ]
-    titles = {arm.name: arm.title for arm in ARMS}
     for a, b in CONTRASTS:
         what = f"{a} - {b}"
-        if ("mean", what) not in cell:
+        if ("mean", what) not in cell or not {a, b} <= set(table.arms):
             continue
         row = cell["mean", what]
         known = [cell[name, what] for name in sets if name != "mean"]
@@ -301,7 +447,8 @@ def as_markdown(rows: list[Row], facts: dict[str, str], n_seeds: int) -> str:
             for sign in (1, -1)
         ]
         lines.append(
-            f"| {titles[a]} − {titles[b]} | {row.value:+.1f} ({row.low:+.1f} to {row.high:+.1f}) "
+            f"| {by_name[a].title} − {by_name[b].title} | {row.value:+.1f} ({row.low:+.1f} to "
+            f"{row.high:+.1f}) "
             f"| {row.p_value:.2g} | better: {named[0]}; worse: {named[1]} |"
         )
     lines += [
@@ -343,9 +490,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--arms", default="", help="names with commas between; all if not given")
     parser.add_argument("--note", default="", help="for example what else ran on the machine")
-    name = "descriptions_table"
-    parser.add_argument("--csv", type=Path, default=ROOT / f"benchmarks/results/{name}.csv")
-    parser.add_argument("--markdown", type=Path, default=ROOT / f"docs/_generated/{name}.md")
+    results = ROOT / "benchmarks" / "results"
+    parser.add_argument("--csv", type=Path, default=results / "descriptions_table.csv")
+    parser.add_argument("--markdown", type=Path, default=ROOT / "docs/_generated", help="folder")
     options = parser.parse_args()
     folders = sorted(path.parent for path in options.sets.glob("*/labels.json"))
     if not folders:
@@ -360,13 +507,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         store = f"{temporary}/embeddings.sqlite"
         for folder in folders:
-            setting = Setting(
-                name=folder.name,
-                data=st.load_dataset(folder),
-                encoder=options.encoder,
-                store=store,
-            )
-            right = {arm.name: right_answers(arm, setting, options.seeds) for arm in arms}
+            with ExitStack() as stack:
+                setting = Setting(
+                    name=folder.name,
+                    data=st.load_dataset(folder),
+                    encoder=options.encoder,
+                    store=store,
+                    answers=f"{temporary}/answers.sqlite",
+                    stack=stack,
+                )
+                right = {arm.name: right_answers(arm, setting, options.seeds) for arm in arms}
             found = [accuracy_row(setting, arm, right[arm.name]) for arm in arms]
             print(
                 f"{folder.name}: " + "  ".join(f"{r.what} {r.value:.1f}" for r in found), flush=True
@@ -390,8 +540,11 @@ def main() -> int:
                 for key, cell in asdict(row).items()
             }
             writer.writerow(rounded | facts)
-    options.markdown.parent.mkdir(parents=True, exist_ok=True)
-    options.markdown.write_text(as_markdown(rows, facts, options.seeds), encoding="utf-8")
+    options.markdown.mkdir(parents=True, exist_ok=True)
+    for table in TABLES:
+        if set(table.arms) <= set(wanted):
+            text = as_markdown(rows, table, facts, options.seeds)
+            (options.markdown / f"{table.name}.md").write_text(text, encoding="utf-8")
     return 0
 
 

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from descriptions_table import ROOT, about
+from descriptions_table import ROOT, about, ignorant
 
 import showtell as st
 from showtell import metrics
@@ -41,7 +41,7 @@ from showtell.classify.base import LimitsWarning
 from showtell.datasets import Dataset
 from showtell.evaluate import evaluate
 from showtell.mllm.access import ModelAccess
-from showtell.prompts import DescriptionSet, common_words, write_descriptions
+from showtell.prompts import DescriptionSet, write_descriptions
 from showtell.testing.servers import Author, LocalServer
 
 FAULTS = "forget-label=0.05,repeat=0.05,name-other=0.05,broken-json=0.05"
@@ -116,12 +116,6 @@ class Run:
         """Whether each test photo is answered right, at the end or by a generation."""
         classifier: Any = self.fitted if number is None else self.fitted.at(number)
         return evaluate(classifier, data.test, controls=False).correct
-
-
-def ignorant(seed: int) -> Author:
-    """A writer of random words."""
-    drawn = np.random.default_rng(seed).permutation(common_words())[:350].tolist()
-    return Author(words=drawn[:1], nonsense=drawn, share_bad=1.0)
 
 
 def evolved(

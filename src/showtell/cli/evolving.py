@@ -127,13 +127,12 @@ def make_evolving(
         name = asking.model if asking.meter is None else asking.meter.name
         return _Planned(model_=name, plan=clf.plan())
     assert support is not None
-    return clf.fit(support.images, support.y, on_generation=live_lines(asking.say))
+    tell = None if asking.say is None else live_lines(asking.say)
+    return clf.fit(support.images, support.y, on_generation=tell)
 
 
-def live_lines(say: Callable[[str], None] | None) -> Callable[[Evolution], None] | None:
+def live_lines(say: Callable[[str], None]) -> Callable[[Evolution], None]:
     """Say a line after each generation."""
-    if say is None:
-        return None
 
     def tell(evolution: Evolution) -> None:
         say(line_of(evolution, evolution.generations[-1]))

@@ -23,6 +23,7 @@ from showtell.cli import (
     estimate,
     evaluate,
     models,
+    optimize,
     try_server,
     version,
 )
@@ -131,8 +132,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for _verb in (
-    classify, evaluate, compare, estimate, audit, describe, encoders, models, try_server, cache,
-    version,
+    classify, evaluate, compare, estimate, audit, describe, optimize, encoders, models, try_server,
+    cache, version,
 ):  # fmt: skip
     _verb.add_to(app)
 

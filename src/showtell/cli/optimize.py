@@ -1,0 +1,560 @@
+"""`showtell optimize`: let descriptions evolve on labelled photos."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from showtell.cli import options as o
+from showtell.cli.asking import Asking, asking_values, dollars, start_asking
+from showtell.cli.choices import given_labels
+from showtell.cli.data import parts_to_measure
+from showtell.cli.estimate import add_up, ready_to_count
+from showtell.cli.evolving import access_of, dropped_texts, live_lines, n_useless
+from showtell.cli.groups import Called, Caps, Columns, Saying, Sending, grouped
+from showtell.cli.output import (
+    check_output,
+    check_page,
+    counted,
+    number,
+    print_csv,
+    print_json,
+    print_table,
+)
+from showtell.cli.session import Session, begin, is_terminal
+from showtell.errors import BudgetError, InputError, RunError
+
+if TYPE_CHECKING:
+    from showtell.classify import Evolution, EvolvingDescriptionClassifier, Outcome
+    from showtell.cli.data import Parts
+    from showtell.prompts import DescriptionSet
+
+__all__ = ["add_to", "optimize"]
+
+_FILES = (".json", ".csv", ".yaml", ".yml")
+_EVOLVE = "How they evolve"
+
+_EPILOG = """[bold]Examples[/bold]
+
+showtell optimize butterflies/ --model openai:gpt-4.1-mini --dry-run
+
+showtell optimize butterflies/ --model openai:gpt-4.1-mini --run evolution/ --max-cost 1
+
+showtell optimize butterflies/ --descriptions animals.json --model ollama:llama3.2 -o best.json
+
+showtell evaluate butterflies/ --method dclip --descriptions best.json
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("optimize", help=o.paragraphs(optimize.__doc__), epilog=_EPILOG)(optimize)
+
+
+def _whole(flag: str, help: str, least: int = 1) -> Any:
+    return o.option(flag, panel=_EVOLVE, min=least, metavar="N", help=help)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evolving:
+    """How words evolve."""
+
+    descriptions: Annotated[
+        str | None,
+        o.option(
+            "--descriptions",
+            panel=_EVOLVE,
+            metavar="START",
+            help="Phrases to start from, as `showtell describe` writes them; otherwise the names.",
+        ),
+    ] = None
+    concept: o.Concept = None
+    generations: Annotated[int, _whole("--generations", "Rounds of rewriting, at most.", 0)] = 10
+    candidates: Annotated[int, _whole("--candidates", "Answers to each question.")] = 4
+    count: Annotated[int, _whole("--count", "Descriptions of a label, at most.")] = 30
+    replace: Annotated[
+        int, _whole("--replace", "Descriptions of a label to be replaced in a generation.")
+    ] = 15
+    cluster_size: Annotated[
+        int, _whole("--cluster-size", "Labels that are rewritten together, about.", 2)
+    ] = 10
+    patience: Annotated[
+        int, _whole("--patience", "Stop after so many generations without a better one.")
+    ] = 4
+    crossover: Annotated[
+        Literal["greedy", "llm"],
+        o.option(
+            "--crossover",
+            panel=_EVOLVE,
+            metavar="greedy|llm",
+            help="Mix answers by arithmetic, word by word, which costs nothing; or have the model "
+            "mix them, as in the paper.",
+        ),
+    ] = "greedy"
+    as_published: Annotated[
+        bool,
+        o.option(
+            "--as-published",
+            panel=_EVOLVE,
+            help="Go about it as the published code does, without its errors: bare prompts, the "
+            "best new words even if worse, the generation chosen by the photos that chose the "
+            "words.",
+        ),
+    ] = False
+    shots: Annotated[
+        int,
+        o.option(
+            "--shots",
+            "-k",
+            panel=_EVOLVE,
+            min=0,
+            metavar="K",
+            help="Photos per label that choose the words; 0: all.",
+        ),
+    ] = 16
+    validation: Annotated[
+        float,
+        o.option(
+            "--validation",
+            panel=_EVOLVE,
+            min=0.0,
+            max=0.99,
+            metavar="PART",
+            help="Part of each label's photos that only chooses the generation.",
+        ),
+    ] = 0.3
+
+    def parameters(self) -> dict[str, Any]:
+        """Give them as arguments of the classifier."""
+        return {
+            "start": self.descriptions,
+            "concept": self.concept,
+            "n_generations": self.generations,
+            "n_candidates": self.candidates,
+            "n_start": self.count,
+            "n_replaced": self.replace,
+            "cluster_size": self.cluster_size,
+            "patience": self.patience,
+            "crossover": self.crossover,
+            "compat": "upstream" if self.as_published else None,
+            "shots": self.shots or None,
+            "validation": self.validation,
+        }
+
+    def as_request(self) -> dict[str, Any]:
+        """List what decides about the words; with more generations what is there goes on."""
+        values = self.parameters()
+        return {k: v for k, v in values.items() if k not in ("n_generations", "patience")}
+
+
+@grouped
+def optimize(
+    ctx: typer.Context,
+    *,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder with a folder per label, or a table. With train/ and test/ the words "
+            "evolve on train/ and are measured on test/; else a quarter is kept to measure.",
+        ),
+    ] = None,
+    labels: o.Labels = None,
+    labels_file: o.LabelsFile = None,
+    evolving: Evolving,
+    encoder: o.EncoderName = "mini",
+    precision: o.Precision = "auto",
+    seed: o.Seed = 0,
+    called: Called,
+    caps: Caps,
+    sending: Sending,
+    copy_prompts: Annotated[
+        Path | None,
+        o.option(
+            "--copy-prompts",
+            panel=o.MODEL,
+            metavar="DIR",
+            help="Write the prompts into a folder, to be edited and given as --prompt-dir.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        o.option(
+            "--dry-run",
+            panel=o.MODEL,
+            help="Only say what it would take at most: requests, tokens, dollars. Nothing is "
+            "asked, and no key is needed.",
+        ),
+    ] = False,
+    test_size: o.TestSize = None,
+    columns: Columns,
+    check_duplicates: o.CheckDuplicates = True,
+    output: Annotated[
+        Path | None,
+        o.option(
+            "--output",
+            "-o",
+            panel=o.OUTPUT,
+            metavar="FILE",
+            help="Write the best descriptions to a file that ends in .json, .csv or .yaml.",
+        ),
+    ] = None,
+    report: o.Report = None,
+    run: o.RunFolder = None,
+    json: o.Json = False,
+    threads: o.Threads = None,
+    store: o.Store = True,
+    saying: Saying,
+) -> None:
+    """Have a language model rewrite descriptions until the encoder stops confusing the labels.
+
+    Each generation tells the model which labels are taken for which, and keeps of its answers the
+    words that tell labelled photos apart best. The model sees no photo. Other photos choose the
+    generation, and others again say what it is worth: only that number counts.
+
+    Stopped by a cap or Ctrl-C, what there is is written; the same command goes on, and what was
+    answered costs nothing again.
+    """
+    session = begin(ctx, saying)
+    if copy_prompts is not None:
+        from showtell.prompts import copy_prompts as write_prompts
+
+        write_prompts(copy_prompts, library="evolve")
+        session.summary(f"wrote {copy_prompts}. Edit, and use it with --prompt-dir {copy_prompts}")
+        return
+    check_output(output, _FILES)
+    check_page(report)
+    if data is None:
+        raise InputError(
+            "Which photos? Give DATA, a folder with a folder per label or a table with labels."
+        )
+    asking = _asking(ctx)
+    label_set = given_labels(labels, labels_file)
+    request: dict[str, Any] = {
+        "verb": "optimize",
+        "data": data,
+        "labels": None if label_set is None else list(label_set.labels),
+        "encoder": encoder,
+        "precision": precision,
+        "model": asking.model,
+        "prompt_dir": asking.prompt_dir,
+        "test_size": test_size,
+        "seed": seed,
+        **evolving.as_request(),
+    }
+    if dry_run:
+        asking = ready_to_count(session, ctx, asking)
+    else:
+        if run is not None:
+            from showtell.cli.runs import claim
+
+            if claim(run, request):
+                session.detail(f"Going on in {run}.")
+        asking = start_asking(session, ctx, asking, run=run)
+    parts = parts_to_measure(
+        session,
+        data,
+        asdict(columns),
+        labels_file=labels_file,
+        examples=None,
+        needs_examples=True,
+        check_duplicates=check_duplicates and not dry_run,
+        test_size=test_size,
+        limit=None,
+        seed=seed,
+    )
+    from showtell.classify import EvolvingDescriptionClassifier
+    from showtell.encoders import load_encoder
+
+    clf = EvolvingDescriptionClassifier(
+        asking.meter if asking.meter is not None else asking.model,
+        load_encoder(encoder, precision=precision, threads=threads),
+        labels=list((label_set or parts.label_set).labels),
+        **(evolving.parameters() | access_of(asking)),
+        store="default" if store else None,
+        random_state=seed,
+    )
+    price = _price(clf, asking)
+    if dry_run:
+        _show_price(session, price, json=json)
+        return
+    session.note(
+        f"at most {_dollars(price['cost_usd_to_pay'])} for "
+        f"{counted(price['n_requests'] - price['n_requests_kept'], 'question')}; what was answered "
+        "before costs nothing"
+    )
+    evolution, stop = _evolve(session, clf, parts)
+    _finish(
+        session, evolution, clf if stop is None else None, parts, output=output, report=report,
+        run=run, request=request, json=json,
+    )  # fmt: skip
+    if stop is not None:
+        raise stop
+    _refuse_nothing(evolution)
+
+
+def _asking(ctx: typer.Context) -> Asking:
+    """Read which model writes."""
+    values = asking_values(ctx)
+    if values["model"] is None:
+        raise InputError(
+            "Which model writes? Name it with --model provider:name; `showtell models` lists them, "
+            "and `showtell try-server` is one without a key."
+        )
+    asking = Asking(**values)
+    if asking.local:
+        raise InputError(
+            f"{asking.model} runs in this process and scores labels; it writes nothing. Name a "
+            "model behind a server, for example ollama:llama3.2."
+        )
+    return asking
+
+
+def _evolve(
+    session: Session, clf: EvolvingDescriptionClassifier, parts: Parts
+) -> tuple[Evolution, BudgetError | KeyboardInterrupt | None]:
+    """Let the words evolve and measure them; where that is stopped, take what there is."""
+    seen: list[Evolution] = []
+    tell = live_lines(session.summary)
+
+    def watch(evolution: Evolution) -> None:
+        seen[:] = [evolution]
+        tell(evolution)
+
+    assert parts.support is not None
+    try:
+        with session.progress() as progress:
+            clf.fit(parts.support.images, parts.support.y, progress=progress, on_generation=watch)
+    except (BudgetError, KeyboardInterrupt) as stop:
+        if not seen:
+            raise
+        return replace(seen[0], state="stopped"), stop
+    clf.measure(parts.test.images, parts.test.y)
+    return clf.evolution_, None
+
+
+# Before it
+
+
+def _price(clf: EvolvingDescriptionClassifier, asking: Asking) -> dict[str, Any]:
+    """Count and price all questions of all generations."""
+    from showtell.mllm import capabilities_of
+
+    plan = clf.plan()
+    name = asking.model if asking.meter is None else asking.meter.name
+    known = capabilities_of(asking.model) if asking.meter is None else asking.meter.capabilities
+    cache: Any = clf.cache
+    sums = add_up(
+        plan.requests, name=name, capabilities=known, cache=cache, answer_tokens=plan.output_tokens
+    )
+    return {
+        "model": name,
+        "n_generations": plan.n_generations,
+        "n_requests": sums.n_requests,
+        "n_requests_kept": sums.n_requests_kept,
+        "input_tokens": sums.input_tokens,
+        "output_tokens": sums.output_tokens,
+        "cost_usd": sums.cost_usd,
+        "cost_usd_to_pay": sums.cost_usd_to_pay,
+    }
+
+
+def _show_price(session: Session, price: dict[str, Any], *, json: bool) -> None:
+    if json:
+        print_json(price)
+    elif is_terminal(sys.stdout):
+        words = ("cost_usd", "cost_usd_to_pay")
+        shown = {**price, **{name: _dollars(price[name]) for name in words}}
+        print_table(session, ("what", "how much"), [(k, str(v)) for k, v in shown.items()])
+    else:
+        print_csv(("what", "value"), price.items())
+    session.summary(
+        f"{counted(price['n_requests'], 'question')} in "
+        f"{counted(price['n_generations'], 'generation')}: at most about "
+        f"{_dollars(price['cost_usd_to_pay'])} to pay; it ends earlier where generations do not "
+        "get better, and an answer that cannot be used is asked for once more. Nothing was asked."
+    )
+
+
+def _dollars(cost: Any) -> str:
+    return "an unknown price" if cost is None else dollars(cost)
+
+
+# After it
+
+
+def _finish(
+    session: Session,
+    evolution: Evolution,
+    clf: EvolvingDescriptionClassifier | None,
+    parts: Parts,
+    *,
+    output: Path | None,
+    report: Path | None,
+    run: Path | None,
+    request: dict[str, Any],
+    json: bool,
+) -> None:
+    """Write and say what came of it; `clf` is None where it was stopped."""
+    concept = request["concept"] if clf is None else clf.descriptions_.concept
+    made = evolution.description_set(concept=concept)
+    facts = _facts(evolution)
+    _say_dropped(session, evolution)
+    if output is not None:
+        made.write(output)
+        session.summary(f"wrote {output}: generation {evolution.best}")
+    if report is not None:
+        _page(evolution, clf, parts, report)
+        session.summary(f"wrote {report}")
+    if run is not None:
+        from showtell.cli.runs import finish
+
+        made.write(run / "descriptions.json")
+        _page(evolution, clf, parts, run / "report.html")
+        finish(run, request, facts, state="stopped" if clf is None else "finished")
+        session.summary(f"kept in {run}: {', '.join(sorted(p.name for p in run.iterdir()))}")
+    if json:
+        print_json({**facts, "descriptions": {label: list(made[label]) for label in made}})
+    elif is_terminal(sys.stdout):
+        _show(session, evolution, made if output is None else None)
+    elif output is None:
+        rows = [(label, text) for label in made for text in made[label]]
+        print_csv(("label", "description"), rows)
+    session.summary(_sentence(evolution))
+    if evolution.test is not None:
+        session.summary(_verdict(evolution, evolution.test))
+    elif clf is None:
+        session.summary("Stopped before its end, so it was not measured on other photos.")
+
+
+def _page(
+    evolution: Evolution, clf: EvolvingDescriptionClassifier | None, parts: Parts, path: Path
+) -> None:
+    from showtell.reports import write_evolution
+
+    if clf is None:
+        write_evolution(evolution, path)
+    else:
+        write_evolution(clf, path, data=parts.test)
+
+
+def _facts(evolution: Evolution) -> dict[str, Any]:
+    test = evolution.test
+    return {
+        "model": evolution.model,
+        "encoder": evolution.encoder,
+        "state": evolution.state,
+        "seed": evolution.seed,
+        "n_labels": len(evolution.labels),
+        "n_support": evolution.n_support,
+        "n_validation": evolution.n_validation,
+        "n_descriptions": evolution.chosen.n_descriptions,
+        "best_generation": evolution.best,
+        "test": None if test is None else test.to_record(),
+        "n_requests": sum(g.n_requests for g in evolution.generations),
+        "input_tokens": sum(g.input_tokens for g in evolution.generations),
+        "output_tokens": sum(g.output_tokens for g in evolution.generations),
+        "cost_usd": None if evolution.cost_usd is None else float(evolution.cost_usd),
+        "dropped": {label: list(texts) for label, texts in dropped_texts(evolution).items()},
+        "generations": [
+            {
+                "number": g.number,
+                "fitness": g.fitness,
+                "margin": g.margin,
+                "validation": g.validation,
+                "n_descriptions": g.n_descriptions,
+                "n_changed": g.n_changed,
+                "n_answers": len(g.exchanges),
+                "n_useless": n_useless(g),
+                "cost_usd": None if g.cost_usd is None else float(g.cost_usd),
+            }
+            for g in evolution.generations
+        ],
+    }
+
+
+def _say_dropped(session: Session, evolution: Evolution) -> None:
+    """Say which answers and which words could not be used."""
+    dropped = dropped_texts(evolution)
+    for label, texts in dropped.items():
+        session.detail(f"left out of {label}: {'; '.join(texts)}")
+    n = sum(map(len, dropped.values()))
+    if n:
+        session.note(
+            f"{counted(n, 'text')} left out: repeated, too long, or naming another label; -v lists "
+            "them."
+        )
+    reasons = [e.reason for g in evolution.generations for e in g.exchanges if e.reason]
+    gaps = [gap for g in evolution.generations for e in g.exchanges for gap in e.gaps.items()]
+    if reasons:
+        session.note(
+            f"{counted(len(reasons), 'answer')} could not be used; the first: {reasons[0]}"
+        )
+    if gaps:
+        label, reason = gaps[0]
+        session.note(
+            f"{counted(len(gaps), 'time')} an answer had nothing for a label, which kept its "
+            f"words; the first: {label}: {reason}"
+        )
+
+
+def _show(session: Session, evolution: Evolution, made: DescriptionSet | None) -> None:
+    """Print the generations, and the descriptions where no file has them."""
+    rows = [
+        [
+            f"{g.number}{' *' if g.number == evolution.best else ''}",
+            number(g.fitness),
+            number(g.validation),
+            f"{g.n_descriptions:,}",
+            f"{g.n_changed:,}",
+            f"{len(g.exchanges) - n_useless(g):,} of {len(g.exchanges):,}",
+        ]
+        for g in evolution.generations
+    ]
+    header = ("generation", "fitness", "validation", "descriptions", "changes", "answers used")
+    print_table(session, header, rows, title="* the one that is taken", right=[1, 2, 3, 4])
+    if made is not None:
+        texts = [(label, text) for label in made for text in made[label]]
+        print_table(session, ("label", "description"), texts)
+
+
+def _sentence(evolution: Evolution) -> str:
+    """Say how the evolution went on the photos that it used."""
+    start, chosen = evolution.start, evolution.chosen
+    n = len(evolution.generations) - 1
+    told = f"{counted(n, 'generation')}; "
+    if not evolution.best:
+        told += "none was better than the start"
+    else:
+        told += f"generation {evolution.best} is the best: fitness {number(start.fitness)} to "
+        told += number(chosen.fitness)
+        if chosen.validation is not None:
+            told += f", validation {number(start.validation)} to {number(chosen.validation)}"
+    n_asked = sum(g.n_requests for g in evolution.generations)
+    return f"{told}; {dollars(evolution.cost_usd)} for {counted(n_asked, 'request')}"
+
+
+def _verdict(evolution: Evolution, test: Outcome) -> str:
+    """Say what the words are worth on photos that played no part."""
+    p = "p < 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.3f}"
+    told = (
+        f"On {counted(test.n, 'photo')} that played no part: accuracy "
+        f"{number(test.accuracy_before)} at the start, {number(test.accuracy_after)} now "
+    )
+    if not evolution.best:
+        return f"{told}(nothing was changed)."
+    if test.p_value >= 0.05:
+        return f"{told}({p}): that may be chance."
+    better = test.accuracy_after > test.accuracy_before
+    return f"{told}({p}): {'better' if better else 'worse'} beyond chance."
+
+
+def _refuse_nothing(evolution: Evolution) -> None:
+    """Fail where the model answered nothing that could be used."""
+    exchanges = [e for g in evolution.generations for e in g.exchanges]
+    if exchanges and all(exchange.reason is not None for exchange in exchanges):
+        raise RunError(f"No answer could be used: {exchanges[0].reason}")

@@ -110,7 +110,8 @@ CASES = [
     Case("concepts", ConceptClassifier, {"concepts": TREE}, grid={"voting": ["parts", "all"]}),
     Case("concepts, selected and described", ConceptClassifier,
          {"concepts": TREE, "labels": LABELS, "select": "permutation", "voting": "attributes",
-          "descriptions": {"cat": ["whiskers"]}}, accuracy=0.7, grid={"prefix": ["none", "domain"]}),
+          "descriptions": {"cat": ["whiskers"]}},
+         accuracy=0.7, grid={"prefix": ["none", "domain"]}),
     Case("concepts, forest", ConceptClassifier,
          {"concepts": TREE, "model": "forest", "n_trees": 12}, grid={"n_trees": [5, 10]}),
 ]  # fmt: skip

@@ -68,7 +68,8 @@ class Scaler:
 
     def __call__(self, features: NDArray[Any]) -> NDArray[np.float64]:
         """Scale, shape (n, n_features)."""
-        scaled: NDArray[np.float64] = (np.asarray(features, np.float64) - self.mean) / self.std
+        X = np.asarray(features, np.float32).astype(np.float64)
+        scaled: NDArray[np.float64] = (X - self.mean) / self.std
         return scaled
 
 

@@ -911,11 +911,6 @@ class ConceptClassifier(SupportClassifier):
     # Saving
 
     def _saved_params(self) -> dict[str, Any]:
-        if self.estimator is not None:
-            raise InputError(
-                "A ConceptClassifier with an `estimator` of your own cannot be saved, because "
-                "nothing is pickled; model='vote' and model='forest' can."
-            )
         params = super()._saved_params()
         if isinstance(self.concepts, str | os.PathLike):  # a path belongs to a machine
             params["concepts"] = self.concepts_
@@ -924,7 +919,11 @@ class ConceptClassifier(SupportClassifier):
         return params
 
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        assert not isinstance(self.head_, EstimatorModel)
+        if isinstance(self.head_, EstimatorModel):
+            raise InputError(
+                "A ConceptClassifier with an `estimator` of your own cannot be saved, because "
+                "nothing is pickled; model='vote' and model='forest' can."
+            )
         values: dict[str, Any] = {
             "model": "forest" if isinstance(self.head_, Forest) else "vote",
             "logit_scale": self.logit_scale_,

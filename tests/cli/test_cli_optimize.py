@@ -290,6 +290,31 @@ def test_the_prompts_can_be_copied_and_edited(ask, cli, photos):
     assert read_evolution("kept").prompt_version != read_evolution("usual").prompt_version
 
 
+def test_on_a_terminal_generations_and_price_are_tables(ask, photos, monkeypatch):
+    from showtell.cli import optimize, output, session
+
+    monkeypatch.setenv("COLUMNS", "100")
+    for module in (optimize, output, session):
+        monkeypatch.setattr(module, "is_terminal", lambda stream: True)
+    text = ask("optimize", photos, *FEW).stdout
+    for words in (
+        "generation",
+        "fitness",
+        "validation",
+        "answers used",
+        "2 of 2",
+        "* the one that",
+    ):
+        assert words in text
+    assert "bright red" in text  # no file has the words, so they are shown
+    text = ask("optimize", photos, *FEW, "-o", "best.json").stdout
+    assert "answers used" in text
+    assert "bright red" not in text
+    text = ask("optimize", photos, *FEW, "--dry-run").stdout
+    assert "cost_usd_to_pay" in text
+    assert " USD" in text
+
+
 # As a method of other verbs
 
 

@@ -337,7 +337,7 @@ def measured(
         again = ""
         if seed == 0:
             again = str(same(run, evolved(data, author, options, seed, store)))
-        control = evolved(data, ignorant(seed), options, seed, store, run.start)
+        control = evolved(data, ignorant(), options, seed, store, run.start)
         found = {
             "start": run.right(data, 0),
             "best": run.right(data),
@@ -366,6 +366,7 @@ def main() -> int:
     name = "evolving_gains"
     parser.add_argument("--csv", type=Path, default=ROOT / f"benchmarks/results/{name}.csv")
     parser.add_argument("--markdown", type=Path, default=ROOT / f"docs/_generated/{name}.md")
+    parser.add_argument("--store", type=Path, help="keep embeddings there for other runs")
     options = parser.parse_args()
     folders = sorted(path.parent for path in options.sets.glob("*/labels.json"))
     wanted = [one for one in options.only.split(",") if one]
@@ -375,7 +376,7 @@ def main() -> int:
     warnings.simplefilter("ignore", LimitsWarning)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as temporary:
-        store = f"{temporary}/embeddings.sqlite"
+        store = str(options.store or f"{temporary}/embeddings.sqlite")
         for folder in folders:
             rows += measured(folder.name, st.load_dataset(folder), options, store)
     rows = corrected(rows)

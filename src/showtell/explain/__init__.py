@@ -9,6 +9,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from showtell.explain.clues import Changes, ClueStep, Swap, Waterfall
+from showtell.explain.concepts import concept_overview
 from showtell.explain.demonstrations import (
     LeftOut,
     LeftOutOne,
@@ -18,12 +20,16 @@ from showtell.explain.demonstrations import (
 from showtell.explain.explaining import PARTS, PartName, explain, parts_of
 from showtell.explain.explanation import Explanation
 from showtell.explain.occlusion import OcclusionMap, occlusion_map
+from showtell.explain.overview import ConceptOverview
 from showtell.explain.parts import Bar, Bars, Neighbour, Neighbours, Part, Words
 
 __all__ = [
     "PARTS",
     "Bar",
     "Bars",
+    "Changes",
+    "ClueStep",
+    "ConceptOverview",
     "Explanation",
     "LeftOut",
     "LeftOutOne",
@@ -32,7 +38,10 @@ __all__ = [
     "OcclusionMap",
     "Part",
     "PartName",
+    "Swap",
+    "Waterfall",
     "Words",
+    "concept_overview",
     "explain",
     "leave_one_out",
     "leave_one_out_requests",

@@ -18,7 +18,9 @@ from showtell.classify import (
     MediaClassifier,
 )
 from showtell.classify.base import media_list
+from showtell.classify.concepts import ConceptClassifier
 from showtell.errors import InputError, MediaError, UnknownNameError
+from showtell.explain.concepts import ClueReasons
 from showtell.explain.demonstrations import leave_one_out
 from showtell.explain.explanation import Explanation
 from showtell.explain.neighbours import Examples, examples_from, nearest_examples, picture_of
@@ -29,14 +31,19 @@ from showtell.media import Media
 __all__ = ["PARTS", "PartName", "explain", "parts_of"]
 
 PartName: TypeAlias = Literal[
-    "chances", "descriptions", "opinions", "words", "occlusion", "examples", "demonstrations"
-]
+    "chances", "clues", "votes", "changes", "alike", "descriptions", "opinions", "words",
+    "occlusion", "examples", "demonstrations",
+]  # fmt: skip
 PARTS = (
-    "chances", "descriptions", "opinions", "words", "occlusion", "examples", "demonstrations",
+    "chances", "clues", "votes", "changes", "alike", "descriptions", "opinions", "words",
+    "occlusion", "examples", "demonstrations",
 )  # fmt: skip
 """Names of what an explanation may consist of."""
 
 _PICTURE = 320
+_LEAST_CLUES = 8  # steps of a waterfall
+_CHANGES_UP_TO = 100  # images whose smallest change is looked for unless asked: it is slow
+_OF_CLUES: tuple[PartName, ...] = ("votes", "alike", "changes")
 
 
 def parts_of(
@@ -63,6 +70,9 @@ def parts_of(
     ('chances', 'occlusion')
     """
     found: list[PartName] = ["chances"]
+    if isinstance(classifier, ConceptClassifier):
+        own = classifier.estimator is not None
+        return ("chances", "alike", "changes") if own else ("chances", "clues", *_OF_CLUES)
     if isinstance(classifier, DescriptionClassifier):
         found.append("descriptions")
     if isinstance(classifier, FusionClassifier):
@@ -107,6 +117,10 @@ def explain(
         What to find out, of ``PARTS``:
 
         - "chances": the most probable labels;
+        - "clues": what each clue adds to the answer, and to the true label or else the next best
+          one, with the clue's value and its percentile in training; "votes" of the parts; the
+          training images "alike" by clues; "changes", the smallest that would give the other
+          label (`ConceptClassifier`);
         - "descriptions": those that speak for the label, and for its rival
           (`DescriptionClassifier`);
         - "opinions", "words": share of each opinion, and what the model said
@@ -117,9 +131,10 @@ def explain(
           (`InContextClassifier`).
 
         "auto" takes what the classifier has (`parts_of`); "demonstrations" only with `max_cost`
-        or `max_requests`, for it asks as many requests as there are demonstrations.
+        or `max_requests`, for it asks as many requests as there are demonstrations; "changes"
+        only for up to 100 images.
     n_most : int, default=5
-        Labels, descriptions and examples that are named.
+        Labels, descriptions and examples that are named; of clues at least 8.
     grid : int, default=8
         Cells along the longer side of the occlusion map; see `occlusion_map`.
     fill : {"blur", "grey", "mean"}, default="blur"
@@ -163,12 +178,15 @@ def explain(
     known = examples_from(classifier, examples)
     capped = max_cost is not None or max_requests is not None
     chosen = _chosen(classifier, parts, known, asks=capped)
+    if parts == "auto" and len(images) > _CHANGES_UP_TO:
+        chosen = tuple(name for name in chosen if name != "changes")
     predictions = classifier.classify(images, progress=progress)
     proba = predictions.proba
     statuses = predictions.status
     asked = _Asked(classifier, images, truth, known, n_most, grid, fill, chosen == parts)
-    if "descriptions" in chosen or "opinions" in chosen:
+    if "descriptions" in chosen or "opinions" in chosen or "words" in chosen:
         asked.look_up_evidence()
+    asked.look_up_clues(chosen, np.flatnonzero(statuses != "error").tolist())
     labels = [str(label) for label in predictions.label.tolist()]
     if "examples" in chosen and known is not None:
         best = [
@@ -236,10 +254,29 @@ class _Asked:
         self.classes = [str(name) for name in classifier.classes_.tolist()]
         self.evidence: list[Any] = []
         self.neighbours: list[Any] = []
+        self.of_clues: dict[str, dict[int, list[Part]]] = {}
 
     def look_up_evidence(self) -> None:
         if len(self.classes) > 1:
             self.evidence = self.classifier.explain(self.images)
+
+    def look_up_clues(self, chosen: Sequence[str], rows: list[int]) -> None:
+        """Find the reasons in clues of all usable images at once."""
+        if not {"clues", *_OF_CLUES} & set(chosen):
+            return
+        reasons = ClueReasons(
+            self.classifier,
+            [self.images[row] for row in rows],
+            None if self.truth is None else [self.truth[row] for row in rows],
+            self.examples,
+            n_most=self.n_most,
+            n_clues=max(self.n_most, _LEAST_CLUES),
+        )
+        ways = {"clues": reasons.waterfalls, "votes": reasons.votes}
+        ways |= {"alike": reasons.alike, "changes": reasons.changes}
+        for name in chosen:
+            if name in ways:
+                self.of_clues[name] = dict(zip(rows, ways[name](), strict=True))
 
     def look_up_neighbours(self, labels: Sequence[str]) -> None:
         assert self.examples is not None
@@ -251,6 +288,8 @@ class _Asked:
         """Make the parts of a name for one image."""
         if name == "chances":
             return _chances(proba, self.n_most)
+        if name in self.of_clues:
+            return self.of_clues[name][row]
         if name == "descriptions":
             return _descriptions(self.evidence[row], self.n_most) if self.evidence else []
         if name == "opinions":
@@ -312,6 +351,8 @@ def _chosen(
         if name not in PARTS:
             raise UnknownNameError("part", str(name), PARTS)
     offered = parts_of(classifier, examples=has, asks=True)
+    if isinstance(classifier, ConceptClassifier):
+        offered = (*offered, "occlusion", "examples")
     for name in wanted:
         if name == "examples" and not has:
             raise InputError("Part 'examples' compares with labelled images: give `examples`.")

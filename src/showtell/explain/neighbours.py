@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from showtell.classify import FewShotClassifier
 from showtell.classify.base import media_list
+from showtell.classify.support import SupportClassifier
 from showtell.datasets.lazy import pick_rows
 from showtell.encoders import embed_images, load_encoder
 from showtell.errors import InputError, MediaError, ShowtellError
@@ -31,6 +31,8 @@ class Examples:
     labels: NDArray[np.str_]
     """Shape (n_examples,)."""
     title: str
+    given: Sequence[Media]
+    """All that was given, to be looked up by row number."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -42,8 +44,8 @@ def examples_from(classifier: Any, given: Any) -> Examples | None:
     Parameters
     ----------
     classifier : classifier
-        One that was shown demonstrations needs nothing else. Of a `FewShotClassifier` the rows
-        that it learned from count, so `given` must be what its `fit` was given.
+        One that was shown demonstrations needs nothing else. Of a classifier that learned
+        from labelled images those rows count, so `given` must be what its `fit` was given.
     given : Dataset, pair of images and labels, or None
 
     Returns
@@ -60,14 +62,18 @@ def examples_from(classifier: Any, given: Any) -> Examples | None:
         if not shown:
             return None
         names = [str(label) for label in classifier.classes_.tolist()]
+        parts = [d.image.data for d in shown]
         return Examples(
-            images=[d.image.data for d in shown],
+            images=parts,
+            given=parts,
             labels=np.array([names[d.code] for d in shown], np.str_),
             title="Most alike among the demonstrations",
         )
     images, labels = _pair(given)
-    if not isinstance(classifier, FewShotClassifier):
-        return Examples(images=images, labels=labels, title="Most alike among the examples")
+    if not isinstance(classifier, SupportClassifier):
+        return Examples(
+            images=images, given=images, labels=labels, title="Most alike among the examples"
+        )
     rows = classifier.support_
     if len(rows) and int(rows.max()) >= len(images):
         raise InputError(
@@ -76,6 +82,7 @@ def examples_from(classifier: Any, given: Any) -> Examples | None:
         )
     return Examples(
         images=pick_rows(images, rows),
+        given=images,
         labels=labels[rows],
         title="Most alike among what it learned from",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from markupsafe import Markup
 
@@ -162,6 +162,8 @@ class Neighbours(Part):
     label: str
     """Of the image that is explained."""
     note: str = ""
+    by: Literal["embedding", "clues"] = "embedding"
+    """What they are alike in."""
 
     def sentence(self) -> str:
         """Count whose neighbours they are."""
@@ -180,6 +182,7 @@ class Neighbours(Part):
             "kind": self.kind,
             "title": self.title,
             "label": self.label,
+            "by": self.by,
             "neighbours": [
                 {"image": one.image, "label": one.label, "cosine": one.cosine}
                 for one in self.neighbours

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from showtell.reports.audit import write_audit
 from showtell.reports.evolution import write_evolution
+from showtell.reports.explained import write_explanations
 from showtell.reports.page import write_gallery, write_report
 from showtell.reports.tree_drawing import concepts_dot, draw_concepts
 
@@ -12,6 +13,7 @@ __all__ = [
     "draw_concepts",
     "write_audit",
     "write_evolution",
+    "write_explanations",
     "write_gallery",
     "write_report",
 ]

@@ -1,0 +1,22 @@
+"""What a classifier by clues goes by altogether: parts, labels, and pairs that are mixed up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from showtell.classify.concept_evidence import ConceptImportances, LabelCard, LabelPair
+
+__all__ = ["ConceptOverview"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConceptOverview:
+    """Importances of parts, attributes and clues; what sets labels apart; which are mixed up."""
+
+    domain: str
+    """What all labels are: "dog"."""
+    importances: ConceptImportances
+    cards: tuple[LabelCard, ...]
+    """One for each label."""
+    pairs: tuple[LabelPair, ...] = ()
+    """Labels that are taken for each other, the most often first."""

@@ -209,6 +209,7 @@ def test_no_more_than_thirty_parts_are_taken():
         ("{", "no JSON"),
         ({"attributes": []}, "None of 0 attributes"),
         ({"attributes": ["n/a", "other", "Corgi", "tail", 3]}, "None of 5 attributes"),
+        ({"attributes": ["not visible", "black, white, or tan"]}, "None of 2 attributes"),
         ({"part": "ear", "attributes": ["shape"]}, "about 'ear', and 'tail' was asked about"),
         ({"kinds": ["shape"]}, '"attributes" is missing'),
     ],

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from showtell.mllm.structured import Spent
     from showtell.prompts import DescriptionDiff, DescriptionNote, DescriptionSet
 
-__all__ = ["add_to", "describe"]
+__all__ = ["access_to", "add_to", "describe", "spent_in_words"]
 
 _FILES = (".json", ".csv", ".yaml", ".yml")
 _WRITTEN = "What to write"
@@ -212,8 +212,8 @@ def describe(
     if dry_run:
         asking = ready_to_count(session, ctx, asking)
         _say_price(
-            session, _access(asking), missing, texts, concept=concept, n_kept=len(kept), seed=seed,
-            json=json,
+            session, access_to(asking), missing, texts, concept=concept, n_kept=len(kept),
+            seed=seed, json=json,
         )  # fmt: skip
         return
     request = {
@@ -232,7 +232,7 @@ def describe(
         )
     with session.progress() as progress:
         found = _write(
-            session, _access(asking), missing, texts, concept=concept, all_labels=wanted,
+            session, access_to(asking), missing, texts, concept=concept, all_labels=wanted,
             before=before, seed=seed, progress=progress,
         )  # fmt: skip
     made = _without_names_of(_joined(before, found, wanted, kept), wanted, missing, found)
@@ -266,7 +266,7 @@ def describe(
     session.summary(
         f"{n_described:,} of {counted(len(wanted), 'label')} described, "
         f"{counted(sum(len(made[label]) for label in wanted), 'description')}; "
-        f"{session.seconds:.1f} s; {_took(found.spent)}"
+        f"{session.seconds:.1f} s; {spent_in_words(found.spent)}"
     )
     if not n_described:
         reason = next(iter(found.gaps.values()), "no answer can be used")
@@ -325,7 +325,8 @@ def _write(
     return found
 
 
-def _access(asking: Asking) -> ModelAccess:
+def access_to(asking: Asking) -> ModelAccess:
+    """Say how the model is reached and within what limits."""
     from showtell.mllm import default_cache
     from showtell.mllm.access import ModelAccess
 
@@ -472,7 +473,8 @@ def _facts(
     }
 
 
-def _took(spent: Spent) -> str:
+def spent_in_words(spent: Spent) -> str:
+    """Say what answers took."""
     if not spent.n_requests:
         return (
             "0 USD: all answers were there already" if spent.n_from_cache else "nothing was asked"

@@ -18,6 +18,7 @@ from showtell.cli import (
     cache,
     classify,
     compare,
+    concepts,
     describe,
     encoders,
     estimate,
@@ -132,8 +133,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for _verb in (
-    classify, evaluate, compare, estimate, audit, describe, optimize, encoders, models, try_server,
-    cache, version,
+    classify, evaluate, compare, estimate, audit, describe, optimize, concepts, encoders, models,
+    try_server, cache, version,
 ):  # fmt: skip
     _verb.add_to(app)
 

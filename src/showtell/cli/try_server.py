@@ -52,7 +52,8 @@ FaultSpec = Annotated[
         metavar="SPEC",
         help="What goes wrong, how often: 429, 500, timeout, cut, refuse, block, empty, "
         "broken-json per request; drop, duplicate, conflict, swap, unknown, alien per image; "
-        "forget-label, repeat, name-other, invalid per written text; all=0.2 shares a part among them.",
+        "forget-label, repeat, name-other, invalid per written text; all=0.2 shares a part among "
+        "them.",
     ),
 ]
 BiasSpec = Annotated[

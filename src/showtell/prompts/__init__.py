@@ -24,6 +24,7 @@ from showtell.prompts.concepts import (
     Value,
     clean_values,
     clue_text,
+    find_part,
     read_concepts,
 )
 from showtell.prompts.connectives import Compat, connect, described_prompts
@@ -118,6 +119,7 @@ __all__ = [
     "described_prompts",
     "fill",
     "find_concept",
+    "find_part",
     "load_prompts",
     "normalise",
     "parse_answer",

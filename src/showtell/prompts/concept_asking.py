@@ -433,7 +433,7 @@ class _Work:
             found: dict[str, Part] = {}
             for entry in given if isinstance(given, list) else []:
                 said = entry.get("part", entry.get("name")) if isinstance(entry, dict) else entry
-                plain = clean_name(said)
+                plain = _one_name(said)
                 name = _singular(plain)
                 key = normalise(name)
                 names_label = bool(barred & {key, normalise(plain), normalise(plain)[:-1]})
@@ -494,7 +494,7 @@ class _Work:
             kept: dict[str, str] = {}
             dropped = []
             for entry in listed:
-                name = clean_name(entry)
+                name = _one_name(entry)
                 key = normalise(name)
                 if not name or key in barred or key in kept or len(kept) == _MOST_ATTRIBUTES:
                     dropped.append(str(entry))
@@ -812,6 +812,18 @@ def _key(path: Sequence[str]) -> PartPath:
 def _shown(name: str) -> str:
     """Write a name for a line where semicolons divide."""
     return " ".join(name.replace(";", " ").split())
+
+
+def _one_name(said: Any) -> str:
+    """Clean a name; "" for none, a denial or a list.
+
+    Examples
+    --------
+    >>> [_one_name(name) for name in (" Fur colour.", "not visible", "eyes, ears", "N/A")]
+    ['fur colour', '', '', '']
+    """
+    name = clean_name(said)
+    return name if name and clean_values([name]) == (name,) else ""
 
 
 def _singular(name: str) -> str:

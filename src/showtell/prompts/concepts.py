@@ -32,6 +32,7 @@ __all__ = [
     "clean_name",
     "clean_values",
     "clue_text",
+    "find_part",
     "read_concepts",
 ]
 
@@ -428,6 +429,47 @@ def clue_text(part: str, attribute: str, value: str, *, of: str | None = None) -
     if of is None:
         return f"A photo of {said}"
     return f"A photo of {'an' if of[:1].lower() in tuple('aeio') else 'a'} {of} with {said}"
+
+
+# Finding a part
+
+
+def find_part(tree: ConceptTree, part: str | Sequence[str]) -> tuple[str, ...]:
+    """Find a part by its path, or by its name where only one has it.
+
+    Parameters
+    ----------
+    tree : ConceptTree
+    part : str or sequence of str
+        "ear", "head > ear", or ``("head", "ear")``.
+
+    Returns
+    -------
+    path : tuple of str
+        As `ConceptTree.walk` gives it.
+
+    Raises
+    ------
+    InputError
+        If there is none, or several parts have the name; the message lists them.
+
+    Examples
+    --------
+    >>> tree = read_concepts({"domain": "dog", "parts": [{"part": "head", "children": ["ear"]}]})
+    >>> find_part(tree, "ear"), find_part(tree, "Head > Ear")
+    (('head', 'ear'), ('head', 'ear'))
+    """
+    names = re.split(r"\s*[>/]\s*", part.strip()) if isinstance(part, str) else list(part)
+    wanted = tuple(map(normalise, names))
+    paths = {path: tuple(map(normalise, path)) for path, _ in tree.walk()}
+    found = [path for path, key in paths.items() if key == wanted]
+    found = found or [path for path, key in paths.items() if key[-len(wanted) :] == wanted]
+    if len(found) == 1:
+        return found[0]
+    given = part if isinstance(part, str) else " > ".join(part)
+    problem = "several parts" if found else "no part"
+    listed = "; ".join(" > ".join(path) for path in found or paths)
+    raise InputError(f"There is {problem} {given!r}. Name one of: {listed or 'none'}.")
 
 
 # Cleaning

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import math
 import os
-import re
 import sys
 import tempfile
 import threading
@@ -13,14 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import TypeAlias
 
 from showtell._extras import need
 from showtell.errors import InputError, ShowtellError
 from showtell.prompts.answers import normalise
-from showtell.prompts.concepts import Attribute, ConceptTree, Part
+from showtell.prompts.concepts import Attribute, ConceptTree, Part, find_part
 
-__all__ = ["ClueKey", "concepts_dot", "draw_concepts"]
+__all__ = ["ClueKey", "check_drawing", "concepts_dot", "draw_concepts"]
 
 ClueKey: TypeAlias = tuple[tuple[str, ...], str, str]
 """Path of the part, attribute and value of a clue."""
@@ -82,11 +82,7 @@ def draw_concepts(
     'dog.dot'
     """
     target = Path(path)
-    ending = target.suffix.lower()
-    if ending not in _ENDINGS:
-        raise InputError(
-            f"A drawing is a file that ends in {', '.join(_ENDINGS)}; got {str(path)!r}."
-        )
+    ending = check_drawing(target)
     dot = concepts_dot(tree, part=part, labels=labels, importances=importances)
     data = dot.encode() if ending == ".dot" else _render(dot, ending[1:])
     try:
@@ -95,6 +91,33 @@ def draw_concepts(
     except OSError as error:
         raise InputError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
     return target
+
+
+def check_drawing(path: str | os.PathLike[str]) -> str:
+    """Refuse a drawing that could not be made, before anything is paid for its tree.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    ending : str
+        ".svg", ".png", ".pdf" or ".dot".
+
+    Raises
+    ------
+    InputError, MissingExtraError
+        As `draw_concepts`.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in _ENDINGS:
+        raise InputError(
+            f"A drawing is a file that ends in {', '.join(_ENDINGS)}; got {str(path)!r}."
+        )
+    if ending != ".dot":
+        _graphviz()
+    return ending
 
 
 def concepts_dot(
@@ -137,7 +160,7 @@ def concepts_dot(
             f"{', '.join(tree.labels) or 'none'}."
         )
     if part is not None:
-        place = _find(tree, part)
+        place = find_part(tree, part)
         above = place[:-1]
         tree = tree.restricted(part=place)
     if labels is not None:
@@ -307,23 +330,6 @@ def _chip(text: str, look: tuple[str, str]) -> str:
     )
 
 
-def _find(tree: ConceptTree, part: str | Sequence[str]) -> tuple[str, ...]:
-    """Find a part by its path, or by its name where only one has it."""
-    names = re.split(r"\s*[>/]\s*", part.strip()) if isinstance(part, str) else list(part)
-    wanted = tuple(map(normalise, names))
-    paths = [path for path, _ in tree.walk()]
-    whole = [path for path in paths if tuple(map(normalise, path)) == wanted]
-    found = whole or [
-        path for path in paths if tuple(map(normalise, path[-len(wanted) :])) == wanted
-    ]
-    if len(found) == 1:
-        return found[0]
-    given = part if isinstance(part, str) else " > ".join(part)
-    problem = "several parts" if found else "no part"
-    listed = "; ".join(" > ".join(path) for path in found or paths)
-    raise InputError(f"There is {problem} {given!r}. Name one of: {listed or 'none'}.")
-
-
 def _pruned(parts: Sequence[Part]) -> tuple[Part, ...]:
     """Leave out what has no value."""
     kept = []
@@ -357,9 +363,13 @@ def _darker(colour: str) -> str:
     return "#" + "".join(f"{round(int(colour[i : i + 2], 16) * 0.75):02x}" for i in (1, 3, 5))
 
 
+def _graphviz() -> ModuleType:
+    return need("pygraphviz", extra="draw", what="Drawing a concept tree")
+
+
 def _render(dot: str, kind: str) -> bytes:
     """Have Graphviz lay out and draw."""
-    pygraphviz = need("pygraphviz", extra="draw", what="Drawing a concept tree")
+    pygraphviz = _graphviz()
     with _lock, _without_font_warnings():
         try:
             graph = pygraphviz.AGraph(string=dot)

@@ -255,6 +255,19 @@ def test_descriptions_are_scored_by_the_straightforward_mean():
     assert found["tiger"].n_better == 1
 
 
+def test_templates_random_words_and_repeats_are_no_descriptions():
+    truth = np.array([LABELS.index(label) for label in Y], np.int32)
+    some = {"tiger": ["stripes"], "leopard": ["spots"]}
+    mixed = make(some, method="waffle+descriptions", n_pairs=6)
+    found = {one.label: one for one in score_descriptions(mixed, X, truth)}
+    told = {label: [score.text for score in one.descriptions] for label, one in found.items()}
+    assert told == {"tiger": ["stripes"], "leopard": ["spots"], "lion": []}
+    assert found["lion"].n_better == 0
+    templated = make(some, templates=["a drawing of a {label}."])
+    found = {one.label: one for one in score_descriptions(templated, X, truth)}
+    assert [score.text for score in found["tiger"].descriptions] == ["stripes"]
+
+
 def test_labels_without_photos_have_no_scores():
     truth = np.zeros(3, np.int32)
     assert score_descriptions(make(), X[:3], truth) == ()

@@ -179,8 +179,7 @@ class Controls:
 
 def described_part(clf: Any) -> DescriptionClassifier | None:
     """Return the part of a fitted classifier that goes by descriptions; None if there is none."""
-    inside = (getattr(clf, name, None) for name in ("classifier_", "_classifier"))
-    for part in (clf, *inside):
+    for part in (clf, getattr(clf, "classifier_", None)):
         if isinstance(part, DescriptionClassifier):
             return part
     return None

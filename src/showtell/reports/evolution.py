@@ -152,8 +152,9 @@ def write_evolution(
             )
         pictures = _pictures(data, codes, len(record.labels), turned, thumbnails_mb)
     cards = description_cards(described or ())
+    code_of = {label: code for code, label in enumerate(record.labels)}
     for card in () if cards is None else cards["cards"]:
-        own_rows = np.flatnonzero(codes == record.labels.index(card["label"]))[:_PHOTOS].tolist()
+        own_rows = np.flatnonzero(codes == code_of.get(card["label"], -1))[:_PHOTOS].tolist()
         card["photos"] = [pictures[row] for row in own_rows if row in pictures]
     generations = [_generation(record, g) for g in record.generations]
     styles = [_asset("style.css"), _asset("evolution.css")]

@@ -9,8 +9,8 @@ servers that look with the same encoder (showtell.testing.servers).
 
     python benchmarks/descriptions_table.py [--sets ../shared/datasets] [--seeds 5] [--note TEXT]
 
-Writes benchmarks/results/descriptions_table.csv and docs/_generated/descriptions_table.md,
-fusion_table.md and evolving_table.md. Takes half an hour at most.
+Writes benchmarks/results/descriptions_table.csv and a table in docs/_generated for each of TABLES.
+Takes half an hour at most.
 
 To add an arm, append to ARMS a name, a title and a function that makes a fitted classifier of a
 `Setting` and a seed; to test it against another, append the pair to CONTRASTS; to show it, put its
@@ -243,8 +243,11 @@ CONTRASTS: list[tuple[str, str]] = [
     ("dclip", "waffle"),
     ("cupl", "template"),
     ("cupl", "waffle"),
+    ("cupl", "dclip"),
     ("waffle", "template"),
+    ("waffle-30", "template"),
     ("concept", "template"),
+    ("waffle+concept", "concept"),
     ("dclip+concept", "waffle+concept"),
     ("fusion", "template"),
     ("fusion", "fusion-image"),
@@ -275,6 +278,17 @@ TABLES = (
               "dclip+concept"),
         note="DCLIP has five phrases for each label, CuPL three sentences, written by hand from "
         "general knowledge before any was scored, without looking at the photos.",
+    ),
+    Table(
+        name="cupl_table",
+        arms=("template", "waffle", "dclip", "cupl"),
+        note="CuPL has three sentences for each label, DCLIP five phrases, written by hand from "
+        "general knowledge before any was scored, without looking at the photos.",
+    ),
+    Table(
+        name="waffle_table",
+        arms=("template", "concept", "waffle", "waffle-30", "waffle+concept"),
+        note="The concept is one word for each set, such as animal.",
     ),
     Table(
         name="fusion_table",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,17 @@ html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
 
-MINI_TABLE = Path(__file__).parent / "_generated" / "mini_table.md"
+GENERATED = Path(__file__).parent / "_generated"
 
 
-def _put_in_mini_table(app: object, page: str, source: list[str]) -> None:
-    """Show the measured table where a page asks for it."""
-    if MINI_TABLE.is_file():
-        source[0] = source[0].replace("<!-- mini-table -->", MINI_TABLE.read_text("utf-8"))
+def _put_in_tables(app: object, page: str, source: list[str]) -> None:
+    """Show measured tables where a page asks for them: `mini-table` is `mini_table.md`."""
+
+    def table(found: re.Match[str]) -> str:
+        file = GENERATED / f"{found[1].replace('-', '_')}.md"
+        return file.read_text("utf-8") if file.is_file() else found[0]
+
+    source[0] = re.sub(r"<!-- ([a-z-]+) -->", table, source[0])
 
 
 def _skip(
@@ -66,4 +71,4 @@ def _skip(
 
 def setup(app: Any) -> None:
     app.connect("autodoc-skip-member", _skip)
-    app.connect("source-read", _put_in_mini_table)
+    app.connect("source-read", _put_in_tables)

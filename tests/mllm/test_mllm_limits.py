@@ -254,6 +254,73 @@ def test_concurrency_multiplies_until_told_to_slow_down_then_creeps():
     assert control.limit == 9
 
 
+def in_flight_over_time(times, *, refuse_at=None, n=100, **options):
+    """Ask a server that takes an hour; how many are in flight at each time, in seconds."""
+
+    async def story(loop):
+        control = AdaptiveConcurrency(clock=loop.time, **options)
+
+        async def one():
+            sent_at = await control.acquire()
+            try:
+                if refuse_at is not None and loop.time() <= refuse_at:
+                    await asyncio.sleep(refuse_at - loop.time())
+                    control.limited(sent_at)
+                await asyncio.sleep(3600)
+            finally:
+                control.release()
+
+        tasks = [asyncio.ensure_future(one()) for _ in range(n)]
+        found = []
+        for when in times:
+            await asyncio.sleep(when - loop.time())
+            found.append(control.in_flight)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return found, control
+
+    return run_virtually(story)
+
+
+def test_concurrency_doubles_while_nobody_refuses_and_does_not_wait_for_answers():
+    times = [0.01, 0.06, 0.11, 0.16, 10]
+    found, control = in_flight_over_time(times, start=8, most=50, pace=0.05)
+    assert found == [8, 16, 32, 50, 50]
+    assert control.peak == 50
+
+
+def test_concurrency_does_not_double_where_nothing_waits_for_room():
+    found, control = in_flight_over_time([0.01, 10], start=8, most=50, n=8)
+    assert found == [8, 8]
+    assert control.limit == 8
+
+
+def test_concurrency_doubles_no_more_once_somebody_refused():
+    found, control = in_flight_over_time([0.01, 0.06, 60], start=8, most=50, refuse_at=0.07)
+    assert found == [8, 16, 16]
+    assert (control.limit, control.n_shrunk) == (11, 1)  # 0.7 x 16
+
+
+def test_concurrency_doubles_again_in_another_event_loop():
+    """A loop that ended before the time was up leaves nothing behind that hinders the next."""
+    control = AdaptiveConcurrency(start=1, most=2, pace=0.01)
+
+    async def hold_one_and_wait(until):
+        await control.acquire()
+        waiting = asyncio.ensure_future(control.acquire())
+        try:
+            await asyncio.wait([waiting], timeout=until)
+            return waiting.done()
+        finally:
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            control.release()
+
+    assert not asyncio.run(hold_one_and_wait(0))
+    assert asyncio.run(hold_one_and_wait(30))
+
+
 def test_concurrency_stays_between_one_and_the_most():
     control = AdaptiveConcurrency(start=100, most=8)
     assert control.limit == 8

@@ -54,7 +54,7 @@ contradicted itself, or named no label of the set; it declined; a filter held th
 request failed; the confidence is below the threshold; the run was stopped before."""
 
 _MOST_AGAIN = 2
-_GROUP = 8  # images per task of a worker
+_GROUP = 4  # images per task of a worker; what is read ahead is held in memory
 _TEXT_BYTES = 65536  # of a request, besides images
 _CENT_OF = Decimal("1e-12")  # USD; the smallest share of a request's price
 _SAID: dict[str, str] = {

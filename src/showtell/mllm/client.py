@@ -43,7 +43,8 @@ OnAnswer: TypeAlias = Callable[
 """Takes an outcome; may return requests to ask next, such as one for what was left out."""
 
 _PULL_FOR = 0.02  # seconds to gather requests before the first of them is sent
-_PULL_AT_ONCE = 32
+_PULL_AT_ONCE = 16
+_PULL_BELOW = 8  # requests that are ready, so that no slot waits while more are made
 _USUAL_OUTPUT = 1000  # tokens, where a request states no longest answer
 _LEARN_FROM = 5  # answers, before what they took replaces the longest answer in estimates
 _TIMEOUT_SLACK = 5.0  # seconds after which a provider that forgets its own timeout is cut off
@@ -556,14 +557,15 @@ class _Source:
 
     async def next(self) -> tuple[int, Request] | None:
         """Take a request, or None when there is none and will be none."""
+        enough = 1 if self._thread is None else _PULL_BELOW
         while not self._stopped:
+            if not self._ended and self._pulling is None and len(self._ready) < enough:
+                self._pulling = asyncio.ensure_future(self._pull())
             if self._ready:
                 self._n_open += 1
                 return self._ready.popleft()
             if self._ended and not self._n_open:
                 break
-            if not self._ended and self._pulling is None:
-                self._pulling = asyncio.ensure_future(self._pull())
             changed = asyncio.get_running_loop().create_future()
             self._waiting.append(changed)
             await changed

@@ -193,7 +193,7 @@ def _strip(data: bytes) -> _Clean | None:
 
 def _strip_jpeg(data: bytes) -> _Clean | None:
     """Keep JFIF, Adobe and ICC segments and all that decoding needs, until the end marker."""
-    kept = [data[:2]]
+    kept = [(0, 2)]  # from and to
     position, size = 2, None
     while True:
         if data[position] != 0xFF:
@@ -207,10 +207,10 @@ def _strip_jpeg(data: bytes) -> _Clean | None:
             position += 2
             continue
         length = struct.unpack_from(">H", data, position + 2)[0]
-        segment = data[position : position + 2 + length]
-        if length < 2 or len(segment) != 2 + length:
+        after = position + 2 + length
+        if length < 2 or after > len(data):
             raise ValueError("cut short")
-        body = segment[4:]
+        body = data[position + 4 : after]
         if marker == 0xE1 and body[:6] == b"Exif\0\0" and not _is_upright(body[6:]):
             return None
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
@@ -219,22 +219,17 @@ def _strip_jpeg(data: bytes) -> _Clean | None:
                 return None  # CMYK: not every provider reads it
             size = (width, height)
         if _keep_segment(marker, body):
-            kept.append(segment)
-        position += 2 + length
+            kept.append((position, after))
+        position = after
         if marker == 0xDA:
-            end = _end_of_scan(data, position)
-            kept.append(data[position:end])
-            position = end
+            position = _end_of_scan(data, position)
+            kept.append((after, position))
     if size is None or 0 in size:
         raise ValueError("no frame")
-    kept.append(b"\xff\xd9")
-    clean = b"".join(kept)
-    return _Clean(
-        data=data if len(clean) == len(data) else clean,
-        media_type="image/jpeg",
-        width=size[0],
-        height=size[1],
-    )
+    kept.append((position, position + 2))
+    if sum(end - start for start, end in kept) < len(data):  # else a copy would be the same
+        data = b"".join(data[start:end] for start, end in kept)
+    return _Clean(data=data, media_type="image/jpeg", width=size[0], height=size[1])
 
 
 def _keep_segment(marker: int, body: bytes) -> bool:

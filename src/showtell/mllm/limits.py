@@ -201,9 +201,10 @@ class AdaptiveConcurrency:
     """How many requests may be in flight: starts low, grows, shrinks when told to slow down.
 
     Until the first "too many requests", every answer makes room for `growth` more, so the number
-    multiplies with each round. At a "too many requests" it shrinks to 0.7 of what was in flight,
-    once for all that were sent before, and from then on grows by about one per round. While a
-    provider asks to wait, nothing is sent.
+    multiplies with each round; and while requests wait for room, it doubles every `pace` seconds,
+    since a refusal comes at once and an answer may take long. At a "too many requests" it shrinks
+    to 0.7 of what was in flight, once for all that were sent before, and from then on grows by
+    about one per round. While a provider asks to wait, nothing is sent.
 
     Parameters
     ----------
@@ -212,6 +213,8 @@ class AdaptiveConcurrency:
         Never more than this.
     growth : float, default=2
         Room that one answer makes at first.
+    pace : float, default=0.05
+        Seconds without a refusal after which there is twice the room, at first.
     cooldown : float, default=5
         Seconds after shrinking in which it does not grow.
     clock : callable, default=time.monotonic
@@ -242,6 +245,7 @@ class AdaptiveConcurrency:
         start: int = 16,
         most: int = 64,
         growth: float = 2.0,
+        pace: float = 0.05,
         cooldown: float = 5.0,
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
@@ -249,7 +253,7 @@ class AdaptiveConcurrency:
         if most < 1 or start < 1:
             raise InputError(f"Requests in flight must be at least 1, got {start=} and {most=}.")
         self.most = most
-        self.growth, self.cooldown = growth, cooldown
+        self.growth, self.pace, self.cooldown = growth, pace, cooldown
         self.in_flight = 0
         self.peak = 0
         """Most that were ever in flight."""
@@ -261,6 +265,7 @@ class AdaptiveConcurrency:
         self._pause_until = -math.inf
         self._clock, self._sleep = clock, sleep
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._doubles_in: asyncio.AbstractEventLoop | None = None
 
     @property
     def limit(self) -> int:
@@ -284,8 +289,10 @@ class AdaptiveConcurrency:
                 self.in_flight += 1
                 self.peak = max(self.peak, self.in_flight)
                 return self._clock()
-            waiting = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            waiting = loop.create_future()
             self._waiting.append(waiting)
+            self._double_later(loop)
             try:
                 await waiting
             except BaseException:
@@ -328,6 +335,19 @@ class AdaptiveConcurrency:
             self.n_shrunk += 1
         if retry_after is not None:
             self._pause_until = max(self._pause_until, now + max(retry_after, _LEAST_WAIT))
+
+    def _double_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look again soon whether there is reason to hold back those that wait."""
+        if self._doubles_in is not loop and self._slow_start and self._limit < self.most:
+            self._doubles_in = loop
+            loop.call_later(self.pace, self._double, loop)
+
+    def _double(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._doubles_in = None
+        if self._slow_start and self._waiting:
+            self._limit = min(2 * self._limit, float(self.most))
+            self._wake()
+            self._double_later(loop)
 
     def _wake(self) -> None:
         room = self.limit - self.in_flight

@@ -12,12 +12,8 @@ from tests.reports.evolutions import HOSTILE, controls, scores
 from showtell.reports.described import controls_section, described_section, draw_controls
 
 
-def told(record, **changes):
-    return replace(record, controls=controls(**changes))
-
-
-def test_harm_is_said_in_plain_words_with_its_numbers(record):
-    found = controls_section(told(record))
+def test_harm_is_said_in_plain_words_with_its_numbers():
+    found = controls_section(controls())
     assert found["verdict"] == "harm"
     assert found["sentence"] == (
         "The descriptions did harm: 70.0% against 80.0% with the template alone (p < .001)."
@@ -27,7 +23,7 @@ def test_harm_is_said_in_plain_words_with_its_numbers(record):
     assert [row["chance"] for row in found["rows"]] == ["< 0.001", "0.400"]
     assert [row["verdict"] for row in found["rows"]] == ["better without", "may be chance"]
     assert [row["spread"] for row in found["rows"]] == ["", "± 1.2"]
-    assert controls_section(record) is None
+    assert controls_section(None) is None
 
 
 @pytest.mark.parametrize(
@@ -38,9 +34,9 @@ def test_harm_is_said_in_plain_words_with_its_numbers(record):
         (-0.1, 0.001, "harm", "The descriptions did harm: 70.0% against"),
     ],
 )
-def test_the_verdict_follows_the_tests(record, difference, p, verdict, words):
+def test_the_verdict_follows_the_tests(difference, p, verdict, words):
     one = replace(controls().controls[0], difference=difference, p_holm=p)
-    found = controls_section(told(record, controls=(one,)))
+    found = controls_section(controls(controls=(one,)))
     assert found["verdict"] == verdict
     assert found["sentence"].startswith(words)
 
@@ -90,8 +86,10 @@ def described_section_of(described):
 
 
 def test_the_page_holds_both_and_escapes_them(record, tmp_path):
-    full = replace(told(record), described=tuple(replace(one, label=label) for one, label in zip(
-        scores(), record.classes, strict=False)))  # fmt: skip
+    described = tuple(
+        replace(one, label=label) for one, label in zip(scores(), record.classes, strict=False)
+    )
+    full = replace(record, controls=controls(), described=described)
     page = full.report(tmp_path / "page.html", thumbnails_mb=0).read_text()
     assert "The descriptions did harm" in page
     assert "<img src=x" not in page

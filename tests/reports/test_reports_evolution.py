@@ -238,6 +238,7 @@ def test_photos_that_turned_are_shown_and_descriptions_measured(evolved, tmp_pat
     assert "Became right: 8" in text_of(turned)
     assert "Became wrong" not in text_of(turned)
     assert text_of(turned).count("box was ball") == turned.count("data:image/webp") == 8
+    assert "earned their place: 100.0% against 50.0%" in text_of(section(page, "controls"))
     described = section(page, "descriptions")
     assert described.count("data:image/webp") == 2 * 4
     assert "2 of 2 descriptions reach beyond it" in text_of(described)
@@ -265,6 +266,10 @@ def test_what_was_measured_already_needs_no_encoder(evolved, tmp_path):
     ours = write_evolution(clf, tmp_path / "page.html", data=data).read_text()
     assert section(page, "descriptions") == section(ours, "descriptions")
     assert 'id="turned"' not in page
+    assert 'id="controls"' not in page
+    options["controls"] = record.controls
+    page = write_evolution(clf.evolution_, tmp_path / "page.html", **options).read_text()
+    assert section(page, "controls") == section(ours, "controls")
 
 
 def test_what_cannot_be_shown_is_refused(evolved, tmp_path):

@@ -18,9 +18,10 @@ _CARDS, _EACH = 48, 3
 _LEFT, _RIGHT, _ROW, _TOP = 150, 26, 44, 8
 
 
-def controls_section(record: Record) -> dict[str, Any] | None:
+def controls_section(
+    found: Controls | None, *, any_abstained: bool = False
+) -> dict[str, Any] | None:
     """Lay out what comes without the descriptions; None where nothing was compared."""
-    found = record.controls
     if found is None:
         return None
     what = "random words" if found.method == "waffle" else "descriptions"
@@ -36,7 +37,7 @@ def controls_section(record: Record) -> dict[str, Any] | None:
         "n_prompts": f"{found.n_prompts:g}"
         if found.n_prompts == round(found.n_prompts)
         else f"{found.n_prompts:.1f}",
-        "abstained": bool(record.metrics["n_abstained"]),
+        "abstained": any_abstained,
     }
 
 

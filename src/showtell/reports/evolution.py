@@ -26,10 +26,10 @@ from showtell.classify.evolution_record import (
 from showtell.datasets import Dataset
 from showtell.encoders import embed_images
 from showtell.errors import InputError
-from showtell.evaluate import LabelDescriptions, score_descriptions
+from showtell.evaluate import Controls, LabelDescriptions, description_controls, score_descriptions
 from showtell.evaluate.run import true_codes
 from showtell.reports import words
-from showtell.reports.described import description_cards
+from showtell.reports.described import controls_section, description_cards
 from showtell.reports.evolution_svg import draw_progress
 from showtell.reports.page import _MIME, _asset, _check, _environment
 from showtell.reports.thumbs import make_thumbnails
@@ -76,6 +76,7 @@ def write_evolution(
     *,
     data: Dataset | None = None,
     described: Sequence[LabelDescriptions] | None = None,
+    controls: Controls | None = None,
     title: str | None = None,
     thumbnails_mb: float = 4.0,
 ) -> Path:
@@ -100,6 +101,9 @@ def write_evolution(
     described : sequence of LabelDescriptions, optional
         What was measured already, as `Record.described` has it. Needed with `data` where
         `evolution` is a record, which has no encoder.
+    controls : Controls, optional
+        What comes without the descriptions, as `Record.controls` has it. With a classifier and
+        `data` it is measured: template, concept and random words on the same photos.
     title : str, optional
     thumbnails_mb : float, default=4.0
         Megabytes that small pictures may add; 0 embeds none.
@@ -143,6 +147,8 @@ def write_evolution(
                 order = [str(label) for label in own.classes_.tolist()]
                 mine = true_codes(data.y.tolist(), order)
                 described = score_descriptions(own, data.images, mine)
+            if controls is None and record.chosen.n_descriptions:
+                controls = description_controls(clf, data)
             turned = _turned(clf, data)
         elif described is None:
             raise InputError(
@@ -166,6 +172,7 @@ def write_evolution(
             title=title or "How the descriptions evolved",
             subtitle=_subtitle(record),
             result=_result(record),
+            controls=controls_section(controls),
             charts=[
                 draw_progress(record, width=760, height=330, name="broad"),
                 draw_progress(record, width=400, height=300, name="narrow"),

@@ -101,7 +101,9 @@ def write_report(
         "labels": per_class_section(record),
         "confusion": confusion_section(record),
         "trust": trust_section(record),
-        "controls": controls_section(record),
+        "controls": controls_section(
+            record.controls, any_abstained=bool(record.metrics["n_abstained"])
+        ),
         "described": described_section(record),
         "curve": curve_section(curve),
         "comparison": comparison_section(comparison, _name_in(comparison, record)),

@@ -23,6 +23,7 @@ from showtell.cli import (
     encoders,
     estimate,
     evaluate,
+    explain,
     models,
     optimize,
     try_server,
@@ -133,8 +134,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for _verb in (
-    classify, evaluate, compare, estimate, audit, describe, optimize, concepts, encoders, models,
-    try_server, cache, version,
+    classify, evaluate, compare, explain, estimate, audit, describe, optimize, concepts, encoders,
+    models, try_server, cache, version,
 ):  # fmt: skip
     _verb.add_to(app)
 

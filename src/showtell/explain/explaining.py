@@ -140,7 +140,7 @@ def explain(
     fill : {"blur", "grey", "mean"}, default="blur"
         What squares are covered with.
     max_cost : Decimal, str or float, optional
-        USD that asking without each demonstration may cost, for all images together.
+        USD that all this may cost: the answers, and asking again without each demonstration.
     max_requests : int, optional
         Requests that may be sent for that, for each image.
     progress : Progress
@@ -194,6 +194,9 @@ def explain(
         ]
         asked.look_up_neighbours(best)
     left = None if max_cost is None else Decimal(str(max_cost))
+    if left is not None:
+        taken = [cost for cost in predictions.columns.get("cost_usd", ()) if cost is not None]
+        left = max(left - sum(taken, Decimal(0)), Decimal(0))
     found = []
     for row in range(len(images)):
         status = str(statuses[row])

@@ -180,7 +180,7 @@ def occlusion_map(
     classifier : EncoderClassifier
         Fitted. Of a `FusionClassifier` the encoder's own opinion is looked at.
     image : Media
-        A picture. It is scaled down to twice what the encoder needs, uncovered ones alike.
+        A picture. It is scaled down to three times what the encoder needs, covered or not.
     label, rival : str, optional
         Labels to look at; by default the two most probable ones.
     grid : int, default=8
@@ -315,8 +315,8 @@ def _fusion_scorer(classifier: FusionClassifier) -> Scorer:
 
 def working_picture(image: Media, classifier: Any) -> Image.Image:
     """Open a picture at a size that leaves the encoder nothing to miss and makes covering quick."""
-    side = 2 * int(getattr(load_encoder(classifier.encoder), "input_side", 224))
-    picture = open_image(image, min_side=side // 2)
+    side = 3 * int(getattr(load_encoder(classifier.encoder), "input_side", 224))
+    picture = open_image(image, min_side=side)
     short = min(picture.size)
     if short > side:
         width, height = (max(1, round(length * side / short)) for length in picture.size)

@@ -1,0 +1,430 @@
+"""`showtell explain`: why this label."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from showtell.cli import options as o
+from showtell.cli.asking import Asking, asking_of, dollars, start_asking
+from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
+from showtell.cli.data import examples_of, parts_to_measure
+from showtell.cli.estimate import add_up
+from showtell.cli.groups import (
+    Called,
+    Caps,
+    Columns,
+    Questions,
+    Saying,
+    Sending,
+    Sought,
+    Words,
+    grouped,
+)
+from showtell.cli.output import check_page, counted, print_json
+from showtell.cli.session import Session, begin, printable
+from showtell.errors import InputError, ShowtellError
+
+if TYPE_CHECKING:
+    from showtell.classify import MediaClassifier
+    from showtell.datasets import Dataset, LabelSet
+    from showtell.explain import ConceptOverview, Explanation
+
+__all__ = ["add_to", "explain"]
+
+_EPILOG = """[bold]Examples[/bold]
+
+showtell explain rex.jpg --labels "dog,wolf,fox"
+
+showtell explain rex.jpg --examples sorted/ --label dog -o why.html
+
+showtell explain butterflies/ --method linear --limit 50 -o why.html
+
+showtell explain photos/ --method dclip --descriptions words.json -o why.html
+
+showtell explain rex.jpg --examples sorted/ --shots 2 --model openai:gpt-4.1-mini --max-cost 0.50
+"""
+
+_WHY = "What to find out"
+_USUAL = 24  # images of a data set, unless --limit says how many
+_USUAL_BY_CLUES = 2_000  # clues are quick
+_CONFIRM = "what leaving out each demonstration takes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """What is explained, and by what was learned from."""
+
+    images: Dataset
+    truth: list[str] | None
+    support: Dataset | None
+    label_set: LabelSet | None
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("explain", help=o.paragraphs(explain.__doc__), epilog=_EPILOG)(explain)
+
+
+@grouped
+def explain(
+    ctx: typer.Context,
+    *,
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA|IMAGES...",
+            help="Files, folders, globs, URLs or tables; or one data set with labels, of which "
+            "test/ is explained and train/ may be learned from.",
+        ),
+    ],
+    sought: Sought,
+    label: Annotated[
+        str | None,
+        o.option(
+            "--label",
+            panel=_WHY,
+            metavar="TRUE",
+            help="The true label of the images, to ask why it was not the answer.",
+        ),
+    ] = None,
+    parts: Annotated[
+        str | None,
+        o.option(
+            "--parts",
+            panel=_WHY,
+            metavar="NAME,...",
+            help="chances, clues, votes, changes, alike, descriptions, opinions, words, occlusion, "
+            "examples, demonstrations. Unless given: what the method has.",
+        ),
+    ] = None,
+    most: Annotated[
+        int, o.option("--most", panel=_WHY, min=1, metavar="N", help="How many of each to name.")
+    ] = 5,
+    grid: Annotated[
+        int,
+        o.option(
+            "--grid",
+            panel=_WHY,
+            min=2,
+            max=64,
+            metavar="N",
+            help="Squares along the longer side that are covered in turn.",
+        ),
+    ] = 8,
+    dry_run: Annotated[
+        bool,
+        o.option(
+            "--dry-run",
+            panel=_WHY,
+            help="Only say what leaving out demonstrations would cost; nothing is asked.",
+        ),
+    ] = False,
+    method: o.Method = "auto",
+    shots: o.Shots = None,
+    encoder: o.EncoderName = "mini",
+    words: Words,
+    abstain_below: o.AbstainBelow = None,
+    seed: o.Seed = 0,
+    called: Called,
+    caps: Caps,
+    questions: Questions,
+    sending: Sending,
+    test_size: o.TestSize = None,
+    limit: o.Limit = None,
+    columns: Columns,
+    report: Annotated[
+        Path | None,
+        o.option(
+            "--report",
+            "-o",
+            panel=o.OUTPUT,
+            metavar="PAGE.html",
+            help="A page to click through, in one file.",
+        ),
+    ] = None,
+    json: o.Json = False,
+    threads: o.Threads = None,
+    store: o.Store = True,
+    saying: Saying,
+) -> None:
+    """Say why images get their labels: in words for a few, as a page for many.
+
+    An encoder is watched while parts of the picture are covered. Descriptions and clues say how
+    well they fit. Examples and demonstrations are named that are most alike. With --max-cost or
+    --max-requests a model is also asked again without each demonstration, after the price was said.
+
+    Without -o the reasons are printed; with it, a page shows them, and for the method of clues
+    also the tree of parts and a card for each label.
+    """
+    session = begin(ctx, saying)
+    check_page(report)
+    if called.model is None:
+        given = [flag for flag, v in (("--dry-run", dry_run),) if v]
+        if given:
+            raise InputError("--dry-run says what asking a model costs: name one with --model.")
+    wanted = _parts(parts)
+    shows = (shots is not None or sought.examples is not None) and shots != 0
+    method, asking = asking_of(ctx, method, shows=shows)
+    choices = Choices(
+        encoder=encoder,
+        method=method,
+        **words.chosen(),
+        shots=shots,
+        abstain_below=abstain_below,
+        seed=seed,
+        threads=threads,
+        store=store,
+        asking=asking,
+    )
+    task = _task(
+        session, data, sought, columns, choices, label=label, test_size=test_size, shots=shots
+    )
+    if asking is not None:
+        if dry_run:
+            asking = replace(asking, asks=False)
+        else:
+            asking = start_asking(session, ctx, asking, run=None)
+        choices = replace(choices, asking=asking)
+    classifier = make_classifier(choices, task.label_set, task.support)
+    for remark in remarks(choices, classifier, task.support):
+        session.note(remark)
+    task = _limited(session, task, classifier, limit, seed)
+    asks = _asks(classifier, wanted, caps)
+    if asks or dry_run:
+        _say_price(session, classifier, task, asking, dry_run=dry_run, json=json)
+    if dry_run:
+        return
+    from showtell.explain import explain as find_out
+
+    shown = getattr(classifier, "demonstrations_", ())  # then those are what it knows
+    examples = task.support if len(task.support or ()) and not shown else None
+    with session.progress() as progress:
+        found = find_out(
+            classifier,
+            task.images.images,
+            y=task.truth,
+            examples=examples,
+            parts="auto" if wanted is None else wanted,  # type: ignore[arg-type]  # checked there
+            n_most=most,
+            grid=grid,
+            max_cost=caps.max_cost if asks else None,
+            max_requests=caps.max_requests if asks else None,
+            progress=progress,
+        )
+    overview = _overview(session, classifier, task, found, report)
+    if report is not None:
+        from showtell.reports import write_explanations
+
+        write_explanations(found, report, overview=overview)
+        session.summary(f"wrote {report}")
+    if json:
+        print_json({"explanations": [one.to_dict() for one in found]})
+    elif report is None:
+        _print(session, found)
+    _sum_up(session, found, asking)
+
+
+def _parts(given: str | None) -> list[str] | None:
+    """Split ``--parts``; names are checked by the library."""
+    if given is None:
+        return None
+    return [name for name in (part.strip() for part in given.split(",")) if name]
+
+
+def _task(
+    session: Session,
+    arguments: Sequence[str],
+    sought: Sought,
+    columns: Columns,
+    choices: Choices,
+    *,
+    label: str | None,
+    test_size: float | None,
+    shots: int | None,
+) -> _Task:
+    """Find out whether a labelled data set was given, or images."""
+    label_set = given_labels(sought.labels, sought.labels_file)
+    examples = examples_of(sought.examples)
+    known = {
+        "image_column": columns.image_column,
+        "label_column": columns.label_column,
+        "split_column": columns.split_column,
+        "group_column": columns.group_column,
+    }
+    if label is None and len(arguments) == 1 and _has_labels(arguments[0], known):
+        available = shots is not None or examples is not None
+        of_data = parts_to_measure(
+            session,
+            arguments[0],
+            known,
+            labels_file=sought.labels_file,
+            examples=examples,
+            needs_examples=choices.wants_examples(available=available),
+            check_duplicates=False,
+            test_size=test_size,
+            limit=None,
+            seed=choices.seed,
+        )
+        return _Task(
+            images=of_data.test,
+            truth=[str(one) for one in of_data.test.y],
+            support=of_data.support,
+            label_set=label_set or of_data.label_set,
+        )
+    from showtell.datasets import expand_images
+
+    images = expand_images(list(arguments), image_column=columns.image_column)
+    for note in images.notes:
+        session.note(note)
+    truth = None if label is None else [label] * len(images)
+    return _Task(images=images, truth=truth, support=examples, label_set=label_set)
+
+
+def _has_labels(source: str, columns: dict[str, Any]) -> bool:
+    """Whether an argument is a data set with labels, and no plain folder or list of images."""
+    from showtell.datasets import load_dataset
+
+    if not (Path(source).is_dir() or Path(source).suffix.lower() in _TABLES):
+        return False
+    try:
+        return bool(load_dataset(source, **columns).labels)
+    except ShowtellError:  # what is wrong with it is said where it is opened
+        return False
+
+
+_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+
+
+def _limited(
+    session: Session, task: _Task, classifier: MediaClassifier, limit: int | None, seed: int
+) -> _Task:
+    """Take a sample, of a size that does not keep one waiting unless it was asked for."""
+    from showtell.classify.concepts import ConceptClassifier
+    from showtell.datasets import limit_dataset
+
+    most = limit
+    if most is None:
+        most = _USUAL_BY_CLUES if isinstance(classifier, ConceptClassifier) else _USUAL
+    n = len(task.images)
+    if n <= most:
+        return task
+    if limit is None:
+        session.note(f"{most} of {n:,} images are explained; --limit N takes more.")
+    images = limit_dataset(task.images, most, seed)
+    truth = task.truth
+    if truth is not None:
+        same = len(set(truth)) == 1
+        truth = truth[:1] * most if same else [str(one) for one in images.y]
+    return replace(task, images=images, truth=truth)
+
+
+def _asks(classifier: MediaClassifier, wanted: list[str] | None, caps: Caps) -> bool:
+    """Whether a model is to be asked again without each demonstration."""
+    from showtell.classify import InContextClassifier
+
+    if not isinstance(classifier, InContextClassifier):
+        return False
+    if wanted is not None:
+        return "demonstrations" in wanted
+    return caps.max_cost is not None or caps.max_requests is not None
+
+
+def _say_price(
+    session: Session,
+    classifier: Any,
+    task: _Task,
+    asking: Asking | None,
+    *,
+    dry_run: bool,
+    json: bool,
+) -> None:
+    """Say what leaving out demonstrations takes, before it is done."""
+    from showtell.classify import InContextClassifier
+    from showtell.explain import leave_one_out_requests
+    from showtell.mllm import capabilities_of, default_cache
+
+    if not isinstance(classifier, InContextClassifier) or asking is None:
+        raise InputError(
+            "Only --method in-context shows demonstrations that could be left out, so there is "
+            "nothing to price."
+        )
+    capabilities = asking.meter.capabilities if asking.meter else capabilities_of(asking.model)
+    sums = add_up(
+        leave_one_out_requests(classifier, task.images.images),
+        name=classifier.model_,
+        capabilities=capabilities,
+        cache=default_cache() if asking.reuse else None,
+    )
+    if dry_run and json:
+        cost = sums.cost_usd_to_pay
+        print_json(
+            {
+                "n_images": len(task.images),
+                "n_requests": sums.n_requests,
+                "n_requests_kept": sums.n_requests_kept,
+                "cost_usd_to_pay": None if cost is None else float(cost),
+            }
+        )
+    kept = f", {sums.n_requests_kept:,} of them answered before" if sums.n_requests_kept else ""
+    session.summary(
+        f"{_CONFIRM}: {counted(sums.n_requests, 'request')}{kept}, {dollars(sums.cost_usd_to_pay)}"
+    )
+
+
+def _overview(
+    session: Session,
+    classifier: MediaClassifier,
+    task: _Task,
+    found: Sequence[Explanation],
+    report: Path | None,
+) -> ConceptOverview | None:
+    """Measure what a classifier by clues goes by, for the page."""
+    from showtell.classify.concepts import ConceptClassifier
+
+    if report is None or not isinstance(classifier, ConceptClassifier):
+        return None
+    from showtell.explain import concept_overview
+
+    session.detail("Measuring the importance of parts, attributes and clues.")
+    usable = [i for i, one in enumerate(found) if one.status != "error"]
+    labels = {str(one) for one in classifier.classes_.tolist()}
+    truth = task.truth
+    if truth is None or {truth[i] for i in usable} != labels:
+        return concept_overview(classifier)
+    return concept_overview(
+        classifier, [task.images.images[i] for i in usable], [truth[i] for i in usable]
+    )
+
+
+def _print(session: Session, found: Sequence[Explanation]) -> None:
+    """Print reasons, an empty line between images; names cannot steer the terminal."""
+    for place, one in enumerate(found):
+        if place:
+            sys.stdout.write("\n")
+        for line in str(one).splitlines():
+            sys.stdout.write(printable(line) + "\n")
+    if len(found) > 3:
+        session.note("-o why.html makes a page of these to click through.")
+
+
+def _sum_up(session: Session, found: Sequence[Explanation], asking: Asking | None) -> None:
+    n_errors = sum(one.status == "error" for one in found)
+    known = [one for one in found if one.correct is not None and one.status != "error"]
+    parts = [f"{counted(len(found), 'image')} explained"]
+    if n_errors:
+        parts = [f"{len(found) - n_errors:,} of {counted(len(found), 'image')} explained"]
+        parts.append(counted(n_errors, "error"))
+    if known:
+        parts.append(f"{sum(bool(one.correct) for one in known):,} of {len(known):,} right")
+    text = f"{', '.join(parts)}; {session.seconds:.1f} s"
+    if asking is not None and asking.meter is not None:
+        total: Decimal | None = asking.meter.total
+        text += f"; {dollars(total)} for {counted(asking.meter.n_requests, 'request')}"
+    session.summary(text)

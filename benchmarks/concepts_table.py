@@ -19,8 +19,9 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ from showtell.classify.base import LimitsWarning
 from showtell.classify.clue_models import fit_forest, fit_vote
 from showtell.classify.clue_selection import Fold, select_clues
 from showtell.datasets import Dataset
+from showtell.encoders import embed_images, embed_texts
 from showtell.prompts import common_words
 from showtell.prompts.concepts import ConceptTree, read_concepts
 
@@ -57,6 +59,32 @@ N_REMOVED = 10
 N_FAITHFUL = 200
 
 
+class Remembering:
+    """An encoder that looks at every image and every text once, for the many fits of a table."""
+
+    def __init__(self, name: str, store: str) -> None:
+        self.inner = st.load_encoder(name)
+        self.store = store
+        self.known: dict[str, np.ndarray] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def encode_images(self, images: Any) -> np.ndarray:
+        new = [image for image in dict.fromkeys(map(str, images)) if image not in self.known]
+        if new:
+            rows = embed_images(self.inner, new, store=self.store).rows()
+            self.known.update(zip(new, rows, strict=True))
+        return np.stack([self.known[str(image)] for image in images])
+
+    def encode_texts(self, texts: Any) -> np.ndarray:
+        new = [text for text in dict.fromkeys(texts) if f"text: {text}" not in self.known]
+        if new:
+            rows = embed_texts(self.inner, new, store=self.store)
+            self.known.update({f"text: {t}": row for t, row in zip(new, rows, strict=True)})
+        return np.stack([self.known[f"text: {text}"] for text in texts])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """A set, and what an arm may use."""
@@ -64,8 +92,7 @@ class Setting:
     name: str
     data: Dataset
     """`data.test` is for scoring only."""
-    encoder: str
-    store: str
+    encoder: Remembering
 
     @cached_property
     def tree(self) -> ConceptTree:
@@ -89,7 +116,7 @@ def words_alone(setting: Setting, seed: int, **more: Any) -> Any:
     return kind(
         setting.encoder,
         labels=setting.data.labels,
-        store=setting.store,
+        store=None,
         random_state=seed,
         **more,
     ).fit()
@@ -106,7 +133,7 @@ def learned(kind: Any, setting: Setting, seed: int, **more: Any) -> Any:
         setting.encoder,
         labels=setting.data.labels,
         shots=SHOTS,
-        store=setting.store,
+        store=None,
         random_state=seed,
         **more,
     ).fit(train.images, train.y)
@@ -256,6 +283,7 @@ def rows_of(setting: Setting, n_seeds: int) -> list[Row]:
     """Measure all arms on one set."""
     test = setting.data.test
     right: dict[str, np.ndarray] = {}
+    left: dict[str, list[int]] = {}
     arms = {arm.name: arm for arm in ARMS}
     rows: list[Row] = []
     for arm in ARMS:
@@ -268,7 +296,7 @@ def rows_of(setting: Setting, n_seeds: int) -> list[Row]:
             if arm.name in MODELS:
                 was_right, n_kept = leaky(setting, seed, clf)
                 right.setdefault(f"{arm.name}-leaky", []).append(was_right)  # type: ignore[attr-defined]
-                rows_kept.setdefault((setting.name, f"{arm.name}-leaky"), []).append(n_kept)
+                left.setdefault(arm.name, []).append(n_kept)
             if arm.name in MODELS and seed == 0:
                 rows.append(faithful_row(setting, arm.name, clf))
         right[arm.name] = np.stack(found)
@@ -279,15 +307,11 @@ def rows_of(setting: Setting, n_seeds: int) -> list[Row]:
         )
     for name in MODELS:
         right[f"{name}-leaky"] = np.stack(right[f"{name}-leaky"])
-        counts = rows_kept[setting.name, f"{name}-leaky"]
-        rows.append(count_row(setting, f"{name}-leaky", counts))
+        rows.append(count_row(setting, f"{name}-leaky", left[name]))
         arms[f"{name}-leaky"] = Arm(name=f"{name}-leaky", title="", make=lambda *_: None)
     rows += [accuracy_row(setting, arms[name], found) for name, found in right.items()]
     rows += [difference_row(setting, pair, right) for pair in CONTRASTS]
     return rows
-
-
-rows_kept: dict[tuple[str, str], list[int]] = {}
 
 
 def measured(facts: dict[str, str]) -> str:
@@ -433,11 +457,21 @@ def faithful_table(rows: list[Row], facts: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def measured_set(folder: Path, *, encoder: str, store: str, seeds: int) -> list[Row]:
+    """Run in a process of its own."""
+    warnings.simplefilter("ignore", LimitsWarning)
+    setting = Setting(
+        name=folder.name, data=st.load_dataset(folder), encoder=Remembering(encoder, store)
+    )
+    return rows_of(setting, seeds)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", type=Path, default=ROOT.parent / "shared" / "datasets")
     parser.add_argument("--encoder", default="mini")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=1, help="sets measured at once")
     parser.add_argument("--only", default="", help="names of sets with commas between")
     parser.add_argument("--note", default="", help="for example what else ran on the machine")
     parser.add_argument("--store", default="", help="file of embeddings; a temporary one if absent")
@@ -450,17 +484,13 @@ def main() -> int:
     folders = [options.sets / name for name in wanted if (options.sets / name).is_dir()]
     if not folders:
         parser.error(f"no set of {', '.join(wanted)} under {options.sets}")
-    warnings.simplefilter("ignore", LimitsWarning)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as temporary:
-        for folder in folders:
-            setting = Setting(
-                name=folder.name,
-                data=st.load_dataset(folder),
-                encoder=options.encoder,
-                store=options.store or f"{temporary}/embeddings.sqlite",
-            )
-            rows += rows_of(setting, options.seeds)
+        store = options.store or f"{temporary}/embeddings.sqlite"
+        measure = partial(measured_set, encoder=options.encoder, store=store, seeds=options.seeds)
+        with ProcessPoolExecutor(options.jobs) as pool:
+            for found in pool.map(measure, folders):
+                rows += found
     differences = [row for row in rows if " - " in row.what and "leaky" not in row.what]
     others = [row for row in rows if row not in differences]
     rows = [*others, *with_correction(differences)]

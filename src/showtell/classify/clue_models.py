@@ -35,7 +35,7 @@ ClueModelName: TypeAlias = Literal["vote", "forest"]
 
 _MAX_ITER = 5000
 _EQUAL = 1e-6  # probabilities that differ by less are the same
-_TREE_ROWS = 10_000  # images that a tree sees at most
+_TREE_ROWS = 5_000  # images that a tree sees at most
 _PARALLEL_FROM = 2_000_000  # values; below it threads cost more than they gain
 _BLOCK = 2_000_000  # pairs of row and tree, or values, that are worked on at once
 
@@ -407,7 +407,7 @@ def fit_forest(
 ) -> _QuickForest:
     """Fit a random forest; `Forest.of` its ``forest`` keeps it.
 
-    Each tree draws its samples with replacement: as many as there are, up to 10,000.
+    Each tree draws its samples with replacement: as many as there are, up to 5,000.
 
     Parameters
     ----------

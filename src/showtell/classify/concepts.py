@@ -126,7 +126,7 @@ class ConceptClassifier(SupportClassifier):
     C : float, default=1.0
         vote: inverse strength of the L2 penalty.
     n_trees : int, default=100
-        forest: number of trees. A tree sees 10,000 images at most.
+        forest: number of trees. A tree sees 5,000 images at most.
     abstain_below : float, optional
         Give no label where the best probability is lower.
     store : EmbeddingStore, path, "default" or None, default="default"

@@ -28,6 +28,7 @@ from showtell.mllm.base import MLLM, Answer, Request, Usage
 from showtell.mllm.budget import Budget, Reservation
 from showtell.mllm.cache import AnswerCache
 from showtell.mllm.capabilities import Capabilities, capabilities_of
+from showtell.mllm.collector import libraries_spared
 from showtell.mllm.journal import Journal
 from showtell.mllm.limits import AdaptiveConcurrency, Clock, RateLimiter, Sleep, backoff
 from showtell.mllm.prices import is_installed, price
@@ -302,7 +303,8 @@ class Client:
 
         workers = [asyncio.ensure_future(work()) for _ in range(self.max_concurrency)]
         try:
-            await asyncio.gather(*workers)
+            with libraries_spared():
+                await asyncio.gather(*workers)
         finally:
             self._sources.discard(source)
             for worker in workers:

@@ -219,13 +219,16 @@ class PydanticAIModel:
             model = self.connect()
             if isinstance(model, DecisionModel):
                 return await self._decide(model, request)
+            settings, parameters = self.settings(request), _FREE
+            if self._has_ready_schema(model, request):
+                settings["extra_body"] = {**settings.get("extra_body", {}), **_answer_form(request)}
+            else:
+                parameters = self.parameters(model, request)
             response = await model_request(
                 model,
                 self.messages(model, request),
-                model_settings=self._settings_with_schema(model, request),  # type: ignore[arg-type]
-                model_request_parameters=_FREE
-                if self._has_ready_schema(model, request)
-                else self.parameters(model, request),
+                model_settings=settings,  # type: ignore[arg-type]
+                model_request_parameters=parameters,
             )
             return self.answer(response)
         except theirs.ContentFilterError as error:
@@ -458,14 +461,6 @@ class PydanticAIModel:
             and _is_strict(request.schema)
         )
 
-    def _settings_with_schema(self, model: Model[Any], request: Request) -> dict[str, Any]:
-        settings = self.settings(request)
-        if self._has_ready_schema(model, request):
-            wanted = {"name": _SCHEMA_NAME, "schema": request.schema, "strict": True}
-            body = {"response_format": {"type": "json_schema", "json_schema": wanted}}
-            settings["extra_body"] = {**settings.get("extra_body", {}), **body}
-        return settings
-
     def _native(self, model: Model[Any]) -> bool:
         return self.capabilities.structured_output and bool(
             model.profile.get("supports_json_schema_output", False)
@@ -559,6 +554,8 @@ def _send_messages_as_they_are(client: Any) -> bool:
         return False
     nothing = openai.Omit, openai.NotGiven
     create = client.chat.completions.create
+    base = client.base_url
+    url = str(base.copy_with(raw_path=base.raw_path + b"chat/completions"))  # once, not every time
 
     async def create_unseen(*, messages: Any, **given: Any) -> Any:
         content = None
@@ -574,9 +571,7 @@ def _send_messages_as_they_are(client: Any) -> bool:
             "timeout": given.get("timeout", openai.not_given),
             "security": {"bearer_auth": True},
         }
-        response = await client.post(
-            "/chat/completions", cast_to=httpx2.Response, content=content, options=options
-        )
+        response = await client.post(url, cast_to=httpx2.Response, content=content, options=options)
         return _read_completion(response, ChatCompletion)
 
     client.chat.completions.create = create_unseen
@@ -644,6 +639,12 @@ _DATA_LIKE = re.compile(r"(?:data:[\w/+.-]+;base64,)?[A-Za-z0-9+/_=-]{80,}")
 def _repeatable(request: Request) -> dict[str, str]:
     """Header by which a server may know a request that comes a second time."""
     return {"Idempotency-Key": str(request.idempotency_key)}
+
+
+def _answer_form(request: Request) -> dict[str, Any]:
+    """Say in OpenAI's words that the answer must follow the schema."""
+    wanted = {"name": _SCHEMA_NAME, "schema": request.schema, "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": wanted}}
 
 
 _STRICT_WORDS = frozenset(

@@ -295,6 +295,14 @@ def test_useless_answers_leave_the_parent_and_are_kept_with_their_reason(fault):
     assert clf.predict(["stripes"]).shape == (1,)  # of names alone
 
 
+def test_what_was_said_before_the_model_failed_is_kept():
+    writer = Writer(lambda n, *_: MLLMError("too long") if n % 2 else "no json at all")
+    clf = make(writer, n_generations=1, n_candidates=1).fit(*captions())
+    [exchange] = clf.history_[1].exchanges
+    assert exchange.said == "no json at all"
+    assert "too long" in exchange.reason
+
+
 def test_a_model_that_fails_leaves_the_parent():
     clf = make(Writer(lambda *_: MLLMError("down")), n_generations=1).fit(*captions())
     assert "down" in clf.history_[1].exchanges[0].reason

@@ -328,7 +328,12 @@ def _evolve(
     assert parts.support is not None
     try:
         with session.progress() as progress:
-            clf.fit(parts.support.images, parts.support.y, progress=progress, on_generation=watch)
+            clf.fit(
+                parts.support.images,
+                parts.support.y,
+                progress=lambda done, total, _: progress(done, total, "next generation"),
+                on_generation=watch,
+            )
     except (BudgetError, KeyboardInterrupt) as stop:
         if not seen:
             raise
@@ -517,8 +522,8 @@ def _show(session: Session, evolution: Evolution, made: DescriptionSet | None) -
     ]
     header = ("generation", "fitness", "validation", "descriptions", "changes", "answers used")
     print_table(session, header, rows, title="* the one that is taken", right=[1, 2, 3, 4])
-    if made is not None:
-        texts = [(label, text) for label in made for text in made[label]]
+    texts = [] if made is None else [(label, text) for label in made for text in made[label]]
+    if texts:
         print_table(session, ("label", "description"), texts)
 
 

@@ -172,6 +172,7 @@ def ask_checked(
     native = client.capabilities.structured_output
     done: dict[int, Checked[T]] = {}
     spent = [Spent() for _ in questions]
+    said = [""] * len(questions)
     requests = [_request(client.mllm.name, q, native=native, timeout=timeout) for q in questions]
     place = {id(request): (i, 0) for i, request in enumerate(requests)}
     kept = list(requests)  # an id stays unique while its object lives
@@ -181,10 +182,11 @@ def ask_checked(
         if isinstance(outcome, MLLMError):
             reason = _line(str(outcome))
             found: Checked[T] = Checked(
-                value=None, reason=reason, n_repairs=attempt, spent=spent[i]
+                value=None, reason=reason, text=said[i], n_repairs=attempt, spent=spent[i]
             )
         else:
             spent[i].add(outcome)
+            said[i] = outcome.text
             found = _check(questions[i], outcome, attempt, spent[i])
             if not found.ok and attempt < repairs and _may_repair(outcome):
                 again = _again(requests[i], questions[i], outcome, found.reason or "")

@@ -226,6 +226,11 @@ def test_a_part_without_attributes_is_a_gap_and_the_others_stay(answer, reason):
     assert [bool(part.get("attributes")) for part in record(built)] == [False, True]
 
 
+def test_an_attribute_does_not_say_the_part_again():
+    built = build(Writer(attributes={"attributes": ["tail_length", "Tail", "tail shape"]}))
+    assert list(record(built)[0]["attributes"]) == ["length", "shape"]
+
+
 def test_six_attributes_are_enough():
     names = ["length", "width", "shape", "colour", "pattern", "texture", "posture"]
     built = build(Writer(attributes={"attributes": [*names, "Length"]}), until="attributes")
@@ -245,6 +250,7 @@ def test_six_attributes_are_enough():
         ({"length": ["Corgi"]}, "no value can be used: corgi"),
         ({OTHER: ["docked"]}, "length: no value"),
         ({"width": ["broad"]}, "length: no value"),
+        ({"length": ["length", "...", "other attributes"]}, "no value can be used: length; ..."),
         ({"length": [["short"], 3, None]}, "no value can be used"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,7 @@ _MOST_PARTS = 30
 _MOST_ATTRIBUTES = 6
 _MOST_VALUES = 8
 _SHOWN_LABELS = 25  # in one question
+_MAX_TOKENS = 4096  # of an answer; models that think before they answer need many
 _SECOND_TEMPERATURE = 0.7  # of a question that failed in an earlier run
 _USUAL_PARTS, _USUAL_ATTRIBUTES = 12, 4  # where nothing is known yet, for estimates
 _ARTICLES = ("a ", "an ", "the ")
@@ -396,6 +398,7 @@ class _Work:
             check=check,
             prompt_version=self.prompts.version,
             temperature=_SECOND_TEMPERATURE if tries else 0.0,
+            max_tokens=_MAX_TOKENS,
             sample=tries,
             name=name,
         )
@@ -494,7 +497,7 @@ class _Work:
             kept: dict[str, str] = {}
             dropped = []
             for entry in listed:
-                name = _one_name(entry)
+                name = _one_name(entry).removeprefix(f"{path[-1]} ")  # tail length: length
                 key = normalise(name)
                 if not name or key in barred or key in kept or len(kept) == _MOST_ATTRIBUTES:
                     dropped.append(str(entry))
@@ -575,6 +578,10 @@ class _Work:
                 else f"{label} (a kind of {domain})"
             ),
             attributes="; ".join(map(_shown, wanted.attributes)),
+            form=", ".join(
+                json.dumps({"attribute": _shown(name), "values": ["..."]}, ensure_ascii=False)
+                for name in wanted.attributes
+            ),
         )  # fmt: skip
 
     def values_check(self, wanted: _Wanted) -> Callable[[Any], _Valued]:
@@ -591,7 +598,7 @@ class _Work:
             dropped: list[str] = []
             for key, name in names.items():
                 entries = said.get(key, [])
-                good, bad = self.usable(entries)
+                good, bad = self.usable(entries, names)
                 dropped += bad
                 if good:
                     kept[name] = good
@@ -608,7 +615,9 @@ class _Work:
 
         return check
 
-    def usable(self, entries: Sequence[Any]) -> tuple[tuple[str, ...], list[str]]:
+    def usable(
+        self, entries: Sequence[Any], barred: Container[str]
+    ) -> tuple[tuple[str, ...], list[str]]:
         """Clean the values of one attribute; what is left out comes second."""
         kept: dict[str, str] = {}
         dropped = []
@@ -622,10 +631,11 @@ class _Work:
                     text = text.removeprefix(article)
                 answer = self.parser.parse(text)
                 names_label = answer.candidates or answer.code is not None
-                if not normalise(text) or names_label or len(kept) == _MOST_VALUES:
+                key = normalise(text)
+                if not key or key in barred or names_label or len(kept) == _MOST_VALUES:
                     dropped.append(value)
                 else:
-                    kept.setdefault(normalise(text), text)
+                    kept.setdefault(key, text)
         return tuple(kept.values()), dropped
 
     def take_values(
@@ -819,10 +829,10 @@ def _one_name(said: Any) -> str:
 
     Examples
     --------
-    >>> [_one_name(name) for name in (" Fur colour.", "not visible", "eyes, ears", "N/A")]
+    >>> [_one_name(name) for name in (" Fur_colour.", "not visible", "eyes, ears", "N/A")]
     ['fur colour', '', '', '']
     """
-    name = clean_name(said)
+    name = clean_name(said.replace("_", " ") if isinstance(said, str) else said)
     return name if name and clean_values([name]) == (name,) else ""
 
 

@@ -54,6 +54,7 @@ LIBRARIES: Mapping[str, Mapping[str, Mapping[str, bool]]] = {
             "labels": True,
             "whose": False,
             "attributes": True,
+            "form": False,
         },
     },
     "evolve": {

@@ -224,7 +224,11 @@ def test_answers_that_cannot_be_used_are_told_of_and_nothing_but_such_is_a_failu
         )  # fmt: skip
         assert result.exit_code == 1
         assert "No answer could be used: " in result.stderr
-        loud = cli("optimize", photos, *FEW, "--model", PRICED, "--base-url", server.base_url)
+        loud = cli(
+            "optimize", photos, *FEW, "--model", PRICED, "--base-url", server.base_url,
+            "-o", "best.json",
+        )  # fmt: skip
+    assert "wrote best.json: generation 0, which has no descriptions" in loud.stderr
     assert "2 of 2 answers of no use" in loud.stderr
     assert "4 answers could not be used; the first: " in loud.stderr
     assert "none was better than the start" in loud.stderr

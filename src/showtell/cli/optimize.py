@@ -411,7 +411,8 @@ def _finish(
     _say_dropped(session, evolution)
     if output is not None:
         made.write(output)
-        session.summary(f"wrote {output}: generation {evolution.best}")
+        bare = "" if evolution.chosen.n_descriptions else ", which has no descriptions"
+        session.summary(f"wrote {output}: generation {evolution.best}{bare}")
     if report is not None:
         _page(evolution, clf, parts, report)
         session.summary(f"wrote {report}")

@@ -22,12 +22,15 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import multiprocessing
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -322,10 +325,10 @@ def as_markdown(rows: list[Row], facts: Mapping[str, str], n_seeds: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def measured(
-    name: str, data: Dataset, options: argparse.Namespace, store: str
-) -> list[Row]:  # fmt: skip
+def measured(folder: Path, options: argparse.Namespace, store: str) -> list[Row]:
     """All seeds of one set, and their means."""
+    warnings.simplefilter("ignore", LimitsWarning)
+    name, data = folder.name, st.load_dataset(folder)
     labels = [str(label) for label in data.train.y]
     author = Author(images=list(data.train.images), labels=labels)
     author.measure(st.load_encoder(options.encoder))
@@ -367,18 +370,19 @@ def main() -> int:
     parser.add_argument("--csv", type=Path, default=ROOT / f"benchmarks/results/{name}.csv")
     parser.add_argument("--markdown", type=Path, default=ROOT / f"docs/_generated/{name}.md")
     parser.add_argument("--store", type=Path, help="keep embeddings there for other runs")
+    parser.add_argument("--jobs", type=int, default=2, help="sets that are worked on at once")
     options = parser.parse_args()
     folders = sorted(path.parent for path in options.sets.glob("*/labels.json"))
     wanted = [one for one in options.only.split(",") if one]
     folders = [path for path in folders if not wanted or path.name in wanted]
     if not folders:
         parser.error(f"no set with a labels.json under {options.sets}")
-    warnings.simplefilter("ignore", LimitsWarning)
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as temporary:
         store = str(options.store or f"{temporary}/embeddings.sqlite")
-        for folder in folders:
-            rows += measured(folder.name, st.load_dataset(folder), options, store)
+        work = partial(measured, options=options, store=store)
+        fresh = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(options.jobs, mp_context=fresh) as pool:
+            rows = [row for found in pool.map(work, folders) for row in found]
     rows = corrected(rows)
     facts = about(options.encoder) | {"remark": options.note}
     with options.csv.open("w", newline="", encoding="utf-8") as file:

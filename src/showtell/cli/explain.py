@@ -54,6 +54,7 @@ showtell explain rex.jpg --examples sorted/ --shots 2 --model openai:gpt-4.1-min
 _WHY = "What to find out"
 _USUAL = 24  # images of a data set, unless --limit says how many
 _USUAL_BY_CLUES = 2_000  # clues are quick
+_MEASURED = 500  # images that importances are measured on; more would add little but time
 _CONFIRM = "what leaving out each demonstration takes"
 
 
@@ -394,6 +395,7 @@ def _overview(
 
     session.detail("Measuring the importance of parts, attributes and clues.")
     usable = [i for i, one in enumerate(found) if one.status != "error"]
+    usable = usable[:: -(-len(usable) // _MEASURED) or 1]
     labels = {str(one) for one in classifier.classes_.tolist()}
     truth = task.truth
     if truth is None or {truth[i] for i in usable} != labels:

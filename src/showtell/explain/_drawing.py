@@ -18,6 +18,7 @@ __all__ = [
     "draw_bars",
     "heat_over",
     "inline_picture",
+    "shrink",
     "signed_bars",
     "small_picture",
     "to_array",
@@ -37,6 +38,14 @@ def small_picture(image: Image.Image, side: int = _SIDE) -> bytes:
     stream = io.BytesIO()
     small.save(stream, "WEBP", quality=72, method=3)
     return stream.getvalue()
+
+
+def shrink(picture: bytes, side: int) -> bytes:
+    """Make a picture no larger than `side`; one that is not comes back as it is."""
+    with Image.open(io.BytesIO(picture)) as image:
+        if max(image.size) <= side:
+            return picture
+        return small_picture(image, side)
 
 
 def to_array(picture: bytes) -> NDArray[np.uint8]:

@@ -40,7 +40,8 @@ PARTS = (
 )  # fmt: skip
 """Names of what an explanation may consist of."""
 
-_PICTURE = 320
+_PICTURE, _SMALL_PICTURE = 320, 144
+_LARGE_UP_TO = 100  # images that are shown larger
 _LEAST_CLUES = 8  # steps of a waterfall
 _CHANGES_UP_TO = 100  # images whose smallest change is looked for unless asked: it is slow
 _OF_CLUES: tuple[PartName, ...] = ("votes", "alike", "changes")
@@ -193,6 +194,7 @@ def explain(
             predictions.classes[code] if code >= 0 else "" for code in predictions.codes.tolist()
         ]
         asked.look_up_neighbours(best)
+    side = _PICTURE if len(images) <= _LARGE_UP_TO else _SMALL_PICTURE
     left = None if max_cost is None else Decimal(str(max_cost))
     if left is not None:
         taken = [cost for cost in predictions.columns.get("cost_usd", ()) if cost is not None]
@@ -230,7 +232,7 @@ def explain(
                 status=status,  # type: ignore[arg-type]
                 error=predictions.errors.get(row),
                 parts=tuple(made),
-                picture=b"" if status == "error" else picture_of(images[row], _PICTURE),
+                picture=b"" if status == "error" else picture_of(images[row], side),
             )
         )
         progress(row + 1, len(images), "Explaining")

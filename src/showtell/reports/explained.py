@@ -18,8 +18,9 @@ from showtell import __version__
 from showtell.classify.concept_evidence import LabelPair
 from showtell.errors import InputError
 from showtell.explain import Changes, ConceptOverview, Explanation, Neighbours, Part, Waterfall
+from showtell.explain._drawing import shrink
 from showtell.reports.page import _MIME, _asset, _environment, script_json
-from showtell.reports.thumbs import Thumbnails, make_thumbnails
+from showtell.reports.thumbs import SIDE, Thumbnails
 from showtell.reports.words import plural
 
 __all__ = ["write_explanations"]
@@ -159,17 +160,32 @@ def _label_counts(
 
 
 def _pictures(explanations: Sequence[Explanation], limit_mb: float) -> Thumbnails:
-    """Make the small pictures: mistakes first, then least sure."""
-    n = len(explanations)
-    if limit_mb == 0 or not n:
-        return Thumbnails(of_row=np.full(n, -1, np.int32))
+    """Embed the pictures, small ones where the large have no room; mistakes first, then doubts."""
+    made = Thumbnails(of_row=np.full(len(explanations), -1, np.int32))
+    limit = int(limit_mb * 1_000_000)
 
     def rank(row: int) -> tuple[bool, float]:
         one = explanations[row]
-        return one.correct is not False, np.nan_to_num(one.confidence, nan=2.0)
+        return one.correct is not False, float(np.nan_to_num(one.confidence, nan=2.0))
 
-    order = [row for row in sorted(range(n), key=rank) if explanations[row].picture]
-    return make_thumbnails([e.picture for e in explanations], order, limit_mb=limit_mb)
+    pictures = {row: one.picture for row, one in enumerate(explanations) if one.picture}
+    large = 4 * sum(map(len, set(pictures.values()))) / 3 < limit / 2
+    place_of: dict[bytes, int] = {}
+    for row in sorted(pictures, key=rank):
+        picture = pictures[row]
+        if picture not in place_of:
+            text = _base64(picture if large else shrink(picture, SIDE))
+            if made.n_bytes + len(text) > limit:
+                continue
+            place_of[picture] = len(made.pictures)
+            made.pictures.append(text)
+            made.n_bytes += len(text)
+        made.of_row[row] = place_of[picture]
+    return made
+
+
+def _base64(picture: bytes) -> str:
+    return base64.b64encode(picture).decode("ascii")
 
 
 def _fragments(explanations: Sequence[Explanation]) -> tuple[list[tuple[int, Markup]], int]:
@@ -400,7 +416,7 @@ class _Tables:
         if not picture:
             return -1
         if picture not in self._extra_of:
-            text = base64.b64encode(picture).decode("ascii")
+            text = _base64(picture)
             if self.room < len(text):
                 return -1
             self.room -= len(text)

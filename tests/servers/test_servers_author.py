@@ -393,6 +393,45 @@ def test_descriptions_come_through_every_vendors_client(server, kind, monkeypatc
     assert server.requests[-1].task == "describe-label"
 
 
+@pytest.mark.parametrize("fault", [None, "forget_label", "repeat", "name_other", "invalid"])
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_trees_keep_to_the_schemas_they_are_asked_by(depth, fault):
+    jsonschema = pytest.importorskip("jsonschema")
+    from showtell.mllm.access import ModelAccess
+    from showtell.prompts import read_concepts, tree_requests
+
+    tree = read_concepts({"domain": "bird", "parts": [
+        {"part": "wing", "attributes": ["colour", "shape"]}, {"part": "tail"}],
+        "gaps": [{"task": "parts", "reason": "-"}]})  # fmt: skip
+    access = ModelAccess(model="openai:gpt-4.1-mini")
+    requests = tree_requests("bird", ["ball"], access, depth=depth, tree=tree)
+    tasks = [request.parts[0].text.split()[1] for request in requests]
+    assert tasks == ["parts", "attributes", "values", "values"]
+    for request in requests:
+        value = write(request.parts[0].text, schema=request.schema, fault=fault)
+        jsonschema.validate(value, request.schema)
+
+
+@pytest.mark.parametrize("kind", ["openai", "google", "anthropic", "ollama"])
+def test_trees_come_through_every_vendors_client(server, kind, monkeypatch):
+    for name in ("OPENAI", "GOOGLE", "ANTHROPIC"):
+        monkeypatch.setenv(f"{name}_API_KEY", "any")
+    extra = {"ollama": "openai", "google": "google.genai"}.get(kind, kind)
+    pytest.importorskip(extra, reason=f"needs the extra {kind}")
+    from showtell.mllm.access import ModelAccess
+    from showtell.prompts import build_concepts
+
+    access = ModelAccess(model=f"{kind}:try", base_url=server.url_for(kind), cache=None)
+    built = build_concepts("bird", NAMES, access, depth=2, layout="merged")
+    assert built.gaps == ()
+    assert built.tree.depth == 2
+    assert all(part.attributes for _, part in built.tree.walk())
+    assert built.tree.n_values > 20
+    tasks = [request.task for request in server.requests[-built.spent.n_requests :]]
+    assert tasks[0] == "parts"
+    assert set(tasks) == {"parts", "attributes", "values"}
+
+
 def test_an_image_is_described_by_what_it_shows_and_no_label(server):
     text = "Task: describe-image\nWhat do you see?"
     for shape, colour in (("red circle", "red"), ("blue square", "blue")):

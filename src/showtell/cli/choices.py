@@ -19,6 +19,9 @@ __all__ = ["METHODS", "Choices", "check_method", "given_labels", "make_classifie
 BY_DESCRIPTION = ("dclip", "cupl", "waffle", "waffle+descriptions")
 """Methods that go by what labels look like, in words."""
 
+BY_CLUES = ("concepts", "concept-forest")
+"""Methods that learn which clues of a concept tree tell labels apart."""
+
 TAKE_DESCRIPTIONS = (*BY_DESCRIPTION, "fusion", "evolving")
 TAKE_CONCEPT = (*BY_DESCRIPTION, "evolving")
 
@@ -30,6 +33,7 @@ METHODS = (
     "tip-adapter",
     "linear",
     *BY_DESCRIPTION,
+    *BY_CLUES,
     *BY_MODEL,
 )
 """Names of ``--method``; "few-shot" lets the classifier choose among the three after it."""
@@ -54,6 +58,8 @@ class Choices:
     descriptions: str | None = None
     """File of a description set."""
     concept: str | None = None
+    concepts: str | None = None
+    """File of a concept tree."""
 
     def __post_init__(self) -> None:
         check_method(self.method)
@@ -70,6 +76,19 @@ class Choices:
             raise InputError(
                 f"Method {self.method!r} needs --descriptions FILE. `showtell describe` writes "
                 "one; --method waffle needs none."
+            )
+        by_clues = self.method in BY_CLUES
+        if self.concepts is not None and not by_clues:
+            raise InputError(
+                f"--concepts belongs to --method {', '.join(BY_CLUES)}; it is {self.method!r}."
+            )
+        if by_clues and self.concepts is None:
+            raise InputError(
+                f"Method {self.method!r} needs --concepts FILE. `showtell concepts` writes one."
+            )
+        if by_clues and self.shots == 0:
+            raise InputError(
+                f"Method {self.method!r} learns from examples: --shots is 1 or more, or left out."
             )
         if described and self.shots:
             raise InputError(f"Method {self.method!r} shows no examples: leave out --shots.")
@@ -109,6 +128,7 @@ class Choices:
             "seed": self.seed,
             **({} if self.descriptions is None else {"descriptions": self.descriptions}),
             **({} if self.concept is None else {"concept": self.concept}),
+            **({} if self.concepts is None else {"concepts": self.concepts}),
             **({} if self.asking is None else self.asking.as_request()),
         }
 
@@ -152,7 +172,7 @@ def make_classifier(
     label_set : LabelSet or None
         Labels with their descriptions; None: those of `support`.
     support : Dataset or None
-        Sought images to learn from; needed unless the method is zero-shot.
+        Labelled images to learn from; needed unless the method is zero-shot.
 
     Raises
     ------
@@ -180,6 +200,8 @@ def make_classifier(
         )
     if choices.method in BY_DESCRIPTION:
         return _described(choices, encoder, store, label_set, support)
+    if choices.method in BY_CLUES:
+        return _by_clues(choices, encoder, store, label_set, support)
     if choices.wants_examples(available=support is not None):
         return _few_shot(choices, encoder, store, label_set, support)
     return _zero_shot(choices, encoder, store, label_set, support)
@@ -265,6 +287,40 @@ def _described(
     ).fit()
 
 
+def _by_clues(
+    choices: Choices,
+    encoder: Any,
+    store: str | None,
+    label_set: LabelSet | None,
+    support: Dataset | None,
+) -> MediaClassifier:
+    from showtell.classify import ConceptClassifier
+
+    support = _examples(choices, support)
+    return ConceptClassifier(
+        encoder,
+        labels=list(support.labels if label_set is None else label_set.labels),
+        concepts=choices.concepts,
+        model="forest" if choices.method == "concept-forest" else "vote",
+        shots=choices.shots,
+        abstain_below=choices.abstain_below,
+        store=store,
+        random_state=choices.seed,
+    ).fit(support.images, support.y)
+
+
+def _examples(choices: Choices, support: Dataset | None) -> Dataset:
+    """Check that there are images to learn from, and that they are for this alone."""
+    if support is None or not len(support):
+        raise InputError(
+            f"Method {choices.method!r} learns from examples. Show some with --examples DIR, a "
+            "folder per label with a few pictures each, or use --method zero-shot."
+        )
+    if choices.batch is not None:
+        raise InputError("--batch belongs to --method zero-shot; leave it out for examples.")
+    return support
+
+
 def _few_shot(
     choices: Choices,
     encoder: Any,
@@ -274,13 +330,7 @@ def _few_shot(
 ) -> MediaClassifier:
     from showtell.classify import FewShotClassifier
 
-    if support is None or not len(support):
-        raise InputError(
-            f"Method {choices.method!r} learns from examples. Show some with --examples DIR, a "
-            "folder per label with a few pictures each, or use --method zero-shot."
-        )
-    if choices.batch is not None:
-        raise InputError("--batch belongs to --method zero-shot; leave it out for examples.")
+    support = _examples(choices, support)
     method = {"auto": "auto", "few-shot": "auto"}.get(choices.method, choices.method)
     return FewShotClassifier(
         encoder,

@@ -28,6 +28,7 @@ from showtell.cli.asking import (
     what_it_took,
 )
 from showtell.cli.choices import (
+    BY_CLUES,
     BY_DESCRIPTION,
     TAKE_CONCEPT,
     TAKE_DESCRIPTIONS,
@@ -68,7 +69,7 @@ showtell compare run-monday/ run-friday/
 
 _RECORDS = "records"
 _NO_EXAMPLES = ("zero-shot", "direct", "fusion", "likelihood", *BY_DESCRIPTION)
-_TAKES = {"descriptions": TAKE_DESCRIPTIONS, "concept": TAKE_CONCEPT}
+_TAKES = {"descriptions": TAKE_DESCRIPTIONS, "concept": TAKE_CONCEPT, "concepts": BY_CLUES}
 """Methods that have a use for an option about words."""
 
 
@@ -208,7 +209,7 @@ def compare(
             listed(encoder),
             listed(base_url),
             choices,
-            words={"descriptions": words.descriptions, "concept": words.concept},
+            words={name: getattr(words, name) for name in _TAKES},
         )
         label_set = given_labels(sought.labels, sought.labels_file)
         request: dict[str, Any] = {
@@ -338,10 +339,7 @@ def _ways(
                 method=arm.method,
                 asking=asking,
                 shots=None if arm.method in _NO_EXAMPLES[1:] else common.shots,
-                descriptions=words["descriptions"]
-                if arm.method in _TAKES["descriptions"]
-                else None,
-                concept=words["concept"] if arm.method in _TAKES["concept"] else None,
+                **{name: words[name] for name in _TAKES if arm.method in _TAKES[name]},  # type: ignore[arg-type]
             )
         )
     return _Ways(arms=arms, choices=choices, meters={})

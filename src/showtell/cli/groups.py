@@ -43,6 +43,7 @@ class Words:
     templates: o.Templates = "default"
     descriptions: o.Descriptions = None
     concept: o.Concept = None
+    concepts: o.Concepts = None
 
     def chosen(self) -> dict[str, Any]:
         """Give them as arguments of `Choices`."""

@@ -92,7 +92,8 @@ Method: TypeAlias = Annotated[
         panel=METHOD,
         metavar="NAME",
         help="With an encoder: zero-shot, few-shot, prototype, tip-adapter or linear; by "
-        "descriptions: dclip, cupl, waffle or waffle+descriptions; with --model: direct, "
+        "descriptions: dclip, cupl, waffle or waffle+descriptions; by clues and examples: concepts "
+        "or concept-forest; with --model: direct, "
         "in-context, fusion or evolving, or likelihood for one in this process. auto learns from "
         "examples where there are any.",
     ),
@@ -124,6 +125,16 @@ Concept: TypeAlias = Annotated[
         metavar="WORD",
         help='What all labels are, for prompts such as "a photo of a bird: a wren"; "" for none '
         "where the file of descriptions names one.",
+    ),
+]
+Concepts: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--concepts",
+        panel=METHOD,
+        metavar="FILE",
+        help="A concept tree, as .json, for the methods that go by clues. `showtell concepts` "
+        "writes one.",
     ),
 ]
 Controls: TypeAlias = Annotated[

@@ -95,6 +95,10 @@ def test_killed_at_any_moment_and_resumed_it_comes_to_the_same_end_and_pays_once
     assert set(answered.values()) == {1}
     assert sum(answered.values()) >= 4 * 2 * 3  # two groups, three answers
     assert whole.chosen.fitness > whole.start.fitness
+    noted = {word for g in whole.generations for words in g.bad_words.values() for word in words}
+    assert noted & set(NONSENSE)  # planted, found out, and told
+    assert not any(MARKS[label] in g.bad_words.get(label, ()) for g in whole.generations
+                   for label in MARKS)  # fmt: skip
 
     forks, n_kills, doubts = Forks(repository), 0, 0
     try:

@@ -143,6 +143,8 @@ def test_a_cap_stops_with_what_there_is_and_the_same_command_goes_on(ask, photos
     assert server.stats.n_answered - n_before == 3
     kept = read_evolution("kept")
     assert (kept.state, len(kept.generations)) == ("stopped", 2)
+    assert kept.cost_usd > kept.generations[1].cost_usd > 0  # of the third answer too
+    assert f"{kept.cost_usd:.2g} USD for 2 requests" in stopped.stderr
     assert dict(read_descriptions("best.json")) == dict(kept.chosen.descriptions)
     assert json.loads(Path("kept/run.json").read_text())["state"] == "stopped"
     assert Path("kept/report.html").exists()

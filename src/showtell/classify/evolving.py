@@ -603,7 +603,8 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
                 state = loop.run({label: start[label] for label in labels}, after)
             except (BudgetError, KeyboardInterrupt):
                 if latest.generations:
-                    self._note(replace(latest, state="stopped"), keep=before)
+                    cost = _cost_of(latest.generations, client)
+                    self._note(replace(latest, state="stopped", cost_usd=cost), keep=before)
                 raise
             self.spent_ = loop.spent
             latest = replace(latest, state=state, cost_usd=_cost_of(latest.generations, client))

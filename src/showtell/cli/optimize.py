@@ -318,6 +318,8 @@ def _evolve(
     session: Session, clf: EvolvingDescriptionClassifier, parts: Parts
 ) -> tuple[Evolution, BudgetError | KeyboardInterrupt | None]:
     """Let the words evolve and measure them; where that is stopped, take what there is."""
+    from showtell.classify import read_evolution
+
     seen: list[Evolution] = []
     tell = live_lines(session.summary)
 
@@ -337,7 +339,9 @@ def _evolve(
     except (BudgetError, KeyboardInterrupt) as stop:
         if not seen:
             raise
-        return replace(seen[0], state="stopped"), stop
+        if clf.run_folder is None:
+            return replace(seen[0], state="stopped"), stop
+        return read_evolution(clf.run_folder), stop  # also knows what came to no generation
     clf.measure(parts.test.images, parts.test.y)
     return clf.evolution_, None
 

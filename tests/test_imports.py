@@ -63,6 +63,19 @@ def test_embedded_encoder_needs_no_torch_and_no_pandas():
     assert opened == []
 
 
+def test_a_classifier_loads_what_it_needs_and_none_of_the_others():
+    code = (
+        "import sys, json; from showtell.classify import DirectClassifier;"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    assert "showtell.classify.direct" in loaded
+    others = {"described", "evolving", "few_shot", "likelihood", "zero_shot", "saved", "tables"}
+    assert loaded & {f"showtell.classify.{name}" for name in others} == set()
+    assert loaded & {"sklearn.cluster", "showtell.datasets.boxes", "pydantic_ai", "torch"} == set()
+
+
 @pytest.mark.parametrize("room", ["", *ROOMS])
 def test_public_list_names_exactly_what_exists(room):
     module = importlib.import_module(f"showtell.{room}" if room else "showtell")

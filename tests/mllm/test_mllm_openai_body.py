@@ -320,6 +320,41 @@ def test_settings_of_the_user_go_into_the_body_and_win(path, monkeypatch):
     assert sent[0].headers["x-mine"] == "yes"
 
 
+def test_a_body_is_held_no_longer_than_it_takes_to_send_it():
+    body = providers._Body(b"much")
+
+    async def read():
+        return [part async for part in body], [part async for part in body]
+
+    assert asyncio.run(read()) == ([b"much"], [])
+
+
+def test_a_server_that_sends_us_elsewhere_is_an_error_both_ways(monkeypatch):
+    def elsewhere(request):
+        return httpx2.Response(307, headers={"location": "http://127.0.0.1:8/v1/chat/completions"})
+
+    (sent, ours), (_, theirs) = both_ways(monkeypatch, elsewhere)
+    assert ours == theirs
+    assert issubclass(ours[0], MLLMError)
+    assert len(sent) == 1
+
+
+def test_who_wants_the_library_to_try_again_gets_that(path, monkeypatch):
+    model = load_mllm("openai:try", base_url="http://127.0.0.1:9/v1")
+    model._settings.update(max_retries=2)
+    sent = answering(
+        monkeypatch,
+        lambda request: (
+            httpx2.Response(500, json={}, headers={"retry-after-ms": "1"})
+            if len(sent) < 3
+            else httpx2.Response(200, json=ANSWER)
+        ),
+    )
+    assert ask(model, question(model)).text == "cat"
+    assert len(sent) == 3
+    assert sent[0].content == sent[2].content != b""
+
+
 def test_text_that_is_no_unicode_ends_as_with_the_library(monkeypatch):
     found = []
     for own in (True, False):

@@ -233,7 +233,7 @@ class Run:
     logprobs: bool = False
     avoid: tuple[str, ...] = ()
     """Texts that no id may contain."""
-    n_workers: int = 4
+    n_workers: int = min(4, os.cpu_count() or 1)
 
     def __post_init__(self) -> None:
         self._stopped = False

@@ -1,23 +1,30 @@
-"""Samples and labels: from folders, tables and boxes to a `Dataset`, its splits and its shots."""
+"""Samples and labels: from folders, tables and boxes to a `Dataset`, its splits and its shots.
+
+Each file loads when one of its names is first used.
+"""
 
 from __future__ import annotations
 
-from showtell.datasets.anonymise import LabelKey, anonymise_labels
-from showtell.datasets.boxes import load_coco, load_voc
-from showtell.datasets.dataset import Dataset, Sample
-from showtell.datasets.duplicates import (
-    NearDuplicates,
-    NearDuplicateWarning,
-    NearPair,
-    near_duplicates,
-    warn_near_duplicates,
-)
-from showtell.datasets.expand import expand_images
-from showtell.datasets.label_set import LabelSet, parse_labels
-from showtell.datasets.lazy import LazyRows
-from showtell.datasets.load import load_dataset
-from showtell.datasets.shots import Episode, episodes, support_rows, support_set
-from showtell.datasets.split import limit_dataset, split_dataset
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from showtell.datasets.anonymise import LabelKey, anonymise_labels
+    from showtell.datasets.boxes import load_coco, load_voc
+    from showtell.datasets.dataset import Dataset, Sample
+    from showtell.datasets.duplicates import (
+        NearDuplicates,
+        NearDuplicateWarning,
+        NearPair,
+        near_duplicates,
+        warn_near_duplicates,
+    )
+    from showtell.datasets.expand import expand_images
+    from showtell.datasets.label_set import LabelSet, parse_labels
+    from showtell.datasets.lazy import LazyRows
+    from showtell.datasets.load import load_dataset
+    from showtell.datasets.shots import Episode, episodes, support_rows, support_set
+    from showtell.datasets.split import limit_dataset, split_dataset
 
 __all__ = [
     "Dataset",
@@ -43,3 +50,41 @@ __all__ = [
     "support_set",
     "warn_near_duplicates",
 ]
+
+_HOME_OF = {
+    "Dataset": "dataset",
+    "Episode": "shots",
+    "LabelKey": "anonymise",
+    "LabelSet": "label_set",
+    "LazyRows": "lazy",
+    "NearDuplicateWarning": "duplicates",
+    "NearDuplicates": "duplicates",
+    "NearPair": "duplicates",
+    "Sample": "dataset",
+    "anonymise_labels": "anonymise",
+    "episodes": "shots",
+    "expand_images": "expand",
+    "limit_dataset": "split",
+    "load_coco": "boxes",
+    "load_dataset": "load",
+    "load_voc": "boxes",
+    "near_duplicates": "duplicates",
+    "parse_labels": "label_set",
+    "split_dataset": "split",
+    "support_rows": "shots",
+    "support_set": "shots",
+    "warn_near_duplicates": "duplicates",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the file that holds `name`."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'showtell.datasets' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"showtell.datasets.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -44,8 +44,8 @@ OnAnswer: TypeAlias = Callable[
 """Takes an outcome; may return requests to ask next, such as one for what was left out."""
 
 _PULL_FOR = 0.02  # seconds to gather requests before the first of them is sent
-_PULL_AT_ONCE = 16
-_PULL_BELOW = 8  # requests that are ready, so that no slot waits while more are made
+_PULL_AT_ONCE = 8
+_PULL_BELOW = 4  # requests that are ready, so that no slot waits while more are made
 _USUAL_OUTPUT = 1000  # tokens, where a request states no longest answer
 _LEARN_FROM = 5  # answers, before what they took replaces the longest answer in estimates
 _TIMEOUT_SLACK = 5.0  # seconds after which a provider that forgets its own timeout is cut off

@@ -15,7 +15,7 @@ import re
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import httpx2
 import pydantic_ai
@@ -565,9 +565,11 @@ def _send_messages_as_they_are(client: Any) -> bool:
             return await create(messages=messages, **given)
         if isinstance(messages, list):
             messages.clear()  # made for this call: the texts of images need not wait for the answer
-        del messages
         options = {
-            "headers": given.get("extra_headers") or {},
+            "headers": {
+                **(given.get("extra_headers") or {}),
+                "Content-Length": str(len(content)),
+            },
             "timeout": given.get("timeout", openai.not_given),
             "security": {"bearer_auth": True},
         }
@@ -595,6 +597,24 @@ def _written(given: Mapping[str, Any], nothing: tuple[type, ...]) -> bytes | Non
         return to_json({name: v for name, v in body.items() if not isinstance(v, nothing)})
     except ValueError:
         return None
+
+
+class _Body:
+    """Bytes to be sent once, and held no longer than that: answers take longer than sending."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: bytes) -> None:
+        self._content: bytes | None = content
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        content, self._content = self._content, None
+        if content is None:
+            raise StopAsyncIteration
+        return content
 
 
 def _read_completion(response: httpx2.Response, kind: Any) -> Any:

@@ -653,6 +653,17 @@ def test_a_generation_without_changes_counts_none():
     assert (generation.n_descriptions, generation.n_changed) == (2, 0)
 
 
+def test_integer_labels_stay_integers(tmp_path):
+    X, y = captions()
+    codes = np.array([10 * LABELS.index(label) for label in y])
+    clf = make(n_generations=2).fit(X, codes)
+    assert clf.classes_.tolist() == [0, 10, 20]
+    assert clf.predict(X[:2]).dtype == np.int64
+    assert clf.measure(X, codes).n == len(X)
+    again = load_classifier(clf.save(tmp_path / "clf"), encoder=WordEncoder(WORDS))
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+
+
 # On new images
 
 

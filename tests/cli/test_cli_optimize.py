@@ -338,8 +338,12 @@ def test_evaluate_lets_words_evolve_on_train_and_scores_test_with_controls(ask, 
 
 
 def test_classify_lets_words_evolve_on_examples(ask, photos, rows):
-    found = ask("classify", photos / "test", "--examples", photos / "train", "-m", "evolving")
+    found = ask("classify", photos / "test", "--examples", photos / "train", "-m", "evolving",
+                "--run", "kept", "--report", "page.html")  # fmt: skip
     assert found.exit_code == 0, found.output
+    assert "12 images: 12 ok, 0 errors; " in found.stderr
+    assert " USD for " in found.stderr
+    assert read_evolution("kept").state in ("finished", "patience")
     answers = rows(found.stdout)
     right = [Path(row["image"]).parent.name == row["label"] for row in answers]
     assert sum(right) > 6
@@ -354,7 +358,8 @@ def test_compare_and_estimate_say_the_price_of_evolving_before(ask, photos):
     assert result.exit_code == 0, result.output
     [way] = json.loads(result.stdout)["ways"]
     assert (way["name"], way["n_requests"]) == ("evolving", 40)
-    ran = ask("compare", photos, "--methods", "zero-shot,evolving", "--json")
+    ran = ask("compare", photos, "--methods", "zero-shot,evolving", "--json", "--run", "kept",
+              "--max-cost", 1)  # fmt: skip
     assert ran.exit_code == 0, ran.output
     by_name = {record["name"]: record for record in json.loads(ran.stdout)["records"]}
     assert by_name["evolving"]["accuracy"] > by_name["zero-shot"]["accuracy"]

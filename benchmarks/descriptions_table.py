@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import multiprocessing
 import os
 import platform
 import subprocess
@@ -28,10 +29,11 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -497,6 +499,43 @@ def about(encoder: str) -> dict[str, str]:
     }
 
 
+def rows_of(
+    folder: Path, *, options: argparse.Namespace, names: tuple[str, ...], temporary: str
+) -> list[Row]:
+    """Score and compare the arms on one set."""
+    warnings.simplefilter("ignore", LimitsWarning)
+    right: dict[str, np.ndarray] = {}
+    with ExitStack() as stack:
+        setting = Setting(
+            name=folder.name,
+            data=st.load_dataset(folder),
+            encoder=options.encoder,
+            store=str(options.store or f"{temporary}/embeddings.sqlite"),
+            answers=f"{temporary}/{folder.name}.sqlite",
+            stack=stack,
+        )
+        for arm in ARMS:
+            if arm.name not in names:
+                continue
+            kept = None
+            if options.kept is not None:
+                kept = options.kept / f"{folder.name}-{arm.name}-{options.seeds}.npy"
+            if kept is not None and kept.exists():
+                right[arm.name] = np.load(kept)
+                continue
+            right[arm.name] = right_answers(arm, setting, options.seeds)
+            if kept is not None:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                np.save(kept, right[arm.name])
+    found = [accuracy_row(setting, arm, right[arm.name]) for arm in ARMS if arm.name in right]
+    print(f"{folder.name}: " + "  ".join(f"{r.what} {r.value:.1f}" for r in found), flush=True)
+    return found + [
+        difference_row(setting, pair, right)
+        for pair in CONTRASTS
+        if pair[0] in right and pair[1] in right
+    ]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", type=Path, default=ROOT.parent / "shared" / "datasets")
@@ -508,6 +547,8 @@ def main() -> int:
     parser.add_argument("--csv", type=Path, default=results / "descriptions_table.csv")
     parser.add_argument("--markdown", type=Path, default=ROOT / "docs/_generated", help="folder")
     parser.add_argument("--store", type=Path, help="keep embeddings there for other runs")
+    parser.add_argument("--kept", type=Path, help="keep answers there, to go on after a stop")
+    parser.add_argument("--jobs", type=int, default=2, help="sets that are worked on at once")
     options = parser.parse_args()
     folders = sorted(path.parent for path in options.sets.glob("*/labels.json"))
     if not folders:
@@ -516,32 +557,11 @@ def main() -> int:
     unknown = set(wanted) - {arm.name for arm in ARMS}
     if unknown:
         parser.error(f"no arm {sorted(unknown)}; there are {[arm.name for arm in ARMS]}")
-    arms = [arm for arm in ARMS if arm.name in wanted]
-    warnings.simplefilter("ignore", LimitsWarning)
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as temporary:
-        store = str(options.store or f"{temporary}/embeddings.sqlite")
-        for folder in folders:
-            with ExitStack() as stack:
-                setting = Setting(
-                    name=folder.name,
-                    data=st.load_dataset(folder),
-                    encoder=options.encoder,
-                    store=store,
-                    answers=f"{temporary}/answers.sqlite",
-                    stack=stack,
-                )
-                right = {arm.name: right_answers(arm, setting, options.seeds) for arm in arms}
-            found = [accuracy_row(setting, arm, right[arm.name]) for arm in arms]
-            print(
-                f"{folder.name}: " + "  ".join(f"{r.what} {r.value:.1f}" for r in found), flush=True
-            )
-            rows += found
-            rows += [
-                difference_row(setting, pair, right)
-                for pair in CONTRASTS
-                if pair[0] in right and pair[1] in right
-            ]
+        work = partial(rows_of, options=options, names=tuple(wanted), temporary=temporary)
+        fresh = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(options.jobs, mp_context=fresh) as pool:
+            rows = [row for found in pool.map(work, folders) for row in found]
     rows = with_correction(rows)
     rows += mean_rows(rows)
     facts = about(options.encoder) | {"remark": options.note}

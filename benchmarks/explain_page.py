@@ -6,7 +6,7 @@ attribute and clue, and a card per label. The page is opened in headless Chromiu
 
     python benchmarks/explain_page.py [--images 1700] [--labels 10] [--clues 200]
 
-Writes benchmarks/results/explain_page.csv. Needs the extra `explain` and Chromium.
+Writes benchmarks/results/explain_page.csv and docs/_generated/explain_page.md. Needs the extra `explain` and Chromium.
 """
 
 from __future__ import annotations
@@ -37,6 +37,13 @@ COLUMNS = (
     *("model", "labels", "clues", "images", "accuracy", "fit_s", "overview_s", "explain_s"),
     *("shap_one_s", "shap_error", "write_s", "page_mb", "open_s", "complaints", "requests"),
     *("machine", "date", "commit"),
+)
+TABLE = (
+    ("SHAP of one photo, seconds", "shap_one_s"),
+    ("reasons of all photos, seconds", "explain_s"),
+    ("importances and cards, seconds", "overview_s"),
+    ("page, MB", "page_mb"),
+    ("page opens in, seconds", "open_s"),
 )
 
 
@@ -170,6 +177,14 @@ def measure(model: str, given: argparse.Namespace, photos: list[str], encoder: P
     }
 
 
+def table_of(rows: list[dict]) -> str:
+    """Write the table of the documentation."""
+    lines = ["| | " + " | ".join(str(row["model"]) for row in rows) + " |", "|---|---|---|"]
+    for name, column in TABLE:
+        lines.append(f"| {name} | " + " | ".join(str(row[column]) for row in rows) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Measure both kinds and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -202,7 +217,9 @@ def main() -> None:
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    print(f"wrote {out}")
+    page = HERE.parent / "docs" / "_generated" / "explain_page.md"
+    page.write_text(table_of(rows), encoding="utf-8")
+    print(f"wrote {out} and {page}")
 
 
 if __name__ == "__main__":

@@ -136,11 +136,12 @@ class Waterfall(Part):
                     c=FOR if end >= start else AGAINST,
                 )
             )
+        vote = _OF_VOTES if self.unit == "log-odds" else ""
         note = (
             f"From {self.base:.3f}, what is expected of any photo, to {self.output:.3f}, the "
             f"{_UNITS[self.unit]} of {self.label} for this one. Orange adds, blue takes away. The "
             "number after a clue is where the photo stands among 100 training photos. A clue is a "
-            "useful text probe, not proof that the part was seen."
+            "useful text probe, not proof that the part was seen." + vote
         )
         return framed(
             self.title, Markup('<ol class="bars">{}</ol>').format(Markup("").join(items)), note=note
@@ -174,6 +175,10 @@ class Waterfall(Part):
             ax.spines[side].set_visible(False)
 
 
+_OF_VOTES = (
+    " The answer is the majority of the parts' votes; this sum is of their log-odds, and may be "
+    "higher for another label."
+)
 _UNITS = {"probability": "probability", "log-odds": "mean log-odds over the parts"}
 
 

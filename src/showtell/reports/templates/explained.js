@@ -100,11 +100,20 @@
       const part = make("div");
       const where = group.p >= 0 && group.p !== at ? data.tree.nodes[group.p].n + ": " : "";
       part.append(make("h4", "", where + group.n + "  " + points(group.i)));
-      const list = make("ol", "meters");
-      for (const clue of [...group.c].sort((a, b) => data.clues[b].i - data.clues[a].i)) {
-        list.append(meter(data.clues[clue].v, points(data.clues[clue].i), 0, share(data.clues[clue].i, topClue), ""));
+      const sorted = [...group.c].sort((a, b) => data.clues[b].i - data.clues[a].i);
+      const most = groups.length > 6 ? 4 : 8;
+      const shown = sorted.length > most + 1 ? sorted.slice(0, most) : sorted;
+      const listed = (clues) => {
+        const list = make("ol", "meters");
+        for (const clue of clues) list.append(meter(data.clues[clue].v, points(data.clues[clue].i), 0, share(data.clues[clue].i, topClue), ""));
+        return list;
+      };
+      part.append(listed(shown));
+      if (shown.length < sorted.length) {
+        const more = make("details", "more");
+        more.append(make("summary", "", (sorted.length - shown.length) + " more"), listed(sorted.slice(shown.length)));
+        part.append(more);
       }
-      part.append(list);
       columns.append(part);
     }
     box.append(columns);
@@ -332,7 +341,7 @@
     const title = fall.k === "actual" ? "Why not " + label(fall.l) : fall.k === "rival" ? "What spoke for " + label(fall.l) : "Why " + label(fall.l);
     const unit = fall.u === "probability" ? "probability" : "mean log-odds over the parts";
     const note = make("p");
-    note.append(make("small", "", "From " + fall.b.toFixed(3) + ", expected of any photo, to " + fall.o.toFixed(3) + ": " + unit + ". Orange adds, blue takes away; after a clue the photo's place among 100 training photos."));
+    note.append(make("small", "", "From " + fall.b.toFixed(3) + ", expected of any photo, to " + fall.o.toFixed(3) + ": " + unit + ". Orange adds, blue takes away; after a clue the photo's place among 100 training photos." + (fall.u === "probability" ? "" : " The answer is the majority of the parts' votes; this sum is of their log-odds, and may be higher for another label.")));
     return section(title, list, note);
   };
   const changes = (found) => {

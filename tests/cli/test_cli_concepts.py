@@ -306,6 +306,7 @@ def test_what_makes_no_sense_is_refused_with_what_to_do(build, by_hand, server, 
     [
         (("dog", "--labels", LABELS), "Which model?"),
         (("dog", "--labels", LABELS, "--max-cost", "1"), "--model"),
+        (("photos/", "--labels", LABELS), "is no word for what all labels are"),
         (("dog.json", "--part", "wing"), "Name one of: head; head > ear; tail"),
         (("dog.json", "--label", "Pug"), "none of the labels: Corgi, Collie"),
         (("dog", "--labels", LABELS, "--model", "local-dir:x"), "it writes nothing"),

@@ -7,6 +7,9 @@ import json
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from showtell.errors import BudgetError, InputError, UnknownNameError
 from showtell.mllm import Answer, AnswerCache, Usage
@@ -313,6 +316,55 @@ def test_a_wrong_answer_is_sent_back_once_with_its_reason():
     built = build(writer)
     assert built.gaps == ()
     assert [one[4] for one in writer.asked if one[0] == "parts"] == [False, True]
+
+
+WORDS = st.sampled_from(
+    ["tail", "Tails", "dog", "Corgi", "length", "black, white, or tan", "N/A", "", "not visible",
+     "other attributes", "a/b", "…", "; | \\n", "colour", "🐕", "short"]
+)  # fmt: skip
+LEAVES = st.none() | st.booleans() | st.integers(-2, 9) | WORDS
+KEYS = st.sampled_from(["part", "children", "parts", "attributes", "values", "attribute", "name",
+                        "length", "other attributes"])  # fmt: skip
+ANSWERS = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(ANSWERS, ANSWERS, ANSWERS, st.sampled_from(["per-label", "merged"]))
+@hypothesis_settings(max_examples=40, deadline=None)
+def test_whatever_a_model_says_ends_in_a_tree_that_can_be_read_and_filled(
+    parts, attributes, values, layout
+):
+    wild = Writer(json.dumps(parts), json.dumps(attributes), json.dumps(values))
+    for first in (
+        wild,
+        Writer(attributes=json.dumps(attributes)),
+        Writer(values=json.dumps(values)),
+    ):
+        built = build(first, layout=layout)
+        assert read_concepts(built.tree.to_record()) == built.tree
+        assert all(gap.reason for gap in built.gaps)
+        assert built.tree.n_values or built.gaps
+        for clue in built.tree.clues():
+            assert "Corgi" not in clue.text
+            assert clue.value.strip()
+        sane = {name: ["curly"] for name in attribute_names(built)}
+        writer = Writer(attributes={"attributes": ["texture"]}, values={"values": sane})
+        whole = again(built.tree, writer, layout=layout)
+        assert whole.gaps == ()
+        assert whole.tree.n_values
+
+
+def attribute_names(built):
+    found = {a.name for _, part in built.tree.walk() for a in part.attributes}
+    return sorted(found | {"length", "texture"})
+
+
+def test_a_tree_is_the_same_in_its_file(tmp_path):
+    built = build(Writer(values={"Corgi": "NO", "Collie": {"length": ["long"]}}))
+    assert built.gaps
+    assert read_concepts(built.tree.write(tmp_path / "dog.json")) == built.tree
 
 
 # Again

@@ -211,6 +211,11 @@ def concepts(
     if domain.lower().endswith(".json"):
         _look(session, domain, drawing, has_model=values["model"] is not None, json=json)
         return
+    if "/" in domain or "\\" in domain:
+        raise InputError(
+            f"{domain!r} is no word for what all labels are, such as dog or butterfly. Labels are "
+            "named with --labels or --labels-file, and a tree is a file that ends in .json."
+        )
     model = values.pop("model")
     if model is None:
         refuse_idle(ctx, values)

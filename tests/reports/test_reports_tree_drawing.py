@@ -13,7 +13,7 @@ from PIL import Image
 from showtell.errors import InputError, MissingExtraError, ShowtellError
 from showtell.prompts import read_concepts
 from showtell.reports import concepts_dot, draw_concepts
-from showtell.reports.tree_drawing import _without_font_warnings
+from showtell.reports.tree_drawing import _without_chatter
 
 DOG = {
     "domain": "dog",
@@ -237,6 +237,14 @@ def test_what_graphviz_cannot_draw_is_one_line(tree, tmp_path, graphviz, monkeyp
 
 
 def test_only_the_talk_of_the_font_library_is_kept_back(capfd):
-    with _without_font_warnings():
+    with _without_chatter():
         os.write(2, b"Fontconfig warning: line 6\nsomething else\n")
     assert capfd.readouterr().err == "something else\n"
+
+
+def test_a_picture_that_had_to_be_shrunk_is_warned_about(capfd):
+    with pytest.warns(UserWarning, match=r"Write an \.svg, or draw a part"), _without_chatter():
+        os.write(
+            2, b"(null): graph is too large for cairo-renderer bitmaps. Scaling by 0.4 to fit\n"
+        )
+    assert capfd.readouterr().err == ""

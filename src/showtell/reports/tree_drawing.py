@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,6 +35,7 @@ _COLOURS = ("#2f6f9f", "#a3572b", "#3f7d4e", "#7d4f9e", "#9a7a1c", "#9e3f5f", "#
 _INK, _SOFT, _PALE, _GAP = "#1f2933", "#67737e", "#eef1f4", "#b42318"
 _WARM = (217, 95, 14)  # of the most important clue
 _QUIET = "Fontconfig warning"
+_TOO_LARGE = "too large for cairo"
 _lock = threading.Lock()
 
 
@@ -370,7 +372,7 @@ def _graphviz() -> ModuleType:
 def _render(dot: str, kind: str) -> bytes:
     """Have Graphviz lay out and draw."""
     pygraphviz = _graphviz()
-    with _lock, _without_font_warnings():
+    with _lock, _without_chatter():
         try:
             graph = pygraphviz.AGraph(string=dot)
             data = graph.draw(format=kind, prog="dot")
@@ -384,8 +386,8 @@ def _render(dot: str, kind: str) -> bytes:
 
 
 @contextmanager
-def _without_font_warnings() -> Iterator[None]:
-    """Keep back what the font library of pygraphviz says about newer settings of the system."""
+def _without_chatter() -> Iterator[None]:
+    """Keep back what Graphviz's font library says about newer settings of the system."""
     try:
         sys.stderr.flush()
         saved = os.dup(2)
@@ -400,6 +402,13 @@ def _without_font_warnings() -> Iterator[None]:
             os.dup2(saved, 2)
             os.close(saved)
             held.seek(0)
-            for line in held.read().decode(errors="replace").splitlines():
-                if not line.startswith(_QUIET):
-                    os.write(2, f"{line}\n".encode())
+            lines = held.read().decode(errors="replace").splitlines()
+    if any(_TOO_LARGE in line for line in lines):
+        warnings.warn(
+            "The tree is too large for one picture to be readable. Write an .svg, or draw a part "
+            "of it.",
+            stacklevel=5,
+        )
+    for line in lines:
+        if not line.startswith(_QUIET) and _TOO_LARGE not in line:
+            os.write(2, f"{line}\n".encode())

@@ -6,7 +6,8 @@ attribute and clue, and a card per label. The page is opened in headless Chromiu
 
     python benchmarks/explain_page.py [--images 1700] [--labels 10] [--clues 200]
 
-Writes benchmarks/results/explain_page.csv and docs/_generated/explain_page.md. Needs the extra `explain` and Chromium.
+Writes benchmarks/results/explain_page.csv and docs/_generated/explain_page.md. Needs the extra
+`explain` and Chromium.
 """
 
 from __future__ import annotations

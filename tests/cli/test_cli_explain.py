@@ -57,6 +57,24 @@ def test_images_and_examples_name_their_neighbours(cli, shapes, parted):
     assert "2 of the 2 most alike are labelled blue square" in result.stdout
 
 
+def test_a_page_by_clues_has_a_tree_measured_on_the_test_images(cli, parted):
+    colours = ["red", "green", "blue"]
+    tree = {"domain": "shape", "parts": [{"part": "face", "attributes": {"colour": colours}}]}
+    Path("tree.json").write_text(json.dumps(tree))
+    common = ("explain", parted, "--method", "concepts", "--concepts", "tree.json", "-o")
+    result = cli(*common, "why.html")
+    assert result.exit_code == 0, result.output
+    text = Path("why.html").read_text("utf-8")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    assert data["tree"]["n"] == 6  # the test images
+    assert [node["n"] for node in data["tree"]["nodes"]] == ["face"]
+    assert {card["l"] for card in data["cards"]} == {0, 1, 2}
+    result = cli(*common, "few.html", "--limit", "2")  # not every label: measured by folds
+    text = Path("few.html").read_text("utf-8")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    assert (data["tree"]["n"], len(data["names"])) == (12, 2)
+
+
 def test_descriptions_speak(cli, shapes):
     Path("words.json").write_text(
         json.dumps({label: [f"{label.split()[0]} colour"] for label in LABELS})

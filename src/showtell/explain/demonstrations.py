@@ -186,6 +186,28 @@ def leave_one_out(
     As many requests as there are demonstrations, plus one; `leave_one_out_requests` writes them
     without sending any. With ``selection="nearest"`` those count that the image is shown with,
     and the next one of the class takes the place of what is left out.
+
+    Examples
+    --------
+    >>> from showtell.mllm import Answer, Usage
+    >>> from showtell.testing import ColourEncoder, draw_shape
+    >>> class Toy:  # says "b" while two demonstrations are shown, else "a"
+    ...     name = "toy:one"
+    ...     async def ask(self, request):
+    ...         n_images = sum(hasattr(part, "digest") for part in request.parts)
+    ...         [query] = [p.text[6:-1] for p in request.parts
+    ...                    if hasattr(p, "text") and p.text.startswith("Image ")]
+    ...         label = "b" if n_images == 3 else "a"
+    ...         text = f'{{"answers": [{{"id": "{query}", "label": "{label}", "confidence": 9}}]}}'
+    ...         return Answer(text=text, usage=Usage(), finish="stop", model="one")
+    ...     async def aclose(self):
+    ...         pass
+    >>> shown = [(draw_shape("red circle"), "a"), (draw_shape("blue circle"), "b")]
+    >>> clf = InContextClassifier(
+    ...     Toy(), demonstrations=shown, encoder=ColourEncoder(), cache=None).fit()
+    >>> found = leave_one_out(clf, draw_shape("red square"))
+    >>> found.label, sorted((one.label, one.answer) for one in found.tried)
+    ('b', [('a', 'a'), ('b', 'a')])
     """
     places, cosines = _candidates(classifier, image)
     purse = _Purse(

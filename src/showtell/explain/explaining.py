@@ -13,6 +13,7 @@ from showtell._progress import Progress, no_progress
 from showtell.classify import (
     DescriptionClassifier,
     EncoderClassifier,
+    EvolvingDescriptionClassifier,
     FusionClassifier,
     InContextClassifier,
     MediaClassifier,
@@ -74,7 +75,7 @@ def parts_of(
     if isinstance(classifier, ConceptClassifier):
         own = classifier.estimator is not None
         return ("chances", "alike", "changes") if own else ("chances", "clues", *_OF_CLUES)
-    if isinstance(classifier, DescriptionClassifier):
+    if isinstance(classifier, DescriptionClassifier | EvolvingDescriptionClassifier):
         found.append("descriptions")
     if isinstance(classifier, FusionClassifier):
         found += ["opinions", "words"]
@@ -123,7 +124,7 @@ def explain(
           training images "alike" by clues; "changes", the smallest that would give the other
           label (`ConceptClassifier`);
         - "descriptions": those that speak for the label, and for its rival
-          (`DescriptionClassifier`);
+          (`DescriptionClassifier`, `EvolvingDescriptionClassifier`);
         - "opinions", "words": share of each opinion, and what the model said
           (`FusionClassifier`);
         - "occlusion": which parts of the picture decide (classifiers with an encoder);

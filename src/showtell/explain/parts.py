@@ -153,7 +153,14 @@ class Neighbour:
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours(Part):
-    """The labelled images that look most alike to the encoder."""
+    """The labelled images that look most alike to the encoder, or have the most similar clues.
+
+    Examples
+    --------
+    >>> near = Neighbour(image="a.jpg", label="cat", cosine=0.91, picture=b"")
+    >>> print(Neighbours(title="Most alike", neighbours=(near,), label="cat"))
+    Most alike: 1 of the 1 most alike are labelled cat; nearest is a.jpg (cat, 0.910)
+    """
 
     kind: ClassVar[str] = "neighbours"
     title: str
@@ -173,7 +180,7 @@ class Neighbours(Part):
         first = self.neighbours[0]
         return (
             f"{same} of the {len(self.neighbours)} most alike are labelled {self.label}; nearest "
-            f"is {first.image} ({first.label}, cosine {first.cosine:.3f})"
+            f"is {first.image} ({first.label}, {first.cosine:.3f})"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -64,6 +64,19 @@ def write_explanations(
     ------
     InputError
         If there is nothing to show, `path` is a folder, or `thumbnails_mb` is negative.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from showtell.classify import ZeroShotClassifier
+    >>> from showtell.explain import explain
+    >>> from showtell.testing import ColourEncoder, draw_shape
+    >>> clf = ZeroShotClassifier(ColourEncoder(), labels=["red", "blue"]).fit()
+    >>> found = explain(clf, [draw_shape("red circle")], grid=4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = write_explanations(found, f"{folder}/why.html")
+    ...     print(page.name, "<title>Why red</title>" in page.read_text("utf-8"))
+    why.html True
     """
     if Path(path).is_dir():
         raise InputError(f"{os.fspath(path)!r} is a folder; give the name of an .html file.")

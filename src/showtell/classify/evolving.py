@@ -156,8 +156,9 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         Journal of all answers, and ``evolution.json`` after every generation. The same call with
         the same folder goes on where it stopped, to the same end; with more `n_generations` it
         goes further.
-    base_url, cache, max_cost, max_requests, requests_per_minute, tokens_per_minute, \
-            max_concurrency, timeout
+    base_url, cache, max_cost, max_requests, timeout
+        As in `DirectClassifier`.
+    requests_per_minute, tokens_per_minute, max_concurrency
         As in `DirectClassifier`.
     store : EmbeddingStore, path, "default" or None, default="default"
     random_state : int, optional

@@ -8,16 +8,19 @@ from decimal import Decimal
 import numpy as np
 import pytest
 from tests.classify.scripted import ScriptedMLLM, dumps, picture
+from tests.classify.writer import Writer
 
 import showtell as st
 from showtell.classify import (
     DescriptionClassifier,
     DirectClassifier,
+    EvolvingDescriptionClassifier,
     FewShotClassifier,
     FusionClassifier,
     InContextClassifier,
     ZeroShotClassifier,
 )
+from showtell.encoders import EmbeddingStore
 from showtell.errors import InputError, MissingExtraError, UnknownNameError
 from showtell.explain import (
     Explanation,
@@ -110,6 +113,28 @@ def test_descriptions_speak_for_and_against_in_the_order_of_the_evidence():
     assert [b.text for b in ours.bars] == [s.text for s in evidence.spoke]
     assert [b.value for b in theirs.bars] == [s.similarity for s in evidence.rival_spoke]
     assert theirs.title == f"Speaks for {evidence.rival}"
+
+
+def test_evolved_descriptions_speak_as_any_others():
+    clf = EvolvingDescriptionClassifier(
+        Writer(words=("red", "blue", "green", "sky")), ColourEncoder(), n_generations=1,
+        n_candidates=1, n_start=2, n_replaced=1, n_least=1, cache=None, calibrate=False,
+    )  # fmt: skip
+    X, y = shapes(COLOURS)
+    clf.fit(X, y)
+    (found,) = explain(clf, X[:1], grid=4)
+    assert kinds(found) == ["bars", "bars", "bars", "occlusion"]
+    (evidence,) = clf.explain(X[:1])
+    assert [bar.text for bar in found.parts[1].bars] == [one.text for one in evidence.spoke]
+
+
+def test_covered_pictures_are_not_kept(tmp_path):
+    with EmbeddingStore(tmp_path / "store.sqlite") as store:
+        clf = ZeroShotClassifier(ColourEncoder(), labels=COLOURS, store=store).fit()
+        clf.classify([draw_shape("red circle")])
+        before = store.stats().n_rows
+        explain(clf, [draw_shape("red circle")], grid=4)
+        assert store.stats().n_rows == before > 0
 
 
 def test_fusion_shares_add_up_and_words_are_quoted():

@@ -133,6 +133,15 @@ def test_wrong_arguments(tmp_path, page):
 # In a browser
 
 
+def becomes(tab, read, wanted):
+    """Wait until the page has done what a key asked for."""
+    for _ in range(200):
+        if read() == wanted:
+            break
+        tab.wait_for_timeout(50)
+    assert read() == wanted
+
+
 @pytest.mark.browser
 class TestBrowser:
     def test_a_part_a_label_and_a_picture_by_mouse(self, page, open_page):
@@ -163,37 +172,38 @@ class TestBrowser:
     def test_the_keyboard_reaches_everything(self, page, open_page):
         path, _found, _ = page
         with open_page(path) as tab:
+
+            def press(key, read, wanted):
+                tab.keyboard.press(key)
+                becomes(tab, read, wanted)
+
+            def at():
+                return tab.evaluate("document.activeElement.dataset.part")
+
             tab.locator("#tree [tabindex='0']").focus()
-            tab.keyboard.press("Home")
-            at = "document.activeElement.dataset.part"
-            assert tab.evaluate(at) == "0"
-            tab.keyboard.press("ArrowDown")
-            assert tab.evaluate(at) == "1"
+            press("Home", at, "0")
+            press("ArrowDown", at, "1")
             assert tab.locator("#tree [tabindex='0']").count() == 1
             parent = tab.locator("#tree [aria-expanded]").first
+            own = parent.get_attribute("data-part")
+            child = str(int(own) + 1)
+
+            def expanded():
+                return parent.get_attribute("aria-expanded")
+
             parent.focus()
-            tab.keyboard.press("ArrowLeft")
-            assert parent.get_attribute("aria-expanded") == "false"
-            tab.keyboard.press("ArrowRight")
-            assert parent.get_attribute("aria-expanded") == "true"
-            tab.keyboard.press("ArrowRight")
-            assert tab.evaluate(at) != parent.get_attribute("data-part")
-            tab.keyboard.press("ArrowLeft")
-            assert tab.evaluate(at) == parent.get_attribute("data-part")
-            tab.keyboard.press("End")
-            last = len(data_of(path)["tree"]["nodes"]) - 1
-            assert tab.evaluate(at) == str(last)
+            press("ArrowLeft", expanded, "false")
+            press("ArrowRight", expanded, "true")
+            press("ArrowRight", at, child)
+            press("ArrowLeft", at, own)
+            press("End", at, str(len(data_of(path)["tree"]["nodes"]) - 1))
             tab.locator('[data-label="1"]').focus()
-            tab.keyboard.press("Enter")
-            assert tab.locator("#card h3").inner_text() == LABELS[1]
+            press("Enter", tab.locator("#card h3").inner_text, LABELS[1])
             tab.locator("#cards button").first.focus()
-            tab.keyboard.press("Enter")
-            assert tab.locator("#picture[open]").count() == 1
-            tab.keyboard.press("ArrowRight")
-            assert tab.locator("#picture").get_attribute("data-row") == "1"
-            tab.keyboard.press("Escape")
-            assert tab.locator("#picture[open]").count() == 0
-            assert tab.evaluate("document.activeElement.dataset.row") == "1"
+            press("Enter", tab.locator("#picture[open]").count, 1)
+            press("ArrowRight", lambda: tab.locator("#picture").get_attribute("data-row"), "1")
+            press("Escape", tab.locator("#picture[open]").count, 0)
+            becomes(tab, lambda: tab.evaluate("document.activeElement.dataset.row"), "1")
 
     def test_hostile_names_are_only_shown(self, open_page, tmp_path):
         found, overview = hostile()

@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from sklearn.utils.validation import check_is_fitted
 
-from showtell.classify import EncoderClassifier, FusionClassifier, ZeroShotClassifier
+from showtell.classify import (
+    EncoderClassifier,
+    EvolvingDescriptionClassifier,
+    FusionClassifier,
+    ZeroShotClassifier,
+)
 from showtell.encoders import load_encoder
 from showtell.errors import InputError, UnknownNameError
 from showtell.explain._drawing import heat_over, small_picture, to_array
@@ -288,6 +293,8 @@ def score_pictures(classifier: Any) -> Scorer:
     """
     if isinstance(classifier, FusionClassifier):
         return _fusion_scorer(classifier)
+    if isinstance(classifier, EvolvingDescriptionClassifier):
+        classifier = classifier.classifier_
     if not isinstance(classifier, EncoderClassifier):
         raise InputError(
             f"Covering parts of a picture needs a classifier with an encoder; "

@@ -231,9 +231,6 @@ def draw_pictures(ax: Any, pictures: Sequence[tuple[bytes, str]], title: str) ->
     """Draw small pictures beside each other with a text under each."""
     ax.axis("off")
     ax.set_title(title, parse_math=False)
-    ax.set_xlim(0, max(len(pictures), 1))
-    ax.set_ylim(0, 1.35)
-    ax.set_aspect("equal", adjustable="datalim")
     for place, (picture, text) in enumerate(pictures):
         if picture:
             pixels = to_array(picture)
@@ -244,3 +241,4 @@ def draw_pictures(ax: Any, pictures: Sequence[tuple[bytes, str]], title: str) ->
         ax.text(place + 0.5, 0.34, text, ha="center", va="top", fontsize=8, parse_math=False)
     ax.set_xlim(0, max(len(pictures), 1))
     ax.set_ylim(0, 1.35)
+    ax.set_aspect("equal")  # each picture has set it anew

@@ -16,7 +16,7 @@ from showtell._progress import Progress, no_progress
 from showtell.classify import InContextClassifier
 from showtell.encoders import embed_images, load_encoder
 from showtell.errors import BudgetError, InputError
-from showtell.explain._drawing import inline_picture, signed_bars
+from showtell.explain._drawing import inline_picture
 from showtell.explain.neighbours import picture_of
 from showtell.explain.parts import Part, draw_pictures, framed
 from showtell.media import Media
@@ -112,27 +112,23 @@ class LeftOut(Part):
         }
 
     def to_html(self) -> Markup:
-        """Draw bars of the changes, and the demonstrations that mattered most."""
+        """Show the demonstrations that mattered most, with what became of the answer."""
         items = Markup("").join(
             Markup('<li class="{kind}">{picture}<b>{label}</b> <span>{text}</span></li>').format(
                 kind="same" if one.label == self.label else "other",
                 picture=inline_picture(one.picture, f"demonstration {one.number}"),
                 label=one.label,
-                text=f"{one.number}: {_effect(one, self.label)}",
+                text=_effect(one, self.label),
             )
             for one in self.tried[:_SHOWN]
         )
-        bars = signed_bars(
-            [
-                (f"{one.number}: {one.label}", -one.change, _effect(one, self.label))
-                for one in self.tried[:_SHOWN]
-            ]
+        note = (
+            f"{self.sentence()[:1].upper()}{self.sentence()[1:]}. Below each: what its loss does to "
+            f"the probability of {self.label or 'the answer'}."
         )
-        content = Markup('<ol class="alike">{}</ol>{}').format(items, bars)
-        note = f"{self.sentence()[:1].upper()}{self.sentence()[1:]}. Orange: it spoke for the label"
         if self.stopped:
-            note += f". {self.stopped[:1].upper()}{self.stopped[1:]}"
-        return framed(self.title, content, note=f"{note}.")
+            note += f" {self.stopped[:1].upper()}{self.stopped[1:]}."
+        return framed(self.title, Markup('<ol class="alike">{}</ol>').format(items), note=note)
 
     def draw(self, ax: Any) -> None:
         """Draw the demonstrations that mattered most in a row."""
@@ -146,7 +142,7 @@ class LeftOut(Part):
 def _effect(one: LeftOutOne, label: str) -> str:
     if one.answer != label:
         return f"else {one.answer or 'no answer'}"
-    return f"{100 * one.change:+.1f} points without"
+    return f"{100 * one.change:+.1f} points"
 
 
 def leave_one_out(

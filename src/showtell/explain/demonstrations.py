@@ -123,8 +123,8 @@ class LeftOut(Part):
             for one in self.tried[:_SHOWN]
         )
         note = (
-            f"{self.sentence()[:1].upper()}{self.sentence()[1:]}. Below each: what its loss does to "
-            f"the probability of {self.label or 'the answer'}."
+            f"{self.sentence()[:1].upper()}{self.sentence()[1:]}. Below each: what its loss does "
+            f"to the probability of {self.label or 'the answer'}."
         )
         if self.stopped:
             note += f" {self.stopped[:1].upper()}{self.stopped[1:]}."

@@ -344,3 +344,12 @@ def test_a_folder_that_may_not_be_written_is_told_before_work_begins(
         assert result.exit_code == 2
         assert f"{option[1]!r}: nothing may be written to its folder" in result.stderr
     assert loaded == []
+
+
+def test_a_file_in_the_way_of_the_output_is_told_before_work_begins(cli, shapes, loaded, tmp_path):
+    (tmp_path / "notes").write_text("text")
+    for name in ("notes/x.csv", "notes/deep/x.csv"):
+        result = cli("classify", shapes, "--labels", "a,b", "-o", tmp_path / name)
+        assert result.exit_code == 2
+        assert "would lie in a file, not in a folder" in result.stderr
+    assert loaded == []

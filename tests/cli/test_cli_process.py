@@ -175,3 +175,37 @@ def test_a_real_folder_gets_one_row_per_image_in_order(shared_datasets, tmp_path
     assert sorted(row["image"] for row in got) == files
     right = sum(Path(row["image"]).parent.name == row["label"] for row in got)
     assert right / len(got) > 0.75
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent the Unix way")
+def test_ctrl_c_while_the_text_of_a_program_runs_is_3(tmp_path):
+    """As dataclasses run some when they are loaded: Python itself would then die of the signal."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, signal, sys\n"
+        "import showtell.datasets\n"
+        "def stop(*args, **kwargs):\n"
+        "    exec('os.kill(os.getpid(), signal.SIGINT)\\nimport time\\ntime.sleep(60)')\n"
+        "showtell.datasets.expand_images = stop\n"
+        "from showtell.__main__ import run\n"
+        "sys.argv = ['showtell', 'classify', 'x', '--labels', 'a,b']\n"
+        "run()\n"
+    )
+    done = subprocess.run([sys.executable, program], capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+
+
+def test_ctrl_c_while_the_program_is_loaded_is_3_and_no_traceback(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import runpy, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'showtell.cli.main':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv = ['showtell', 'version']\n"
+        "runpy.run_module('showtell', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, program], capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stderr) == (3, "showtell: Stopped. Nothing was done yet.\n")

@@ -147,3 +147,24 @@ def test_shell_completion_reads_no_settings(cli, workplace):
     env = {"_SHOWTELL_COMPLETE": "complete_bash", "COMP_WORDS": "showtell cl", "COMP_CWORD": "1"}
     assert "classify" in cli(env=env).stdout
     assert typer  # the completion is typer's own
+
+
+def test_settings_that_lie_in_the_folder_are_named(cli, shapes):
+    Path("showtell.toml").write_text(f"labels = {LABELS!r}\nmethod = 'zero-shot'\n")
+    told = cli("classify", shapes).stderr
+    assert "note: showtell.toml in this folder sets " in told
+    assert "labels" in told.split("sets ")[1].split(".")[0]
+    assert "method" in told.split("sets ")[1].split(".")[0]
+    over = cli("classify", shapes, "--labels", LABELS, "--method", "auto").stderr
+    assert "in this folder sets" not in over
+    assert "in this folder sets" not in cli("classify", shapes, "-q").stderr
+
+
+def test_settings_that_are_named_need_no_note(cli, shapes):
+    Path("mine.toml").write_text(f"labels = {LABELS!r}\n")
+    assert "in this folder sets" not in cli("classify", shapes, "--config", "mine.toml").stderr
+
+
+def test_a_file_without_quotes_says_how_to_write_it(cli, shapes):
+    Path("showtell.toml").write_text("encoder = mini\n")
+    assert 'with quotes around text: encoder = "mini"' in cli("classify", shapes).stderr

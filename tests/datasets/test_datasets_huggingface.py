@@ -82,7 +82,9 @@ def test_unclear_columns_are_listed():
     assert load_dataset(source, label_column="class").labels == ("a", "b", "c", "d")
     with pytest.raises(DataError, match=r"There is no column 'x'. The columns are 'image', 'fine'"):
         load_dataset(source, label_column="x")
-    with pytest.raises(DataError, match=r"No column may hold the images. The columns are 'x'"):
+    with pytest.raises(
+        DataError, match=r"No column has a name that is known for the images. The columns are 'x'"
+    ):
         load_dataset(hub.Dataset.from_dict({"x": [1]}))
     both = hub.Dataset.from_dict({"image": ["a"], "label": ["b"], "class": ["c"]})
     with pytest.raises(DataError, match=r"Several columns \('label', 'class'\)"):

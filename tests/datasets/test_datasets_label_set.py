@@ -254,3 +254,17 @@ def test_any_file_gives_labels_or_an_input_error(write, suffix, content):
 def test_quoted_names_are_read_back(names):
     text = ",".join('"' + name.replace('"', '""') + '"' for name in names)
     assert parse_labels(text).labels == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("labels.txt", "%PDF-1.4\n", "is a PDF document"),
+        ("d.json", '{"showtell": "descriptions-1", "descriptions": {}}', "with --descriptions"),
+        ("t.json", '{"showtell": "concepts-1", "domain": "x", "parts": []}', "with --concepts"),
+    ],
+)
+def test_a_file_of_something_else_says_where_it_belongs(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        parse_labels(labels_file=tmp_path / name)

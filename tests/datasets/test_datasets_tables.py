@@ -127,7 +127,10 @@ def test_unclear_columns_are_listed_with_the_option_to_give(write):
     assert load_dataset(path, label_column="class").y.tolist() == ["c"]
     assert len(expand_images([str(path)])) == 1  # labels do not matter there
 
-    with pytest.raises(DataError, match=r"No column may hold the images.*if the first line is no"):
+    with pytest.raises(
+        DataError,
+        match=r"No column has a name that is known for the images.*if the first line is no",
+    ):
         load_dataset(write("v.csv", "a.jpg,cat\nb.jpg,dog\n"))
 
 
@@ -227,7 +230,7 @@ def test_jsonl(write, tmp_path):
         ('{"image": "a"}\n[1]\n', "line 2: expected an object"),
         ('{"image": "a"}\n\n{"image": {"x": 1}}\n', "line 3: 'image' must be a text or a number"),
         ("", "holds no objects"),
-        ('{"x": "a"}\n', "No column may hold the images. The columns are 'x'"),
+        ('{"x": "a"}\n', "No column has a name that is known for the images. The columns are 'x'"),
         ("{}\n", "The columns are none"),
         ("[" * 100_000, "line 1 is not JSON"),
     ],

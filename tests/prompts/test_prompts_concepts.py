@@ -389,3 +389,10 @@ def test_new_labels_join_the_values_that_are_there():
     again = tree.merge(written("Short", labels=("Collie",)))
     [value] = again.parts[0].attributes[0].values
     assert value == Value(text="short", labels=("Corgi", "Collie"))
+
+
+def test_descriptions_are_told_from_a_concept_tree(tmp_path):
+    file = tmp_path / "words.json"
+    file.write_text(json.dumps({"showtell": "descriptions-1", "descriptions": {"cat": ["fur"]}}))
+    with pytest.raises(InputError, match="holds descriptions of labels, not a concept tree"):
+        read_concepts(file)

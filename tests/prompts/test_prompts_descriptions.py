@@ -297,3 +297,18 @@ def test_noise_needs_something_to_draw_from():
         waffle_noise(["cat"], words=[])
     with pytest.raises(InputError, match="at least 1, got 0"):
         waffle_noise(["cat"], n_pairs=0)
+
+
+@pytest.mark.parametrize("more", [{}, {"showtell": "concepts-1"}])
+def test_a_concept_tree_is_told_from_descriptions(tmp_path, more):
+    file = tmp_path / "tree.json"
+    tree = {"domain": "bird", "parts": [{"part": "beak", "attributes": {"shape": ["long"]}}]}
+    file.write_text(json.dumps({**tree, **more}))
+    with pytest.raises(InputError, match="is a concept tree, not descriptions"):
+        read_descriptions(file)
+
+
+def test_labels_called_domain_and_parts_are_labels(tmp_path):
+    file = tmp_path / "odd.json"
+    file.write_text(json.dumps({"domain": ["a map"], "parts": ["many pieces"]}))
+    assert list(read_descriptions(file)) == ["domain", "parts"]

@@ -172,7 +172,7 @@ def codes_of(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
             f"y has {len(strange)} labels outside the label set: "
             f"{', '.join(map(repr, strange[:5]))}{', ...' if len(strange) > 5 else ''}."
             f"{f' Close to the first: {near[0]!r}.' if near else ''}"
-            f" Allowed: {', '.join(known)}."
+            f" Allowed: {', '.join(known)}. Name them too, or leave their images out."
         )
     return np.array([index[v] for v in values], dtype=np.intp)
 

@@ -37,7 +37,10 @@ def examples_of(folder: str | None, flag: str = "--examples") -> Dataset | None:
 
     data = load_dataset(folder)
     if not data.labels:
-        raise InputError(f"{flag} {folder!r} has no labels. Put the pictures into a folder each.")
+        raise InputError(
+            f"{flag} {folder!r} has no labels. Put the pictures of each label into a folder of its "
+            f"name, such as {folder.rstrip('/')}/cat/1.jpg, and give {folder!r} again."
+        )
     return (data.train if "train" in data.split_names else data).labelled()
 
 

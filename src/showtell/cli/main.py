@@ -73,7 +73,7 @@ a key in showtell.toml (encoder = "mini"). The command line wins, then the envir
 
 [bold]Exit codes[/bold]
 
-0 all inputs got a row   1 the run failed   2 bad usage or input   3 stopped, run again to resume
+0 all inputs got a row; 1 the run failed; 2 bad usage or input; 3 stopped, run again to resume
 """
 
 
@@ -147,6 +147,9 @@ def run() -> None:
     except SystemExit as end:
         if end.code == EXIT_STOPPED:  # pressed again while the interpreter ends: no traceback
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            # Python dies of SIGINT instead of ending with 3 if Ctrl-C came while it ran the text of
+            # a program, as dataclasses do when they are loaded; running another forgets about it.
+            exec("")  # noqa: S102
         raise
 
 

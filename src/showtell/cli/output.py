@@ -60,7 +60,12 @@ def check_page(path: Path | None) -> None:
 def _make_room(path: Path) -> None:
     if path.is_dir():
         raise InputError(f"{str(path)!r} is a folder; give the name of a file.")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(
+            f"{str(path)!r} would lie in a file, not in a folder. Give another name."
+        ) from None
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"{str(path)!r}: nothing may be written to its folder. Give another one.")
 

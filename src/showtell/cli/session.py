@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 from showtell._progress import Progress, no_progress
+from showtell.cli.settings import FILE_NAME, found_beside
 
 if TYPE_CHECKING:
     import typer
@@ -151,4 +152,7 @@ def begin(ctx: typer.Context, saying: Saying) -> Session:
     """Take the session of this invocation and set how much it says."""
     session: Session = ctx.obj
     session.quiet, session.verbose, session.debug = saying.quiet, saying.verbose, saying.debug
+    taken = found_beside(ctx)
+    if taken:
+        session.note(f"{FILE_NAME} in this folder sets {', '.join(taken)}.")
     return session

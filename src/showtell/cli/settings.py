@@ -11,7 +11,7 @@ import typer
 
 from showtell.errors import InputError, UnknownNameError
 
-__all__ = ["FILE_NAME", "envvar_of", "use_settings"]
+__all__ = ["FILE_NAME", "envvar_of", "found_beside", "use_settings"]
 
 FILE_NAME = "showtell.toml"
 _NOT_SETTINGS = {"help", "config", "install_completion", "show_completion"}
@@ -40,6 +40,19 @@ def use_settings(ctx: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
+def found_beside(ctx: typer.Context) -> list[str]:
+    """Name the options that the settings file of the working directory set, asked or not."""
+    if _source_of(ctx, "config") != "DEFAULT":
+        return []
+    taken = (name for name in ctx.params if _source_of(ctx, name) == "DEFAULT_MAP")
+    return [_key(name) for name in taken]
+
+
+def _source_of(ctx: typer.Context, name: str) -> str:
+    source = ctx.get_parameter_source(name)
+    return "DEFAULT" if source is None else source.name
+
+
 def read_settings(path: Path, ctx: typer.Context) -> dict[str, Any]:
     """Read the settings of one verb: its own section over the keys above all sections.
 
@@ -52,7 +65,12 @@ def read_settings(path: Path, ctx: typer.Context) -> dict[str, Any]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"There is no settings file {str(path)!r}.") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(
+            f"{path} is not a settings file: {error}. Write a line for each setting, with quotes "
+            'around text: encoder = "mini", seed = 7.'
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a settings file: {error}.") from None
     options = _options_of_each_verb(ctx)
     verb = ctx.command.name or ""

@@ -115,10 +115,12 @@ def _choose(role: str, features: Any, kind: type | None, columns: Columns) -> st
     if len(found) == 1:
         return found[0]
     if role == "image" or (found and role == "label"):
-        many = f"Several columns ({', '.join(map(repr, found))})" if found else "No column"
+        if found:
+            which = f"Several columns ({', '.join(map(repr, found))}) may hold"
+        else:
+            which = "No column has a name that is known for"
         raise DataError(
-            f"{many} may hold the {role}s. The columns are {listed}. "
-            f"Say which with `{role}_column=`."
+            f"{which} the {role}s. The columns are {listed}. Say which with `{role}_column=`."
         )
     return None
 

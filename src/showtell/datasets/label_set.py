@@ -211,8 +211,13 @@ def _read_text(path: str) -> str:
 def _read_label_file(path: str) -> LabelSet:
     text, where = _read_text(path), shown(path)
     suffix = suffix_of(path)
+    if text.startswith("%PDF"):
+        raise DataError(
+            f"{where} is a PDF document. Write the labels into a text file, one a line."
+        )
     if suffix == ".json":
         value = _parse_json(text, where)
+        _refuse_our_other_files(value, where)
         words = _folder_words(value, path)
         if words is not None:
             return words
@@ -228,6 +233,19 @@ def _read_label_file(path: str) -> LabelSet:
             except DataError as error:
                 raise DataError(f"{where} line {number}: {error}") from None
     return _label_set(entries, where)
+
+
+def _refuse_our_other_files(value: Any, where: str) -> None:
+    """Say where a file of descriptions or a concept tree belongs instead."""
+    what, option = {
+        "descriptions": ("descriptions", "--descriptions"),
+        "concepts": ("a concept tree", "--concepts"),
+    }.get(str(value.get("showtell")).split("-")[0] if isinstance(value, dict) else "", ("", ""))
+    if what:
+        raise DataError(
+            f"{where} holds {what}, not labels. Give it with {option}; labels are a list, or an "
+            "object of label to description."
+        )
 
 
 def _parse_json(text: str, where: str) -> Any:

@@ -188,10 +188,12 @@ def _choose(
         if len(found) == 1:
             chosen[role] = found[0]
         elif role == "image" or (found and role == "label"):
-            many = "Several columns" if found else "No column"
-            some = f" ({', '.join(repr(header[i]) for i in found)})" if found else ""
+            if found:
+                which = f"Several columns ({', '.join(repr(header[i]) for i in found)}) may hold"
+            else:
+                which = "No column has a name that is known for"
             raise DataError(
-                f"{where}: {many}{some} may hold the {role}s. The columns are {listed}. "
+                f"{where}: {which} the {role}s. The columns are {listed}. "
                 f"Say which with `{role}_column=`, or {_option(role)} on the command line"
                 + (
                     "; if the first line is no header, add one."
@@ -306,13 +308,16 @@ def _not_utf8(path: str, where: str) -> DataError:
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if number == 1 and line[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-                return DataError(f"{where} is UTF-16, not UTF-8. Save the table as UTF-8.")
+                return DataError(
+                    f"{where} is UTF-16, not UTF-8. Save the table as UTF-8 (Excel: CSV UTF-8)."
+                )
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
                 byte = f"0x{line[error.start]:02x}"
                 return DataError(
-                    f"{where} line {number}: byte {byte} is not UTF-8. Save the table as UTF-8."
+                    f"{where} line {number}: byte {byte} is not UTF-8. Save the table as UTF-8 "
+                    "(Excel: CSV UTF-8)."
                 )
     return DataError(f"{where} is not UTF-8. Save the table as UTF-8.")
 

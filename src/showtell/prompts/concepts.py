@@ -608,6 +608,11 @@ def _from_value(value: Any, where: str) -> ConceptTree:
             f"{where} must hold an object with 'domain' and 'parts', got {type(value).__name__}."
         )
     version = value.get("showtell", _FORMAT)
+    if str(version).startswith("descriptions-"):
+        raise InputError(
+            f"{where} holds descriptions of labels, not a concept tree. It goes with the method "
+            "'dclip' or 'cupl'; `showtell concepts` writes trees."
+        )
     if version != _FORMAT:
         raise InputError(f"{where} has the format {version!r}; this version reads {_FORMAT!r}.")
     if "parts" not in value and "part" in value:

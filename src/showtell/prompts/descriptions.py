@@ -525,6 +525,13 @@ def _from_value(
         raise InputError(
             f"{where} must hold an object of label to descriptions, got {type(value).__name__}."
         )
+    parts = value.get("parts") if "domain" in value else None
+    is_tree = isinstance(parts, list) and any(isinstance(part, Mapping) for part in parts)
+    if is_tree or str(value.get("showtell")).startswith("concepts-"):
+        raise InputError(
+            f"{where} is a concept tree, not descriptions of labels. It goes with the methods "
+            "'concepts' and 'concept-forest'; `showtell describe` writes descriptions."
+        )
     is_ours = "showtell" in value and isinstance(value.get("descriptions"), dict)
     if is_ours and value["showtell"] != _FORMAT:
         raise InputError(

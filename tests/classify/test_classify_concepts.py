@@ -184,7 +184,7 @@ def test_selection_learns_and_chooses_on_different_rows_and_drops_noise():
         seen.append(features)
         return fit_vote(features[:, columns], codes, [0] * len(columns)).predict_proba
 
-    chosen = select_clues(fit, X, y, [fold])
+    chosen = select_clues(fit, X, y, [fold], n_errors=1)
     assert all(np.array_equal(features, X[fold.train]) for features in seen)
     assert len(chosen.kept) <= 20
     assert len(set(chosen.kept) & set(range(9))) >= 6
@@ -193,7 +193,9 @@ def test_selection_learns_and_chooses_on_different_rows_and_drops_noise():
         (trial.n_clues for trial in chosen.trials), reverse=True
     )
     assert f"{len(chosen.kept)} of 30 clues" in str(chosen)
-    best = select_clues(fit, X, y, [fold], n_errors=0)
+    best = select_clues(fit, X, y, [fold])
+    assert chosen.choose(0) == best
+    assert best.choose(1) == chosen
     assert best.accuracy == max(best.accuracy_of_all, *(t.accuracy for t in best.trials))
     assert len(best.kept) >= len(chosen.kept)
 
@@ -529,7 +531,7 @@ def test_training_images_are_alike_to_themselves_and_to_their_label(clf):
 
 @pytest.mark.parametrize("select", ["permutation", "permutation-cv"])
 def test_chosen_clues_are_those_of_the_part_that_matters(select):
-    clf = planted(model="forest", n_trees=40, select=select).fit(X, Y)
+    clf = planted(model="forest", select=select, select_errors=1).fit(X, Y)
     values = {clf.clues_[i].value for i in clf.selected_}
     assert {"w5", "w6", "w7"} <= values
     assert len(values) <= 11
@@ -651,6 +653,7 @@ def test_a_saved_one_that_names_clues_it_has_not_is_refused(tmp_path):
         ({"layout": "flat"}, "merged, per-label"),
         ({"prefix": "label"}, "per-label"),
         ({"C": 0}, "`C`"),
+        ({"select_errors": -1}, "select_errors"),
         ({"n_trees": 0}, "n_trees"),
         ({"shots": 0}, "`shots` is 0"),
         ({"random_state": "a"}, "random_state"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -58,6 +58,29 @@ class ClueSelection:
     """Of each clue, in accuracy, on the rows to choose on."""
     trials: tuple[Trial, ...]
 
+    def choose(self, n_errors: float = 0.0) -> ClueSelection:
+        """Choose by another rule from the same trials.
+
+        Parameters
+        ----------
+        n_errors : float, default=0.0
+            As in `select_clues`.
+        """
+        n_clues = len(self.importance)
+        tried = [(t.n_clues, -t.accuracy, -t.threshold) for t in self.trials]
+        tried.append((n_clues, -self.accuracy_of_all, -np.inf))
+        best = -min(accuracy for _, accuracy, _ in tried)
+        least = best - n_errors * np.sqrt(best * (1 - best) / self.n_select) - 1e-12
+        n_kept, accuracy, threshold = min(one for one in tried if -one[1] >= least)
+        kept = tuple(np.flatnonzero(np.array(self.importance) > -threshold).tolist())
+        every = n_kept == n_clues
+        return replace(
+            self,
+            kept=tuple(range(n_clues)) if every else kept,
+            threshold=None if every else float(-threshold),
+            accuracy=float(-accuracy),
+        )
+
     def __str__(self) -> str:
         return (
             f"{len(self.kept)} of {len(self.importance)} clues kept; accuracy {self.accuracy:.3f} "
@@ -74,7 +97,7 @@ def select_clues(
     *,
     thresholds: Sequence[float] = THRESHOLDS,
     n_repeats: int = 10,
-    n_errors: float = 1.0,
+    n_errors: float = 0.0,
     random_state: int = 0,
 ) -> ClueSelection:
     """Choose a threshold of permutation importance, and with it the clues.
@@ -92,10 +115,10 @@ def select_clues(
     thresholds : sequence of float
         Clues with a greater importance are kept.
     n_repeats : int, default=10
-    n_errors : float, default=1.0
-        Among the thresholds (and all clues) the one with the fewest clues wins that is not worse
-        than the best by more than so many standard errors of the best; 0: the best, and of equals
-        the one with the fewest.
+    n_errors : float, default=0.0
+        0: the threshold with the best accuracy, as published, and of equals the one with the fewest
+        clues. Above 0: the one with the fewest clues among those that are not worse than the best
+        by more than so many standard errors of its accuracy.
     random_state : int, default=0
 
     Returns
@@ -127,32 +150,24 @@ def select_clues(
         right_of_all += found.baseline * len(fold.select)
     accuracy_of_all = right_of_all / n_select
     accuracies: dict[tuple[int, ...], float] = {tuple(every.tolist()): accuracy_of_all}
-    kept_at: list[tuple[float, tuple[int, ...]]] = []
+    trials = []
     for threshold in sorted(thresholds):
         kept = tuple(np.flatnonzero(importance > threshold).tolist())
         if kept and kept not in accuracies:
             accuracies[kept] = _accuracy(fit, features, codes, folds, np.array(kept))
         if kept:
-            kept_at.append((float(threshold), kept))
-    best = max(accuracies.values())
-    least = best - n_errors * np.sqrt(best * (1 - best) / n_select) - 1e-12
-    chosen = min(
-        (kept for kept, accuracy in accuracies.items() if accuracy >= least),
-        key=lambda kept: (len(kept), -accuracies[kept]),
-    )
-    reached = [threshold for threshold, kept in kept_at if kept == chosen]
+            trials.append(
+                Trial(threshold=float(threshold), n_clues=len(kept), accuracy=accuracies[kept])
+            )
     return ClueSelection(
-        kept=chosen,
-        threshold=max(reached, default=None) if len(chosen) < n_clues else None,
-        accuracy=accuracies[chosen],
+        kept=tuple(every.tolist()),
+        threshold=None,
+        accuracy=accuracy_of_all,
         accuracy_of_all=accuracy_of_all,
         n_select=n_select,
         importance=tuple(importance.tolist()),
-        trials=tuple(
-            Trial(threshold=threshold, n_clues=len(kept), accuracy=accuracies[kept])
-            for threshold, kept in kept_at
-        ),
-    )
+        trials=tuple(trials),
+    ).choose(n_errors)
 
 
 def _accuracy(

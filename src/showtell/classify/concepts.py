@@ -116,8 +116,11 @@ class ConceptClassifier(SupportClassifier):
     select : {"permutation", "permutation-cv"}, optional
         Keep the clues whose permutation costs accuracy on images not learned from: on a quarter
         of the images of `fit`, set apart for it, or by five-fold cross-validation. Of the
-        published thresholds the one with the fewest clues wins whose accuracy there is within one
-        standard error of the best. Then all images of `fit` are learned from.
+        published thresholds the one with the best accuracy there wins. Then all images of `fit`
+        are learned from.
+    select_errors : float, default=0.0
+        How many standard errors of the best accuracy fewer clues may cost. 0 is the published
+        rule; 1 keeps clearly fewer clues.
     descriptions : DescriptionSet, mapping or path, optional
         Descriptions of the labels as further clues, which make a part of their own; those of a
         `DescriptionClassifier` or, as ``descriptions_``, of an `EvolvingDescriptionClassifier`.
@@ -204,6 +207,7 @@ class ConceptClassifier(SupportClassifier):
         layout: TreeLayout = "merged",
         prefix: CluePrefix = "none",
         select: ClueSelector | None = None,
+        select_errors: float = 0.0,
         descriptions: Descriptions | None = None,
         shots: int | None = None,
         C: float = 1.0,
@@ -221,6 +225,7 @@ class ConceptClassifier(SupportClassifier):
         self.layout = layout
         self.prefix = prefix
         self.select = select
+        self.select_errors = select_errors
         self.descriptions = descriptions
         self.shots = shots
         self.C = C
@@ -296,6 +301,9 @@ class ConceptClassifier(SupportClassifier):
             raise UnknownNameError("select", str(self.select), _SELECTORS)
         if isinstance(self.C, bool) or not isinstance(self.C, int | float) or not self.C > 0:
             raise InputError(f"`C` is a number above 0; got {self.C!r}.")
+        errors = self.select_errors
+        if isinstance(errors, bool) or not isinstance(errors, int | float) or not errors >= 0:
+            raise InputError(f"`select_errors` is a number of 0 or more; got {errors!r}.")
         n_trees = self.n_trees
         if isinstance(n_trees, bool) or not isinstance(n_trees, int) or n_trees < 1:
             raise InputError(f"`n_trees` is a whole number from 1 up; got {n_trees!r}.")
@@ -343,17 +351,29 @@ class ConceptClassifier(SupportClassifier):
         """Choose clues if wanted, and fit the classifier on them."""
         features = self._features(self.support_embeddings_)
         codes = self._ranks[self.support_codes_]
-        self.selection_: ClueSelection | None = None
-        self.selected_ = np.arange(len(self.clues_))
+        selection = None
         if self.select is not None:
-            self.selection_ = select_clues(
+            selection = select_clues(
                 self._fit_predictor,
                 features,
                 codes,
                 self._folds_to_select(codes),
+                n_errors=self.select_errors,
                 random_state=self._seed,
             )
-            self.selected_ = np.array(self.selection_.kept, np.intp)
+        self._fit_selected(features, codes, selection)
+
+    def _fit_selected(
+        self,
+        features: NDArray[np.float32],
+        codes: NDArray[np.intp],
+        selection: ClueSelection | None,
+    ) -> None:
+        """Fit the classifier on the clues that were chosen, or on all."""
+        self.selection_ = selection
+        self.selected_ = np.arange(len(self.clues_))
+        if selection is not None:
+            self.selected_ = np.array(selection.kept, np.intp)
         model = self._fit_model(features[:, self.selected_], codes, self.selected_)
         self.head_: PartsVote | Forest | EstimatorModel = (
             Forest.of(model.forest) if hasattr(model, "forest") else model  # type: ignore[assignment]

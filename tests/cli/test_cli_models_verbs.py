@@ -116,7 +116,7 @@ def test_unknown_price_is_unknown_and_own_models_are_free(cli, shapes):
     assert unknown["cost_usd"] is None
     assert unknown["input_tokens"] > 0
     printed = cli(*options, "--model", "openai:unheard-of")
-    assert "unknown to pay" in printed.stderr
+    assert "is not known; `showtell models` lists known ones" in printed.stderr
     facts = dict(csv.reader(io.StringIO(printed.stdout)))
     assert facts["cost_usd"] == ""
     assert facts["n_asked"] == "9"

@@ -157,3 +157,14 @@ def test_a_curve_is_one_bar_of_progress(cli, parted, terminal, monkeypatch):
     ticks = [(done, total) for stage, done, total in stages if "shot" in stage]
     assert ticks == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
     assert {stage for stage, *_ in stages if "shot" in stage} == {"shot curve"}
+
+
+def test_a_comparison_leaves_out_columns_that_say_nothing(cli, parted, terminal):
+    text = cli("compare", parted, "--methods", "zero-shot,prototype").stdout
+    assert "macro F1" in text
+    assert "abstained" not in text
+    assert "failed" not in text
+    some = cli(
+        "compare", parted, "--methods", "zero-shot,prototype", "--abstain-below", "0.99"
+    ).stdout
+    assert "abstained" in some

@@ -248,3 +248,21 @@ def test_file_names_are_shown_whole_also_those_that_are_not_utf_8(record, open_p
         ends = ("caf\\xe9.jpg", "cat.jpg", "dog.jpg")
         for text, end in zip(shown, ends, strict=True):
             assert end in text.splitlines()
+
+
+def test_panels_side_by_side_begin_at_one_height(page, open_page):
+    with open_page(page) as tab:
+        tops = tab.eval_on_selector_all(
+            ".two > .panel", "all => all.map(p => p.getBoundingClientRect().top)"
+        )
+        assert len(tops) == 2
+        assert tops[0] == tops[1]
+
+
+def test_a_long_name_may_break_after_an_underscore(record, open_page, tmp_path):
+    names = np.array(["common_buckeye", *record.predictions.classes[1:]], object)
+    renamed = dataclasses.replace(record.predictions, classes=names)
+    path = write_gallery(renamed, record.media, tmp_path / "names.html")
+    with open_page(path) as tab:
+        bold = tab.locator("#cards b", has_text="common_buckeye").first
+        assert "common_<wbr>buckeye" in bold.inner_html()

@@ -599,8 +599,16 @@ def _show(session: Session, comparison: Comparison) -> None:
         ]
         for r in comparison.records
     ]
+    # a terminal is narrow: columns in which no way has anything to say are left out
+    keep = [i for i in range(len(header)) if any(row[i] not in ("", "0.0%") for row in rows)]
     title = f"{comparison.n_samples:,} samples; * the cheapest that is not worse"
-    print_table(session, header, rows, title=title, right=[1, 3, 4, 5, 6, 7, 8, 9])
+    print_table(
+        session,
+        [header[i] for i in keep],
+        [[row[i] for i in keep] for row in rows],
+        title=title,
+        right=[place for place, i in enumerate(keep) if i not in (0, 2)],
+    )
     of_pairs = ("pair", "points ahead", "95 % interval", "p (Holm)", "verdict")
     pairs = [
         [

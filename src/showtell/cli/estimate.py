@@ -183,10 +183,14 @@ def estimate(
         time = "within a day" if batch_api else None
         rows = _rows(sums, len(data), seconds, formula, known, time=time)
         print_table(session, ("what", "how much"), rows, title=classifier.model_)
-    session.summary(
-        f"{counted(len(data), 'image')}: {_unknown_or(sums.cost_usd_to_pay)} to pay; "
-        "the formula is the provider's, so expect a few per cent more or less"
-    )
+    if sums.cost_usd_to_pay is None:
+        told = f"the price of {classifier.model_} is not known; `showtell models` lists known ones"
+    else:
+        told = (
+            f"{_unknown_or(sums.cost_usd_to_pay)} to pay; the formula is the provider's, so expect "
+            "a few per cent more or less"
+        )
+    session.summary(f"{counted(len(data), 'image')}: {told}")
 
 
 def _print_facts(facts: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ class Budget:
         self.max_cost = None if max_cost is None else _dollars(max_cost)
         if max_requests is not None and (not isinstance(max_requests, int) or max_requests < 0):
             raise InputError(
-                f"`max_requests` must be a whole number from 0 or None for no cap, got "
+                f"`max_requests` must be a whole number from 0, or left out for no cap, got "
                 f"{max_requests!r}."
             )
         self.max_requests = max_requests
@@ -178,7 +178,7 @@ class Budget:
         if self.max_requests is not None and self.n_requests >= self.max_requests:
             raise BudgetError(
                 f"Stopped at the cap: {self.n_requests} of max_requests={self.max_requests} are "
-                "sent. Everything answered is kept; raise `max_requests` and run again to resume.",
+                "sent. Raise `max_requests` and run again to resume.",
                 f"{self.max_requests:,} request{'' if self.max_requests == 1 else 's'}",
             )
         if self.max_cost is not None:
@@ -203,8 +203,8 @@ class Budget:
         doubt = f" and up to {self.in_doubt:.4f} USD are in doubt" if self.in_doubt else ""
         return (
             f"Stopped at the cap: {self.spent:.4f} of max_cost={self.max_cost} USD are spent{doubt}"
-            f", and the next request may cost {estimate:.4f} USD. Everything answered is kept; "
-            "raise `max_cost` and run again to resume."
+            f", and the next request may cost up to {estimate:.4f} USD, with the longest answer. "
+            "Raise `max_cost` and run again to resume."
         )
 
 
@@ -215,7 +215,7 @@ def _dollars(value: Decimal | str | float) -> Decimal:
         dollars = Decimal("NaN")
     if isinstance(value, bool) or not dollars.is_finite() or dollars < 0:
         raise InputError(
-            f"`max_cost` must be a number of USD from 0 or None for no cap, got {value!r}."
+            f"`max_cost` must be a number of USD from 0, or left out for no cap, got {value!r}."
         )
     return dollars
 

@@ -8,6 +8,15 @@
     if (text !== undefined) node.textContent = text;
     return node;
   };
+  // a long name breaks after _ before it breaks anywhere
+  const named = (tag, className, text) => {
+    const node = make(tag, className);
+    String(text).split(/(?<=_)/).forEach((part, i) => {
+      if (i) node.append(make("wbr"));
+      node.append(part);
+    });
+    return node;
+  };
   const PER_PAGE = window.innerWidth < 700 ? 24 : 48;
   const n = data.names.length;
   const label = (code) => (code < 0 ? "no answer" : data.classes[code]);
@@ -72,7 +81,7 @@
     const line = (key, value, kind, note) => {
       const one = make("span", "pair");
       if (key) one.append(make("span", "key", key));
-      one.append(make("b", kind, value));
+      one.append(named("b", kind, value));
       if (note && large) one.append(make("span", "sure", note));
       box.append(one);
     };

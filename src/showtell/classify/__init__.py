@@ -17,13 +17,19 @@ if TYPE_CHECKING:
         SkippedImagesWarning,
     )
     from showtell.classify.batch import adapt, balance
+    from showtell.classify.clue_selection import ClueSelection
     from showtell.classify.concept_evidence import (
+        AlikeImage,
+        ClueChange,
         ClueContributions,
         ConceptCounterfactual,
         ConceptEvidence,
         ConceptImportances,
+        GroupImportance,
         LabelCard,
+        LabelGroup,
         LabelPair,
+        PartOpinion,
     )
     from showtell.classify.concepts import ConceptClassifier
     from showtell.classify.confidence import ConfidenceMap, label_probabilities
@@ -101,7 +107,10 @@ __all__ = [
 
 _HOME_OF = {
     "STATUSES": "predictions",
+    "AlikeImage": "concept_evidence",
+    "ClueChange": "concept_evidence",
     "ClueContributions": "concept_evidence",
+    "ClueSelection": "clue_selection",
     "ConceptClassifier": "concepts",
     "ConceptCounterfactual": "concept_evidence",
     "ConceptEvidence": "concept_evidence",
@@ -118,14 +127,17 @@ _HOME_OF = {
     "FusionClassifier": "fusion",
     "FusionEvidence": "fusion",
     "Generation": "evolution_record",
+    "GroupImportance": "concept_evidence",
     "ImageEmbedder": "embedder",
     "InContextClassifier": "in_context",
     "LabelCard": "concept_evidence",
+    "LabelGroup": "concept_evidence",
     "LabelPair": "concept_evidence",
     "LikelihoodClassifier": "likelihood",
     "LimitsWarning": "base",
     "MediaClassifier": "base",
     "Outcome": "evolution_record",
+    "PartOpinion": "concept_evidence",
     "Predictions": "predictions",
     "RowWriter": "tables",
     "SkippedImagesWarning": "base",

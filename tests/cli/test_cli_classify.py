@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -353,3 +354,19 @@ def test_a_file_in_the_way_of_the_output_is_told_before_work_begins(cli, shapes,
         assert result.exit_code == 2
         assert "would lie in a file, not in a folder" in result.stderr
     assert loaded == []
+
+
+def test_a_format_without_its_package_is_told_before_work_begins(cli, shapes, loaded, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    result = cli("classify", shapes, "--labels", "a,b", "-o", "x.parquet")
+    assert result.exit_code == 1
+    assert 'pip install "showtell[parquet]"' in result.stderr
+    assert loaded == []
+
+
+def test_where_nothing_could_be_used_the_first_reason_is_told(cli, shapes):
+    result = cli("classify", "phtos", "--labels", "a,b")
+    assert result.exit_code == 0
+    told = "note: Not one image got an answer. The first reason: cannot read phtos: there is no"
+    assert told in result.stderr
+    assert "Not one image" not in cli("classify", shapes, "phtos", "--labels", "a,b").stderr

@@ -263,7 +263,7 @@ class ConceptClassifier(SupportClassifier):
         codes = codes_of(y, words.classes)
         if len(words.classes) < 2:
             raise InputError(
-                f"There is one label only, {words.classes[0]!r}; clues tell labels apart."
+                f"There is one label only, {str(words.classes[0])!r}; clues tell labels apart."
             )
         tree = read_concepts(self.concepts)  # type: ignore[arg-type]  # checked: not None
         clues = self._make_clues(tree, words)

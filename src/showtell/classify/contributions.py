@@ -69,7 +69,7 @@ def forest_contributions(
     Lundberg & Lee (2017), arXiv:1705.07874; Lundberg et al. (2020), From local explanations to
     global understanding with explainable AI for trees, doi:10.1038/s42256-019-0138-9.
     """
-    shap = need("shap", extra="explain", what="SHAP values of a forest")
+    shap = need("shap", extra="explain", what="An explanation of a forest")
     explainer = shap.TreeExplainer(
         {"trees": model.trees(), "tree_output": "raw_value", "input_dtype": np.float32},
         feature_perturbation="tree_path_dependent",

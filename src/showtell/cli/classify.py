@@ -165,6 +165,9 @@ def classify(
     if asking is not None and asking.meter is not None:
         summary += f"; {what_it_took(asking.meter, [predictions])}"
     session.summary(summary)
+    if predictions.counts["error"] == len(predictions) and stop is None:
+        first = next(iter(predictions.errors.values()))
+        session.note(f"Not one image got an answer. The first reason: {first}")
     if stop is not None:
         raise stop
 

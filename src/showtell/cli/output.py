@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from showtell._extras import need
 from showtell.cli.session import Session, is_terminal, printable
 from showtell.errors import InputError
 
@@ -31,6 +32,12 @@ __all__ = [
 ]
 
 _SUFFIXES = (".csv", ".parquet", ".jsonl")
+_NEEDED = {
+    ".parquet": ("pyarrow", "parquet", "Writing Parquet"),
+    ".yaml": ("yaml", "yaml", "Writing YAML"),
+    ".yml": ("yaml", "yaml", "Writing YAML"),
+}
+"""Optional packages that write a file of this ending: module, extra, what needs it."""
 _ROWS_FOR_A_PERSON = 200
 _ROWS_OF_A_LONG_TABLE = 50
 _FOR_PROGRAMS = ("input_tokens", "output_tokens", "from_cache", "seconds")
@@ -45,6 +52,9 @@ def check_output(path: Path | None, suffixes: Sequence[str] = _SUFFIXES) -> None
         raise InputError(
             f"Cannot tell the format of {str(path)!r}: the name must end in {', '.join(suffixes)}."
         )
+    if path.suffix.lower() in _NEEDED:
+        module, extra, what = _NEEDED[path.suffix.lower()]
+        need(module, extra=extra, what=what)
     _make_room(path)
 
 

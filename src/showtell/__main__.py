@@ -8,14 +8,15 @@ __all__ = ["run"]
 
 
 def run() -> None:
-    """Run the command line; Ctrl-C while it is still being loaded ends it without a traceback."""
+    """Run the command line; Ctrl-C while it is made ready ends it without a traceback."""
     try:
         from showtell.cli.main import run as run_it
+
+        run_it()
     except KeyboardInterrupt:
         print("showtell: Stopped. Nothing was done yet.", file=sys.stderr)  # noqa: T201
         exec("")  # noqa: S102  as in showtell.cli.main.run
         raise SystemExit(3) from None
-    run_it()
 
 
 if __name__ == "__main__":

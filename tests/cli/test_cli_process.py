@@ -195,15 +195,24 @@ def test_ctrl_c_while_the_text_of_a_program_runs_is_3(tmp_path):
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
 
 
-def test_ctrl_c_while_the_program_is_loaded_is_3_and_no_traceback(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import runpy, sys\n"
+@pytest.mark.parametrize(
+    "stop",
+    [
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name == 'showtell.cli.main':\n"
         "            raise KeyboardInterrupt\n"
-        "sys.meta_path.insert(0, Finder())\n"
+        "sys.meta_path.insert(0, Finder())\n",
+        "import typer.main\n"
+        "def get_command(app):\n"
+        "    raise KeyboardInterrupt\n"
+        "typer.main.get_command = get_command\n",
+    ],
+)
+def test_ctrl_c_while_the_program_is_made_ready_is_3_and_no_traceback(tmp_path, stop):
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"import runpy, sys\n{stop}"
         "sys.argv = ['showtell', 'version']\n"
         "runpy.run_module('showtell', run_name='__main__')\n"
     )

@@ -370,3 +370,8 @@ def test_where_nothing_could_be_used_the_first_reason_is_told(cli, shapes):
     told = "note: Not one image got an answer. The first reason: cannot read phtos: there is no"
     assert told in result.stderr
     assert "Not one image" not in cli("classify", shapes, "phtos", "--labels", "a,b").stderr
+
+
+def test_labels_between_semicolons_are_told_from_one_label(cli, shapes):
+    told = cli("classify", shapes, "--labels", "red circle;blue square").stderr
+    assert 'Commas part labels, as in "cat,dog".' in told

@@ -83,6 +83,20 @@ def test_explanations_without_clues_have_no_tree(tmp_path):
     assert "Why cat" in text
     assert '<template data-reasons="0">' in text
     assert "whiskers" in text
+    assert "A clue is" not in text
+
+
+def test_a_part_that_chance_would_show_as_well_is_not_called_important(tmp_path):
+    found, overview = made(4, 20)
+
+    def opening(std):
+        parts = tuple(dataclasses.replace(one, std=std) for one in overview.importances.parts)
+        importances = dataclasses.replace(overview.importances, parts=parts)
+        wavering = dataclasses.replace(overview, importances=importances)
+        return write_explanations(found, tmp_path / "a.html", overview=wavering).read_text("utf-8")
+
+    assert "Most depends on" in opening(0.0)
+    assert "No part matters by itself" in opening(1.0)
 
 
 def test_pictures_stay_within_their_limit_and_mistakes_come_first(tmp_path):

@@ -211,9 +211,14 @@ def remarks(choices: Choices, classifier: MediaClassifier, support: Dataset | No
     """Say what is odd about a fitted classifier: a single label, labels with too few examples."""
     found = []
     if len(classifier.classes_) == 1:
+        only = str(classifier.classes_[0])
         found.append(
-            f"There is one label only, so every image gets {str(classifier.classes_[0])!r}. Name "
-            'what else it may be, for example "something else".'
+            f"There is one label only, so every image gets {only!r}. "
+            + (
+                'Commas part labels, as in "cat,dog".'
+                if ";" in only or "|" in only
+                else 'Name what else it may be, for example "something else".'
+            )
         )
     described = getattr(classifier, "descriptions_", None)
     if described is not None and choices.method != "waffle":

@@ -156,11 +156,11 @@ def _subtitle(explanations: Sequence[Explanation], overview: ConceptOverview | N
 
 
 def _best(overview: ConceptOverview | None) -> list[str]:
-    """Name the most important parts, those of the top level."""
+    """Name the most important parts of the top level; what chance would show as well is none."""
     if overview is None:
         return []
     found = [one for one in overview.importances.top("parts", None) if len(one.part) == 1]
-    return [one.name for one in found[:3] if one.mean > 0]
+    return [one.name for one in found[:3] if one.mean > one.std]
 
 
 def _label_counts(

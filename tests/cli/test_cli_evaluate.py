@@ -347,3 +347,14 @@ def test_a_curve_is_among_the_numbers_of_a_pipe(cli, parted, rows):
     assert list(found) == ["1", "2", "9"]
     assert 0 <= float(found["2"]) <= 1
     assert found["9"] == ""  # labels have four pictures
+
+
+def test_where_every_image_fails_the_first_reason_is_told(cli, workplace):
+    for label in ("cat", "dog"):
+        Path("broken", label).mkdir(parents=True)
+        Path("broken", label, "1.jpg").write_text("no picture")
+    told = cli("evaluate", "broken").stderr
+    assert "note: Not one image got an answer. The first reason: cannot read broken" in told
+    told = cli("compare", "broken", "--methods", "zero-shot,waffle").stderr
+    assert "note: zero-shot: not one image got an answer. The first reason: cannot read" in told
+    assert "note: waffle: not one image" in told

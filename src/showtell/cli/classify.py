@@ -17,6 +17,7 @@ from showtell.cli.output import (
     check_output,
     check_page,
     counted,
+    note_if_all_failed,
     print_json,
     print_predictions,
     summary_of,
@@ -165,9 +166,8 @@ def classify(
     if asking is not None and asking.meter is not None:
         summary += f"; {what_it_took(asking.meter, [predictions])}"
     session.summary(summary)
-    if predictions.counts["error"] == len(predictions) and stop is None:
-        first = next(iter(predictions.errors.values()))
-        session.note(f"Not one image got an answer. The first reason: {first}")
+    if stop is None:
+        note_if_all_failed(session, predictions)
     if stop is not None:
         raise stop
 

@@ -40,7 +40,15 @@ from showtell.cli.choices import (
 from showtell.cli.data import Parts, examples_of, parts_to_measure
 from showtell.cli.groups import Caps, Columns, Questions, Saying, Sending, Sought, Words, grouped
 from showtell.cli.local import OF_LOCAL, is_local, refuse_foreign
-from showtell.cli.output import check_page, counted, number, print_csv, print_json, print_table
+from showtell.cli.output import (
+    check_page,
+    counted,
+    note_if_all_failed,
+    number,
+    print_csv,
+    print_json,
+    print_table,
+)
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError
 
@@ -267,6 +275,8 @@ def compare(
         _show(session, comparison)
     else:
         _print(comparison)
+    for record in records:
+        note_if_all_failed(session, record.predictions, record.name)
     session.summary(comparison.sentence)
     session.summary(comparison.choice.sentence)
     for record in records:

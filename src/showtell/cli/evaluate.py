@@ -36,6 +36,7 @@ from showtell.cli.output import (
     check_output,
     check_page,
     counted,
+    note_if_all_failed,
     number,
     print_csv,
     print_json,
@@ -285,6 +286,7 @@ def evaluate(
         f"[{m['accuracy_low']:.3f}, {m['accuracy_high']:.3f}], {m['n_abstained']:,} abstained, "
         f"{counted(m['n_errors'], 'error')}; {session.seconds:.1f} s{took}"
     )
+    note_if_all_failed(session, record.predictions)
     if record.controls is not None:
         session.summary(record.controls.sentence)
 

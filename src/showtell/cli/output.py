@@ -23,6 +23,7 @@ __all__ = [
     "check_output",
     "check_page",
     "counted",
+    "note_if_all_failed",
     "number",
     "print_csv",
     "print_json",
@@ -190,6 +191,14 @@ def print_predictions(session: Session, predictions: Predictions, *, proba: bool
     )
     if shown < n:
         session.note(f"{n - shown:,} further rows are not shown; -o out.csv writes all of them.")
+
+
+def note_if_all_failed(session: Session, predictions: Predictions, name: str = "") -> None:
+    """Say so where every image is an error: what went wrong is seldom the images then."""
+    if len(predictions) and predictions.counts["error"] == len(predictions):
+        first = next(iter(predictions.errors.values()))
+        before = f"{name}: not" if name else "Not"
+        session.note(f"{before} one image got an answer. The first reason: {first}")
 
 
 def summary_of(predictions: Predictions, seconds: float) -> str:

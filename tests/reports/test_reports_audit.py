@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import re
 
@@ -135,3 +136,18 @@ def test_the_page_fits_a_phone_and_complains_of_nothing(audit, tmp_path, open_pa
         assert min(widths) > 0
         colour = "e => getComputedStyle(e.querySelector('.column.here, .dot')).fill"
         assert tab.locator("svg.audit").first.evaluate(colour) != "rgb(0, 0, 0)"
+
+
+def test_no_place_is_called_favoured_where_all_are_even(audit, tmp_path):
+    shares = [0.25] * 4
+
+    def page(shares):
+        position = audit["position"]
+        details = {**position.details, "shares": shares, "expected": [0.25] * 4, "favoured": 0}
+        probe = dataclasses.replace(position, details=details)
+        others = tuple(p for p in audit.probes if p.name != "position")
+        changed = dataclasses.replace(audit, probes=(probe, *others))
+        return write_audit(changed, tmp_path / "a.html").read_text("utf-8")
+
+    assert "the most favoured place" not in page(shares)
+    assert "the most favoured place" in page([0.4, 0.2, 0.2, 0.2])

@@ -207,12 +207,15 @@ def _picture(probe: Probe) -> dict[str, Any] | None:
     if probe.name == "position":
         n = len(details["shares"])
         names = [str(i + 1) for i in range(n)]
+        ahead = [s - e for s, e in zip(details["shares"], details["expected"], strict=True)]
+        favoured = details["favoured"] if max(ahead) > 1e-9 else -1  # none is, where all are even
+        here = [("swatch here", "the most favoured place")] if favoured >= 0 else []
         return {
             "probe": probe,
             "drawing": draw_shares(
-                details["shares"], details["expected"], names, favoured=details["favoured"]
+                details["shares"], details["expected"], names, favoured=favoured
             ),
-            "legend": [("swatch here", "the most favoured place"), ("even", "no preference")],
+            "legend": [*here, ("even", "no preference")],
             "text": (
                 f"{_LISTS[details['whole']]} Recall differs by place with a standard deviation of "
                 f"{100 * (details['recall_sd'] or 0.0):.1f} points; the "

@@ -119,7 +119,7 @@ def draw_shares(
     names : sequence of str
         What to call the places.
     favoured : int
-        The place to mark.
+        The place to mark; -1 for none.
     """
     height, left, right, foot = 260, 54, _WIDTH - 14, 40
     top = _round_up(max([*shares, *expected]) * 1.05)

@@ -325,6 +325,10 @@ def rows_of(setting: Setting, n_seeds: int, wanted: list[str]) -> list[Row]:
     return rows
 
 
+def p_text(row: Row) -> str:
+    return "<.001" if row.p_value < 0.001 else f"{row.p_value:.2g}"
+
+
 def measured(facts: dict[str, str]) -> str:
     return (
         f"Measured {facts['date']} at commit {facts['commit']} by `benchmarks/concepts_table.py`; "
@@ -404,7 +408,7 @@ def chosen_table(rows: list[Row], facts: dict[str, str]) -> str:
                 f"| {name} | {title[base]} | {RULES[what.split('-')[1]]} "
                 f"| {before.value:.0f} → {after.value:.0f} "
                 f"| {cell[name, base].value:.1f} → {cell[name, what].value:.1f} "
-                f"| {row.value:+.1f} ({row.low:+.1f} to {row.high:+.1f}) | {row.p_value:.2g} |"
+                f"| {row.value:+.1f} ({row.low:+.1f} to {row.high:+.1f}) | {p_text(row)} |"
             )
     lines += [
         "",
@@ -457,7 +461,7 @@ def faithful_table(rows: list[Row], facts: dict[str, str]) -> str:
             lines.append(
                 f"| {name} ({row.n_test}) | {title[model]} | {float(named):.1f} "
                 f"| {float(others):.1f} | {row.value:+.1f} ({row.low:+.1f} to {row.high:+.1f}) "
-                f"| {row.p_value:.2g} |"
+                f"| {p_text(row)} |"
             )
     lines += [
         "",

@@ -225,3 +225,9 @@ def test_the_package_can_be_run_as_a_module():
     command = [sys.executable, "-m", "showtell", "version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("showtell ")
+
+
+def test_an_option_without_all_of_its_values_names_the_help_of_its_verb(cli, workplace):
+    result = cli("describe", "a.json", "--compare", "b.json")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("See: showtell describe --help\n")

@@ -315,3 +315,9 @@ def test_a_page_whose_pictures_are_gone_says_so(record, tmp_path):
         (write_gallery(record.predictions, None, tmp_path / "there.html"), False),
     ):
         assert (gone in page.read_text(encoding="utf-8")) == expected
+
+
+def test_a_long_title_may_break_before_a_bracket(record, tmp_path):
+    path = record.report(tmp_path / "a.html", title="DescriptionClassifier(mini) on <animals>")
+    text = path.read_text("utf-8")
+    assert "<h1>DescriptionClassifier<wbr>(mini) on &lt;animals&gt;</h1>" in text

@@ -106,7 +106,8 @@ class _Group(TyperGroup):
                 **extra,
             )
 
-        code = _exit_code_of(invoke, session)
+        verb = next((word for word in given if word in self.commands), "")
+        code = _exit_code_of(invoke, session, f"showtell {verb}".rstrip())
         if not standalone_mode:
             return code
         sys.exit(code)
@@ -153,7 +154,7 @@ def run() -> None:
         raise
 
 
-def _exit_code_of(invoke: Callable[[], object], session: Session) -> Any:
+def _exit_code_of(invoke: Callable[[], object], session: Session, command: str) -> Any:
     """Call `invoke` and turn whatever happens into an exit code and at most one line."""
     with warnings.catch_warnings():
         session.show_warnings_as_notes()
@@ -167,7 +168,7 @@ def _exit_code_of(invoke: Callable[[], object], session: Session) -> Any:
             _forget_stdout()
             return EXIT_OK  # every input has got its row; the reader did not want them all
         except typer.TyperException as error:  # wrong usage
-            return _usage_error(error, session)
+            return _usage_error(error, session, command)
         except InputError as error:
             return _failed(error, _with_flags(str(error)), EXIT_INPUT, session)
         except (BudgetError, JobsPendingError) as error:
@@ -193,10 +194,11 @@ def _exit_code_of(invoke: Callable[[], object], session: Session) -> Any:
     return result if isinstance(result, int) else EXIT_OK
 
 
-def _usage_error(error: typer.TyperException, session: Session) -> int:
+def _usage_error(error: typer.TyperException, session: Session, command: str) -> int:
     """Print what is wrong with the command line, and where its help is."""
     context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "showtell"
+    if context is not None:
+        command = context.command_path
     message = " ".join(error.format_message().split())
     for stiff, plain in ((": Value error, ", ": "), (": Input should be", ": it should be")):
         message = message.replace(stiff, plain)

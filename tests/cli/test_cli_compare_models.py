@@ -62,7 +62,8 @@ def test_models_of_two_providers_and_an_encoder_side_by_side(cli, parted, server
     assert by_name["few-shot"]["on_front"]
     # Six images on which all are right cannot show that one is not worse by two points.
     assert value["choice"]["name"] == "few-shot"
-    assert [line for line in result.stderr.splitlines() if line.startswith("note: all together:")]
+    [told] = [line for line in result.stderr.splitlines() if line.startswith("note: all together")]
+    assert told.startswith("note: all together: about ")
     assert result.stderr.splitlines()[-1].count(" USD for ") == 1
 
 

@@ -112,6 +112,9 @@ def test_the_price_is_said_before_and_nothing_is_asked(ask, photos, server, monk
     assert (value["n_generations"], value["n_requests"]) == (2, 4)
     assert value["cost_usd_to_pay"] == value["cost_usd"] > 0
     assert "Nothing was asked." in result.stderr
+    assert "2 generations: at most about 0.0" in result.stderr
+    other = ask("optimize", photos, *FEW, "--dry-run", model="openai:other")
+    assert "2 generations: their price is not known; it ends" in other.stderr
     piped = rows(ask("optimize", photos, *FEW, "--dry-run").stdout)
     assert {row["what"]: row["value"] for row in piped}["n_requests"] == "4"
     assert server.stats.n_requests == n_before

@@ -454,12 +454,11 @@ def _estimate(
         found.append(one)
         there = f", {sums.n_requests_kept:,} more were answered before" * bool(sums.n_requests_kept)
         session.note(
-            f"{arm.name}: about {_price(one.cost_usd)} for {counted(one.n_requests, 'request')}"
-            f"{there}"
+            f"{arm.name}: {_price(one.cost_usd)} for {counted(one.n_requests, 'request')}{there}"
         )
     total = _total(found)
     if len(found) > 1:
-        session.note(f"all together: about {_price(total)}")
+        session.note(f"all together: {_price(total)}")
     if max_cost is not None and total is not None and total > Decimal(str(max_cost)):
         session.note(
             f"that is more than --max-cost {max_cost}: it will stop on the way, with exit code 3, "
@@ -469,7 +468,7 @@ def _estimate(
 
 
 def _price(cost: Decimal | None) -> str:
-    return "an unknown price" if cost is None else dollars(cost)
+    return "an unknown price" if cost is None else f"about {dollars(cost)}"
 
 
 def _total(found: Sequence[_Estimate]) -> Decimal | None:

@@ -383,10 +383,14 @@ def _show_price(session: Session, price: dict[str, Any], *, json: bool) -> None:
         print_csv(("what", "value"), price.items())
     session.summary(
         f"{counted(price['n_requests'], 'question')} in "
-        f"{counted(price['n_generations'], 'generation')}: at most about "
-        f"{_dollars(price['cost_usd_to_pay'])} to pay; it ends earlier where generations do not "
+        f"{counted(price['n_generations'], 'generation')}: "
+        f"{_at_most(price['cost_usd_to_pay'])}; it ends earlier where generations do not "
         "get better, and an answer that cannot be used is asked for once more. Nothing was asked."
     )
+
+
+def _at_most(cost: Any) -> str:
+    return "their price is not known" if cost is None else f"at most about {dollars(cost)} to pay"
 
 
 def _dollars(cost: Any) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import itertools
 import json
 import logging
 import pickle
+import socket
+import ssl
 import threading
 import time
 import traceback
@@ -18,6 +21,7 @@ import pytest
 pytest.importorskip("pydantic_ai")
 pytest.importorskip("starlette")
 
+import httpx2
 import pydantic_ai.exceptions as theirs
 from pydantic_ai.models import decision
 
@@ -454,6 +458,77 @@ def test_errors_are_put_into_our_words(error, expected):
     assert type(found) is expected
     assert str(found).startswith("openai:try: ")
     assert str(pickle.loads(pickle.dumps(found))) == str(found)
+
+
+@pytest.mark.parametrize("wire", ["openai", "openai-responses", "google", "anthropic", "ollama"])
+def test_a_refused_connection_names_host_and_port_and_nothing_else_of_the_address(wire):
+    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
+        port = closed_soon.getsockname()[1]
+    model = PydanticAIModel(
+        "a:b", wire=wire, model="b", api_key=KEY, base_url=f"http://me:pass@127.0.0.1:{port}/v1"
+    )
+    with pytest.raises(MLLMServerError) as caught:
+        asyncio.run(model.ask(ask(model)))
+    assert str(caught.value) == (
+        f"a:b: 127.0.0.1:{port} refuses connections. Does the server run, and is the base URL "
+        "(--base-url) right?"
+    )
+
+
+@pytest.mark.parametrize("wire", ["openai", "google", "anthropic", "ollama"])
+def test_a_server_without_tls_is_told_from_one_that_does_not_run(server, wire):
+    address = server.base_url.split("/")[2]
+    model = PydanticAIModel(
+        "a:b", wire=wire, model="b", api_key=KEY, base_url=f"https://{address}/v1"
+    )
+    with pytest.raises(MLLMServerError) as caught:
+        asyncio.run(model.ask(ask(model)))
+    said = str(caught.value)
+    assert said.startswith(f"a:b: No encrypted connection to {address} (")
+    assert said.endswith("speak https there, and is the base URL (--base-url) right?")
+
+
+def _caused(error, *causes):
+    for outer, inner in itertools.pairwise((error, *causes)):
+        outer.__cause__ = inner
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        (socket.gaierror(-2, "not known"), "No server is known by the name host.test: "),
+        (ExceptionGroup("both", [ConnectionRefusedError()]), "host.test:443 refuses connections. "),
+        (
+            ssl.SSLCertVerificationError("self-signed"),
+            "No connection to host.test:443: its certificate is not trusted ",
+        ),
+        (OSError("no route"), "No connection to host.test:443 (failed). "),
+        (None, "No connection to host.test:443 (failed). "),
+    ],
+)
+def test_why_there_is_no_connection_is_told(cause, said):
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        cause.verify_message = "self-signed certificate"
+    request = httpx2.Request("POST", "https://me:pass@host.test/v1?key=SECRET")
+    error = _caused(
+        theirs.ModelConnectionError("m", "Connection error."),
+        httpx2.ConnectError("failed", request=request),
+        cause,
+    )
+    vendor = PydanticAIModel("openai:try", wire="openai", model="try", api_key=KEY)
+    found = vendor.failure(error)
+    assert type(found) is MLLMServerError
+    assert str(found).startswith(f"openai:try: {said}")
+    assert not any(secret in str(found) for secret in ("SECRET", "pass@", "me:pass"))
+    assert "base URL" not in str(found)  # none was given
+    late = _caused(
+        theirs.ModelTimeoutError("m", "slow"), httpx2.ConnectTimeout("late", request=request)
+    )
+    assert str(vendor.failure(late)).startswith(
+        "openai:try: No connection to host.test:443 in time"
+    )
+    assert type(vendor.failure(late)) is MLLMTimeoutError
 
 
 def test_what_a_provider_echoes_of_keys_and_images_is_taken_out():

@@ -12,9 +12,11 @@ import inspect
 import json
 import logging
 import re
+import socket
+import ssl
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Self, TypeAlias
 
 import httpx2
@@ -367,8 +369,11 @@ class PydanticAIModel:
         kind = next((ERRORS[c] for c in lineage if c in ERRORS), MLLMRequestError)
         if kind is MLLMServerError and status is not None and (status < 500 or status == 501):
             kind = MLLMRequestError  # in no category, or not to be had here however often asked
-        said = self._clean(_said(error))
         start = f"{self.name}: "
+        nowhere = _unreached(error, "the base URL (--base-url)" if self.base_url else None)
+        if nowhere is not None and issubclass(kind, MLLMServerError | MLLMTimeoutError):
+            return kind(start + self._clean(nowhere))
+        said = self._clean(_said(error))
         if status is not None:
             start += f"HTTP {status}. "
         if kind is RateLimitedError:
@@ -701,6 +706,59 @@ def _said(error: BaseException) -> str:
     if isinstance(error, theirs.ModelHTTPError):
         return ""  # its own text is the whole body
     return str(getattr(error, "message", "") or error)
+
+
+def _unreached(error: BaseException, address: str | None) -> str | None:
+    """Say which server there was no connection to, and why; None if there was one.
+
+    Of the address only host and port are told, since the rest may hold a key.
+    """
+    chain = list(_causes(error))
+    refusals = httpx2.ConnectError, httpx2.ConnectTimeout
+    first = next((one for one in chain if isinstance(one, refusals)), None)
+    if first is None:
+        return None
+    with contextlib.suppress(RuntimeError):  # it does not know its request
+        url = first.request.url
+        host = f"[{url.host}]" if ":" in url.host else url.host
+        port = url.port or {"https": 443}.get(url.scheme, 80)
+        where = f"{host}:{port}"
+        right = f"is {address} right" if address else "is this machine online"
+        if isinstance(first, httpx2.ConnectTimeout):
+            return f"No connection to {where} in time. Does the server run, and {right}?"
+        for cause in chain:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return (
+                    f"No connection to {where}: its certificate is not trusted "
+                    f"({cause.verify_message}). SSL_CERT_FILE names one that is to be."
+                )
+            if isinstance(cause, ssl.SSLError):
+                return (
+                    f"No encrypted connection to {where} ({cause.reason or cause}). Does the "
+                    f"server speak https there, and {right}?"
+                )
+            if isinstance(cause, socket.gaierror):
+                return f"No server is known by the name {url.host}: {right}?"
+            if isinstance(cause, ConnectionRefusedError):
+                return f"{where} refuses connections. Does the server run, and {right}?"
+        return f"No connection to {where} ({first}). Does the server run, and {right}?"
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it came of, the members of groups too."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        if isinstance(one, BaseExceptionGroup):
+            waiting.extend(one.exceptions)
+        further = one.__cause__ or one.__context__
+        if further is not None:
+            waiting.append(further)
 
 
 def _usage(theirs_: Any) -> Usage:

@@ -91,6 +91,27 @@ def test_every_input_has_a_row_and_a_second_run_pays_only_for_the_rest(
     assert json.loads(Path("kept/run.json").read_text())["state"] == "finished"
 
 
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ((), "No answer was kept in a cache or a run folder."),
+        (("--run", "kept"), "Answers that were paid for are kept: run the same command again"),
+    ],
+)
+def test_ctrl_c_while_the_model_is_loaded_speaks_of_answers(
+    ask, server, many, monkeypatch, options, hint
+):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("showtell.mllm.load_mllm", stop)
+    result = ask("classify", many, "--labels", EVERY_LABEL, *options)
+    assert result.exit_code == 3
+    assert f"showtell: Stopped. {hint}" in result.stderr
+    assert "embedded" not in result.stderr
+    assert server.stats.n_answered == 0
+
+
 def test_rows_come_on_stdout_and_as_json_too(ask, many, rows):
     stopped = ("classify", many, "--labels", EVERY_LABEL, "--max-requests", "2")
     result = ask(*stopped)

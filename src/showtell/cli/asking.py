@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,7 @@ _RESUME_JOBS = (
     "paid twice."
 )
 _NOT_KEPT = "No cache and no --run: a run that stops keeps no answers and begins anew."
+_NO_ANSWER_KEPT = "No answer was kept in a cache or a run folder."
 _DEFAULT_SHOTS = 5
 
 
@@ -382,12 +383,13 @@ def start_asking(
     asking : Asking
         With its `meter` and `run_folder`.
     """
-    from dataclasses import replace
+    if asking.local:
+        return asking  # loaded when it is fitted; nothing is paid, so nothing is metered
+    # At once, since loading what speaks with providers takes a while, in which Ctrl-C may come.
+    session.resume_hint = _RESUME if run is not None or asking.reuse else _NO_ANSWER_KEPT
 
     from showtell.mllm import default_cache, load_mllm
 
-    if asking.local:
-        return asking  # loaded when it is fitted; nothing is paid, so nothing is metered
     if asking.batch_api and run is None:
         raise InputError(
             "--batch-api needs --run DIR: jobs take up to a day, and are found again through it."
@@ -404,9 +406,7 @@ def start_asking(
         session.resume_hint = _RESUME_JOBS.format(run)
     elif run is None and not (asking.reuse and default_cache() is not None):
         session.note(_NOT_KEPT)
-        session.resume_hint = "No answer was kept in a cache or a run folder."
-    else:
-        session.resume_hint = _RESUME
+        session.resume_hint = _NO_ANSWER_KEPT
     session.live = meter.live
     return replace(asking, meter=meter, run_folder=folder, say=session.summary)
 

@@ -293,6 +293,7 @@ def test_a_notebook_shows_both_ends_and_escapes_everything():
     assert "&lt;img src=x onerror=alert(1)&gt;" in page
     assert "20 more rows" in page
     assert page.count("<tr>") == 1 + 10 + 1
+    assert "overflow-wrap: anywhere" in page  # a long path widens no phone
     assert "more rows" not in html_table(make())
 
 

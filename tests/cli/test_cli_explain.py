@@ -75,6 +75,21 @@ def test_a_page_by_clues_has_a_tree_measured_on_the_test_images(cli, parted):
     assert (data["tree"]["n"], len(data["names"])) == (12, 2)
 
 
+def test_what_takes_long_is_said_before_and_what_is_left_out_after(cli, parted, monkeypatch):
+    colours = ["red", "green", "blue"]
+    tree = {"domain": "shape", "parts": [{"part": "face", "attributes": {"colour": colours}}]}
+    Path("tree.json").write_text(json.dumps(tree))
+    common = ("explain", parted, "--method", "concepts", "--concepts", "tree.json")
+    result = cli(*common, "-o", "why.html")
+    assert "Measuring what 3 clues are worth" in result.stderr
+    assert "not looked for" not in result.stderr
+    monkeypatch.setattr("showtell.explain.explaining._CHANGES_WORK", 1)
+    result = cli(*common, "--limit", "3")
+    assert "3 images and 3 clues would take long" in result.stderr
+    assert "Measuring" not in result.stderr  # there is no page
+    assert "What would change it" not in result.stdout
+
+
 def test_descriptions_speak(cli, shapes):
     Path("words.json").write_text(
         json.dumps({label: [f"{label.split()[0]} colour"] for label in LABELS})

@@ -171,6 +171,29 @@ def test_many_images_leave_the_slow_part_out_unless_asked():
     assert all(one.part("changes") is not None for one in few)
 
 
+def test_many_clues_leave_the_slow_part_out_of_more_than_one_image(monkeypatch):
+    clf = planted().fit(X, Y)
+    work = 2 * len(clf.selected_) ** 2
+    monkeypatch.setattr("showtell.explain.explaining._CHANGES_WORK", work)
+    assert all(one.part("changes") is not None for one in explain(clf, X_NEW[:2]))
+    assert all(one.part("changes") is None for one in explain(clf, X_NEW[:3]))
+    asked = explain(clf, X_NEW[:3], parts=["changes"])
+    assert all(one.part("changes") is not None for one in asked)
+    monkeypatch.setattr("showtell.explain.explaining._CHANGES_WORK", 1)
+    assert explain(clf, X_NEW[:1])[0].part("changes") is not None
+
+
+def test_many_clues_and_images_are_shuffled_fewer_times(monkeypatch):
+    clf = planted().fit(X, Y)
+    each = len(clf.selected_) * max(len(X), len(X_NEW))
+    said = []
+    for work in (100 * each, 3 * each, 1):
+        monkeypatch.setattr("showtell.explain.concepts._WORK", work)
+        said.append(concept_overview(clf, X_NEW, Y_NEW).n_repeats)
+    assert said == [5, 3, 2]
+    assert concept_overview(clf, X_NEW, Y_NEW, n_repeats=4).n_repeats == 4
+
+
 class Careful(PlantedEncoder):
     """Refuses an empty name."""
 

@@ -99,6 +99,24 @@ def test_a_part_that_chance_would_show_as_well_is_not_called_important(tmp_path)
     assert "No part matters by itself" in opening(1.0)
 
 
+def test_only_parts_beyond_two_standard_errors_are_shaded(tmp_path):
+    found, overview = made(4, 20)
+    first, *others = overview.importances.parts
+    # 34 of 340 photos lost: their own error is 0.1 / 340 under the root, 0.017
+    means = {"clear": (0.1, 0.0), "wavering": (0.1, 0.06), "three photos": (3 / 340, 0.0),
+             "better without": (-0.1, 0.0)}  # fmt: skip
+    for name, (mean, std) in means.items():
+        changed = dataclasses.replace(first, mean=mean, std=std)
+        importances = dataclasses.replace(overview.importances, parts=(changed, *others))
+        shown = dataclasses.replace(overview, importances=importances, n_repeats=3)
+        path = write_explanations(found, tmp_path / "a.html", overview=shown)
+        node = next(n for n in data_of(path)["tree"]["nodes"] if n["path"] == first.part[0])
+        assert node["k"] == (name == "clear"), name
+    text = path.read_text("utf-8")
+    assert "+: accuracy rose without it, within chance" in text
+    assert "not learned from, 3 times" in text
+
+
 def test_pictures_stay_within_their_limit_and_mistakes_come_first(tmp_path):
     found, overview = made(30, 20)
     path = write_explanations(found, tmp_path / "a.html", overview=overview, thumbnails_mb=0.02)

@@ -460,7 +460,10 @@ def html_table(predictions: Predictions, *, max_rows: int = 10) -> str:
     tail = range(0) if n <= max_rows else range(n - max_rows // 2, n)
     names = [*FIXED_COLUMNS, *predictions.columns]
     out = io.StringIO()
-    out.write(f"<div><p>{html.escape(repr(predictions))}</p><table><thead><tr><th></th>")
+    out.write(
+        '<div style="overflow-x: auto; overflow-wrap: anywhere">'
+        f"<p>{html.escape(repr(predictions))}</p><table><thead><tr><th></th>"
+    )
     out.writelines(f"<th>{html.escape(name)}</th>" for name in names)
     out.write("</tr></thead><tbody>")
     labels, confidence, status = predictions.label, predictions.confidence, predictions.status

@@ -204,6 +204,7 @@ def explain(
         return
     from showtell.explain import explain as find_out
 
+    _say_left_out(session, classifier, task, wanted)
     shown = getattr(classifier, "demonstrations_", ())  # then those are what it knows
     examples = task.support if len(task.support or ()) and not shown else None
     with session.progress() as progress:
@@ -379,6 +380,24 @@ def _say_price(
     )
 
 
+def _say_left_out(
+    session: Session, classifier: MediaClassifier, task: _Task, wanted: list[str] | None
+) -> None:
+    """Say that the slow part is not made, and how to have it."""
+    from showtell.classify.concepts import ConceptClassifier
+    from showtell.explain.explaining import changes_are_quick
+
+    n = len(task.images)
+    if wanted is not None or not isinstance(classifier, ConceptClassifier):
+        return
+    if not changes_are_quick(classifier, n):
+        session.note(
+            f"What would change an answer is not looked for: {counted(n, 'image')} and "
+            f"{counted(len(classifier.selected_), 'clue')} would take long. "
+            "--parts chances,clues,changes looks for it."
+        )
+
+
 def _overview(
     session: Session,
     classifier: MediaClassifier,
@@ -393,7 +412,10 @@ def _overview(
         return None
     from showtell.explain import concept_overview
 
-    session.detail("Measuring the importance of parts, attributes and clues.")
+    session.note(
+        f"Measuring what {counted(len(classifier.selected_), 'clue')} are worth, for all labels "
+        "and for each one; many clues and many images to learn from take a while."
+    )
     usable = [i for i, one in enumerate(found) if one.status != "error"]
     usable = usable[:: -(-len(usable) // _MEASURED) or 1]
     labels = {str(one) for one in classifier.classes_.tolist()}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from showtell.classify.concept_evidence import ConceptEvidence
 from showtell.classify.concepts import ConceptClassifier
@@ -20,6 +21,8 @@ __all__ = ["ClueReasons", "concept_overview"]
 
 _PAIRS = 30
 _AT_ONCE = 500  # images whose contributions are held in memory
+_FEWEST, _REPEATS = 2, 5  # permutations of each group; two are needed to see a spread
+_WORK = 1_000_000  # clues x images x permutations that do not keep one waiting
 
 
 class ClueReasons:
@@ -197,7 +200,7 @@ def concept_overview(
     X: Sequence[Media] | None = None,
     y: Any = None,
     *,
-    n_repeats: int = 5,
+    n_repeats: int | None = None,
 ) -> ConceptOverview:
     """Measure what a classifier by clues goes by: for all labels, for each, and for pairs.
 
@@ -208,8 +211,8 @@ def concept_overview(
     X, y : images and labels, optional
         Not those of `fit`, to measure the importance of parts, attributes and clues on. None: the
         images of `fit`, each predicted by a model that has not learned from it.
-    n_repeats : int, default=5
-        Permutations of each group.
+    n_repeats : int, optional
+        Permutations of each group. None: 5, and down to 2 where clues and images are many.
 
     Returns
     -------
@@ -238,6 +241,8 @@ def concept_overview(
     >>> [one.name for one in overview.importances.top("parts")]
     ['fur', 'eye']
     """
+    if n_repeats is None:
+        n_repeats = _repeats(classifier, 0 if X is None else len(X))
     labels = classifier.classes_.tolist()
     cards = [classifier.label_importances(label, n_repeats=n_repeats) for label in labels]
     pairs = [
@@ -252,4 +257,12 @@ def concept_overview(
         importances=classifier.importances(X, y, n_repeats=n_repeats),
         cards=tuple(cards),
         pairs=tuple(mixed[:_PAIRS]),
+        n_repeats=n_repeats,
     )
+
+
+def _repeats(classifier: ConceptClassifier, n_images: int) -> int:
+    """Choose how often groups are permuted, fewer times where each time takes long."""
+    check_is_fitted(classifier)
+    each = len(classifier.selected_) * max(len(classifier.support_codes_), n_images, 1)
+    return min(max(_WORK // max(each, 1), _FEWEST), _REPEATS)

@@ -45,6 +45,7 @@ _PICTURE, _SMALL_PICTURE = 320, 144
 _LARGE_UP_TO = 100  # images that are shown larger
 _LEAST_CLUES = 8  # steps of a waterfall
 _CHANGES_UP_TO = 100  # images whose smallest change is looked for unless asked: it is slow
+_CHANGES_WORK = 8_000_000  # images x clues x clues up to which it is
 _OF_CLUES: tuple[PartName, ...] = ("votes", "alike", "changes")
 
 
@@ -134,7 +135,7 @@ def explain(
 
         "auto" takes what the classifier has (`parts_of`); "demonstrations" only with `max_cost`
         or `max_requests`, for it asks as many requests as there are demonstrations; "changes"
-        only for up to 100 images.
+        only for up to 100 images, and fewer where there are more than 280 clues.
     n_most : int, default=5
         Labels, descriptions and examples that are named; of clues at least 8.
     grid : int, default=8
@@ -180,7 +181,7 @@ def explain(
     known = examples_from(classifier, examples)
     capped = max_cost is not None or max_requests is not None
     chosen = _chosen(classifier, parts, known, asks=capped)
-    if parts == "auto" and len(images) > _CHANGES_UP_TO:
+    if parts == "auto" and not changes_are_quick(classifier, len(images)):
         chosen = tuple(name for name in chosen if name != "changes")
     predictions = classifier.classify(images, progress=progress)
     proba = predictions.proba
@@ -238,6 +239,13 @@ def explain(
         )
         progress(row + 1, len(images), "Explaining")
     return found
+
+
+def changes_are_quick(classifier: Any, n_images: int) -> bool:
+    """Whether the smallest changes of so many images are looked for without being asked."""
+    n_clues = len(getattr(classifier, "selected_", ()))
+    quick = n_images <= _CHANGES_UP_TO and n_images * n_clues**2 <= _CHANGES_WORK
+    return quick or n_images == 1
 
 
 class _Asked:

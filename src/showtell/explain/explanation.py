@@ -114,7 +114,8 @@ class Explanation:
             picture = Markup("<figure>{}</figure>").format(inline_picture(self.picture, self.image))
         parts = Markup("").join(part.to_html() for part in self.parts)
         return Markup(
-            '<article class="explanation"><h2>{title}</h2>{picture}{parts}</article>'
+            '<article class="explanation" style="overflow-wrap: anywhere"><h2>{title}</h2>{picture}'
+            "{parts}</article>"
         ).format(title=self.headline(), picture=picture, parts=parts)
 
     def _repr_html_(self) -> str:

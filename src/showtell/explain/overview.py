@@ -20,3 +20,5 @@ class ConceptOverview:
     """One for each label."""
     pairs: tuple[LabelPair, ...] = ()
     """Labels that are taken for each other, the most often first."""
+    n_repeats: int = 0
+    """How often each group of clues was shuffled; 0 where that is not known."""

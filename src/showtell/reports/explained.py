@@ -15,7 +15,7 @@ import numpy as np
 from markupsafe import Markup
 
 from showtell import __version__
-from showtell.classify.concept_evidence import LabelPair
+from showtell.classify.concept_evidence import ConceptImportances, GroupImportance, LabelPair
 from showtell.errors import InputError
 from showtell.explain import Changes, ConceptOverview, Explanation, Neighbours, Part, Waterfall
 from showtell.explain._drawing import shrink
@@ -160,7 +160,17 @@ def _best(overview: ConceptOverview | None) -> list[str]:
     if overview is None:
         return []
     found = [one for one in overview.importances.top("parts", None) if len(one.part) == 1]
-    return [one.name for one in found[:3] if one.mean > one.std]
+    return [one.name for one in found[:3] if _clear(one, overview.importances)]
+
+
+def _clear(one: GroupImportance, among: ConceptImportances) -> bool:
+    """Whether an importance is beyond two standard errors, of the shuffles and of the images.
+
+    An accuracy that falls by m on n images did so on m x n of them at the least, which by itself
+    varies by the root of that number.
+    """
+    of_images = one.mean / among.n_samples if among.measure == "accuracy" else 0.0
+    return one.mean > 0 and one.mean > 2 * math.sqrt(one.std**2 + of_images)
 
 
 def _label_counts(
@@ -316,6 +326,7 @@ class _Tables:
                 "d": len(one.part),
                 "i": _rounded(one.mean),
                 "s": _rounded(one.std),
+                "k": _clear(one, found),
                 "c": [of_column[column] for column in one.columns if column in of_column],
             }
             for one in parts

@@ -80,8 +80,8 @@
   // ---- the tree of parts ----------------------------------------------------------------
   const tree = $("tree");
   const items = [];
-  const most = data.tree ? Math.max(0, ...data.tree.nodes.map((node) => node.i)) : 0;
-  const level = (value) => (most > 0 && value > 0 ? Math.max(1, Math.min(7, Math.ceil((7 * value) / most))) : 0);
+  const most = data.tree ? Math.max(0, ...data.tree.nodes.filter((node) => node.k).map((node) => node.i)) : 0;
+  const level = (node) => (node.k && most > 0 ? Math.max(1, Math.min(7, Math.ceil((7 * node.i) / most))) : 0);
   const topClue = data.tree ? Math.max(0, ...data.clues.map((clue) => clue.i || 0)) : 0;
 
   const showPart = (at) => {
@@ -91,7 +91,7 @@
     const lost = isAccuracy ? "accuracy " + points(node.i) + " points" : "log loss " + points(node.i);
     box.replaceChildren(
       make("h3", "", node.path),
-      make("p", "lead", lost + (node.s ? " (± " + (isAccuracy ? (100 * node.s).toFixed(1) : node.s.toFixed(3)) + ")" : "") + " without it; " + node.c.length + (node.c.length === 1 ? " clue" : " clues")),
+      make("p", "lead", lost + (node.s ? " (± " + (isAccuracy ? (100 * node.s).toFixed(1) : node.s.toFixed(3)) + ")" : "") + " without it" + (node.k ? "" : ", within chance") + "; " + node.c.length + (node.c.length === 1 ? " clue" : " clues")),
     );
     const inside = new Set(node.c);
     const groups = data.tree.attributes.filter((one) => one.c.length && one.c.every((clue) => inside.has(clue)));
@@ -129,7 +129,7 @@
       item.tabIndex = at === 0 ? 0 : -1;
       item.dataset.part = at;
       item.setAttribute("aria-label", node.n + ", " + points(node.i));
-      const row = make("div", "row l" + level(node.i));
+      const row = make("div", "row l" + level(node));
       row.append(make("span", "twist"), make("span", "title", node.n), make("span", "much", points(node.i)));
       item.append(row);
       parents.length = node.d - 1;

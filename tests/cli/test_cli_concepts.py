@@ -259,6 +259,20 @@ def test_a_tree_that_is_there_is_drawn(cli, by_hand, ending):
         assert "hanging" not in Path("label.svg").read_text("utf-8")
 
 
+def test_a_large_drawing_says_how_to_draw_less(cli, tmp_path):
+    pytest.importorskip("pygraphviz", reason="needs the extra draw")
+    values = [f"shade {i}" for i in range(100)]
+    parts = [{"part": name, "attributes": {"colour": values}} for name in ("head", "tail")]
+    tree = tmp_path / "large.json"
+    tree.write_text(json.dumps({"domain": "dog", "parts": parts}))
+    whole = cli("concepts", tree, "--draw", "whole.dot")
+    assert whole.exit_code == 0, whole.stderr
+    assert "note: 200 values; --part NAME draws one part." in whole.stderr
+    part = cli("concepts", tree, "--draw", "part.dot", "--part", "tail")
+    assert part.exit_code == 0, part.stderr
+    assert "draws one part" not in part.stderr
+
+
 def test_a_tree_is_drawn_as_it_is_built(build):
     result = build("dog", "--labels", LABELS, "-o", "dog.json", "--draw", "zebra.dot",
                    "--label", "zebra")  # fmt: skip

@@ -28,6 +28,7 @@ __all__ = ["add_to", "concepts"]
 
 _TREE = "How the tree is built"
 _DRAWN = "What is drawn"
+_LEGIBLE = 150  # values of a drawing that can still be read at a glance
 _ANSWER_TOKENS = 90  # of an answer, about
 _SHOWN_GAPS = 8
 
@@ -407,6 +408,9 @@ def _draw(session: Session, tree: ConceptTree, drawing: Drawing) -> None:
 
     draw_concepts(tree, drawing.draw, part=drawing.part, labels=drawing.label or None)
     session.summary(f"wrote {drawing.draw}")
+    n = (tree.restricted(labels=drawing.label) if drawing.label else tree).n_values
+    if drawing.part is None and n > _LEGIBLE:
+        session.note(f"{counted(n, 'value')}; --part NAME draws one part.")
 
 
 def _print_tree(session: Session, tree: ConceptTree, drawing: Drawing) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -87,7 +89,31 @@ def test_estimate_needs_no_key_and_agrees_with_what_the_run_paid(cli, shapes, se
     after = json.loads(cli("estimate", *options, "--json").stdout)
     assert after["n_requests_kept"] == after["n_requests"]
     assert (after["cost_usd_to_pay"], after["seconds"]) == (0, 0)
+    assert (after["max_cost_to_begin"], after["max_cost_to_end"]) == (0, 0)
     assert after["cost_usd"] == said["cost_usd"]
+
+
+def test_the_caps_that_estimate_names_let_the_first_request_out_and_all_of_them(
+    cli, shapes, server, monkeypatch
+):
+    options = (shapes, "--labels", EVERY_LABEL, "--model", PRICED, "--batch-size", 1)
+    result = cli("estimate", *options, "--json")
+    said = json.loads(result.stdout)
+    begins, ends = (Decimal(repr(said[f"max_cost_to_{when}"])) for when in ("begin", "end"))
+    assert Decimal(repr(said["cost_usd"])) < ends == pytest.approx(9 * begins, rel=Decimal("0.2"))
+    named = re.search(r"from (\S+) USD on begins, and (\S+) USD surely suffices", result.stderr)
+    assert [0 <= Decimal(x) / cap - 1 < Decimal("0.1") for x, cap in
+            zip(named.groups(), (begins, ends), strict=True)] == [True, True]  # fmt: skip
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+    def run(cap):
+        one = ("--max-cost", cap, "--max-concurrency", 1, "--no-reuse")
+        code = cli("classify", *options, "--base-url", server.base_url, *one).exit_code
+        return code, server.stats.n_requests
+
+    assert run(begins * Decimal("0.99")) == (3, 0)
+    assert run(begins) == (3, 1)
+    assert run(ends) == (0, 10)
 
 
 def test_estimate_of_examples_counts_them_in_every_request(cli, parted):
@@ -123,6 +149,8 @@ def test_unknown_price_is_unknown_and_own_models_are_free(cli, shapes):
     own = json.loads(cli(*options, "--model", "ollama:llava", "--json").stdout)
     assert own["cost_usd"] == 0
     assert own["cost_usd_batch"] is None
+    assert (unknown["max_cost_to_begin"], own["max_cost_to_begin"]) == (None, 0)
+    assert "--max-cost" not in printed.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import asdict, dataclass, replace
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,6 +54,8 @@ class _Sums:
     cost_usd_batch: Decimal | None = Decimal(0)
     n_requests_kept: int = 0
     cost_usd_to_pay: Decimal | None = Decimal(0)
+    max_cost_to_begin: Decimal | None = Decimal(0)
+    max_cost_to_end: Decimal | None = Decimal(0)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -105,6 +107,9 @@ def estimate(
     The requests are made as they would be sent, and counted by the provider's formula; nothing
     is sent, and no key is needed. Asking again about images that an answer leaves out comes on
     top. A price that is not known is "unknown".
+
+    A cap, --max-cost, counts each request with its longest answer before it goes out: the table
+    names the smallest cap that lets the first request out, and one that suffices for all.
     """
     session = begin(ctx, saying)
     method, asking = asking_of(ctx, method, shows=sought.examples is not None and shots != 0)
@@ -190,6 +195,12 @@ def estimate(
             f"{_unknown_or(sums.cost_usd_to_pay)} to pay; the formula is the provider's, so expect "
             "a few per cent more or less"
         )
+        if sums.max_cost_to_begin and sums.max_cost_to_end:
+            told += (
+                "; a cap counts the longest answers: --max-cost from "
+                f"{_cap(sums.max_cost_to_begin)} on begins, "
+                f"and {_cap(sums.max_cost_to_end)} surely suffices"
+            )
     session.summary(f"{counted(len(data), 'image')}: {told}")
 
 
@@ -226,6 +237,7 @@ def add_up(
     """
     from showtell.mllm import Usage, estimate_tokens, price
     from showtell.mllm.prices import is_installed
+    from showtell.mllm.tokens import most_output
     from showtell.prompts.batches import ANSWER_TOKENS
 
     sums = _Sums()
@@ -259,6 +271,12 @@ def add_up(
         sums.n_requests_kept += kept
         to_pay = Decimal(0) if kept else batch if batch_api else cost
         sums.cost_usd_to_pay = _plus(sums.cost_usd_to_pay, to_pay)
+        if not kept:  # a cap is asked for the longest answer before a request goes out
+            longest = replace(usage, output_tokens=most_output(request))
+            most = price(name, longest, batch=batch_api) if priced else None
+            if sums.n_requests - sums.n_requests_kept == 1:
+                sums.max_cost_to_begin = most
+            sums.max_cost_to_end = _plus(sums.max_cost_to_end, most)
     return sums
 
 
@@ -318,6 +336,9 @@ def _rows(
         rows.append(("  if the provider caches prefixes", _unknown_or(sums.cost_usd_prefix_cached)))
     if sums.cost_usd_batch is not None:
         rows.append(("  as a batch job, within a day", _unknown_or(sums.cost_usd_batch)))
+    if sums.max_cost_to_begin and sums.max_cost_to_end:
+        rows.append(("smallest --max-cost that begins", _cap(sums.max_cost_to_begin)))
+        rows.append(("  that surely suffices", _cap(sums.max_cost_to_end)))
     if time is None:
         time = "unknown" if seconds is None else f"{seconds:,.0f}"
     rows.append(("seconds, about", time))
@@ -328,6 +349,12 @@ def _rows(
 
 def _unknown_or(cost: Decimal | None) -> str:
     return "unknown" if cost is None else dollars(cost)
+
+
+def _cap(cost: Decimal) -> str:
+    """Write a cap that is enough: rounded up."""
+    step = Decimal("0.01") if cost >= 1 else Decimal(1).scaleb(cost.adjusted() - 1)
+    return dollars((cost / step).to_integral_value(ROUND_CEILING) * step)
 
 
 def rule_in_words(rule: str | None) -> str:

@@ -45,7 +45,7 @@ from showtell.mllm.limits import Sleep, backoff
 from showtell.mllm.prices import is_installed, price
 from showtell.mllm.providers import ERRORS, PydanticAIModel
 from showtell.mllm.records import dumps
-from showtell.mllm.tokens import estimate_tokens
+from showtell.mllm.tokens import estimate_tokens, most_output
 
 __all__ = ["FILE_NAME", "BatchJobs", "BatchProgress"]
 
@@ -57,7 +57,6 @@ _MOST_BYTES = 100_000_000  # a job is held in memory once, so not all of the 200
 _CLOCKS_DIFFER = 300.0  # seconds that a provider's clock may be behind ours
 _UNTIL_LISTED = 5.0  # seconds that a job may take to show up after it was handed in
 _MOST_LISTED = 200  # jobs of the provider to look through
-_USUAL_OUTPUT = 1000  # tokens, where a request states no longest answer
 _TRIES = 5  # of handing a job in
 _LONGEST_POLL = 300.0  # seconds
 _HANDLE = TypeAdapter(Batch)
@@ -508,7 +507,7 @@ class BatchJobs:
         if self.budget is None or not is_installed():
             return None
         n_input = estimate_tokens(request, self.mllm.capabilities).input
-        n_output = request.settings.max_tokens or _USUAL_OUTPUT
+        n_output = most_output(request)
         usage = Usage(input_tokens=n_input, output_tokens=n_output)
         return price(self.mllm.name, usage, batch=True)
 

@@ -32,7 +32,7 @@ from showtell.mllm.collector import libraries_spared
 from showtell.mllm.journal import Journal
 from showtell.mllm.limits import AdaptiveConcurrency, Clock, RateLimiter, Sleep, backoff
 from showtell.mllm.prices import is_installed, price
-from showtell.mllm.tokens import estimate_tokens
+from showtell.mllm.tokens import estimate_tokens, most_output
 
 __all__ = ["Client", "OnAnswer", "Outcome", "Totals", "is_whole"]
 
@@ -46,7 +46,6 @@ OnAnswer: TypeAlias = Callable[
 _PULL_FOR = 0.02  # seconds to gather requests before the first of them is sent
 _PULL_AT_ONCE = 8
 _PULL_BELOW = 4  # requests that are ready, so that no slot waits while more are made
-_USUAL_OUTPUT = 1000  # tokens, where a request states no longest answer
 _LEARN_FROM = 5  # answers, before what they took replaces the longest answer in estimates
 _TIMEOUT_SLACK = 5.0  # seconds after which a provider that forgets its own timeout is cut off
 
@@ -522,7 +521,7 @@ class Client:
 
     def _expected_output(self, request: Request) -> int:
         """Tokens of the answer: the most it may have, or twice the longest one so far."""
-        most = request.settings.max_tokens or _USUAL_OUTPUT
+        most = most_output(request)
         if self.totals.n_answers < _LEARN_FROM:
             return most
         return min(most, 2 * self._longest_output)

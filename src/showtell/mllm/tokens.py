@@ -33,9 +33,10 @@ from showtell.errors import InputError
 from showtell.mllm.base import Request, TextPart
 from showtell.mllm.capabilities import Capabilities, capabilities_of
 
-__all__ = ["TokenEstimate", "estimate_tokens", "image_tokens", "text_tokens"]
+__all__ = ["TokenEstimate", "estimate_tokens", "image_tokens", "most_output", "text_tokens"]
 
 _CHARACTERS_PER_TOKEN = 4
+_USUAL_OUTPUT = 1000  # tokens, where a request states no longest answer
 _ROUNDING = 1e-9  # a side scaled to exactly a whole number of tiles may come out a hair above
 
 
@@ -55,6 +56,19 @@ class TokenEstimate:
     def input(self) -> int | None:
         """All input tokens; None if those of the images are not known."""
         return None if self.images is None else self.text + self.images
+
+
+def most_output(request: Request) -> int:
+    """Say how many tokens of answer a cap on dollars counts for a request before it is sent.
+
+    Examples
+    --------
+    >>> from showtell.mllm import Settings
+    >>> request = Request(model="m", system="", parts=(), settings=Settings(max_tokens=60))
+    >>> most_output(request)
+    60
+    """
+    return request.settings.max_tokens or _USUAL_OUTPUT
 
 
 def text_tokens(text: str) -> int:

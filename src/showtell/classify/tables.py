@@ -28,6 +28,7 @@ TableFormat: TypeAlias = Literal["csv", "jsonl", "parquet"]
 _SUFFIXES: dict[str, TableFormat] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
 _ROW_GROUP = 50_000  # rows held in memory while Parquet is written
 _AS_THEY_ARE = {str, int, type(None), bool}  # types of cells that need no care
+_BREAKS = "overflow-wrap: anywhere"  # a long path widens no phone
 _SPREADSHEET_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _COLUMN_TYPES: dict[str, type] = {
     "cost_usd": Decimal,
@@ -461,8 +462,8 @@ def html_table(predictions: Predictions, *, max_rows: int = 10) -> str:
     names = [*FIXED_COLUMNS, *predictions.columns]
     out = io.StringIO()
     out.write(
-        '<div style="overflow-x: auto; overflow-wrap: anywhere">'
-        f"<p>{html.escape(repr(predictions))}</p><table><thead><tr><th></th>"
+        f'<div style="overflow-x: auto"><p style="{_BREAKS}">{html.escape(repr(predictions))}</p>'
+        "<table><thead><tr><th></th>"
     )
     out.writelines(f"<th>{html.escape(name)}</th>" for name in names)
     out.write("</tr></thead><tbody>")
@@ -482,7 +483,9 @@ def html_table(predictions: Predictions, *, max_rows: int = 10) -> str:
                 *("" if v[i] is None else str(v[i]) for v in predictions.columns.values()),
             ]
             out.write(f"<tr><th>{i}</th>")
-            out.writelines(f"<td>{html.escape(cell)}</td>" for cell in cells)
+            for name, cell in zip(names, cells, strict=True):
+                style = f' style="{_BREAKS}; min-width: 9em"' if name == "image" else ""
+                out.write(f"<td{style}>{html.escape(cell)}</td>")
             out.write("</tr>")
     out.write("</tbody></table></div>")
     return out.getvalue()

@@ -54,6 +54,7 @@ showtell explain rex.jpg --examples sorted/ --shots 2 --model openai:gpt-4.1-min
 _WHY = "What to find out"
 _USUAL = 24  # images of a data set, unless --limit says how many
 _USUAL_BY_CLUES = 2_000  # clues are quick
+_MANY_CLUES = 300
 _MEASURED = 500  # images that importances are measured on; more would add little but time
 _CONFIRM = "what leaving out each demonstration takes"
 
@@ -412,9 +413,10 @@ def _overview(
         return None
     from showtell.explain import concept_overview
 
+    n = len(classifier.selected_)
     session.note(
-        f"Measuring what {counted(len(classifier.selected_), 'clue')} are worth, for all labels "
-        "and for each one; many clues and many images to learn from take a while."
+        f"Measuring what {counted(n, 'clue')} {'is' if n == 1 else 'are'} worth, for all labels "
+        f"and for each{'; so many take a while' if n > _MANY_CLUES else ''}."
     )
     usable = [i for i, one in enumerate(found) if one.status != "error"]
     usable = usable[:: -(-len(usable) // _MEASURED) or 1]

@@ -100,6 +100,8 @@ def write_explanations(
             overview=overview,
             tree=None if overview is None else overview.importances,
             best=_best(overview),
+            rises=overview is not None
+            and any(_clear(one, overview.importances) < 0 for one in overview.importances.parts),
             labels=tables.labels,
             counts=_label_counts(explanations, tables.labels),
             n=len(explanations),
@@ -160,17 +162,20 @@ def _best(overview: ConceptOverview | None) -> list[str]:
     if overview is None:
         return []
     found = [one for one in overview.importances.top("parts", None) if len(one.part) == 1]
-    return [one.name for one in found[:3] if _clear(one, overview.importances)]
+    return [one.name for one in found[:3] if _clear(one, overview.importances) > 0]
 
 
-def _clear(one: GroupImportance, among: ConceptImportances) -> bool:
-    """Whether an importance is beyond two standard errors, of the shuffles and of the images.
+def _clear(one: GroupImportance, among: ConceptImportances) -> int:
+    """Sign of an importance beyond two standard errors, of the shuffles and of the images; else 0.
 
     An accuracy that falls by m on n images did so on m x n of them at the least, which by itself
     varies by the root of that number.
     """
-    of_images = one.mean / among.n_samples if among.measure == "accuracy" else 0.0
-    return one.mean > 0 and one.mean > 2 * math.sqrt(one.std**2 + of_images)
+    size = abs(one.mean)
+    of_images = size / among.n_samples if among.measure == "accuracy" else 0.0
+    if size <= 2 * math.sqrt(one.std**2 + of_images):
+        return 0
+    return 1 if one.mean > 0 else -1
 
 
 def _label_counts(

@@ -80,8 +80,8 @@
   // ---- the tree of parts ----------------------------------------------------------------
   const tree = $("tree");
   const items = [];
-  const most = data.tree ? Math.max(0, ...data.tree.nodes.filter((node) => node.k).map((node) => node.i)) : 0;
-  const level = (node) => (node.k && most > 0 ? Math.max(1, Math.min(7, Math.ceil((7 * node.i) / most))) : 0);
+  const most = data.tree ? Math.max(0, ...data.tree.nodes.filter((node) => node.k > 0).map((node) => node.i)) : 0;
+  const level = (node) => (node.k > 0 && most > 0 ? Math.max(1, Math.min(7, Math.ceil((7 * node.i) / most))) : 0);
   const topClue = data.tree ? Math.max(0, ...data.clues.map((clue) => clue.i || 0)) : 0;
 
   const showPart = (at) => {

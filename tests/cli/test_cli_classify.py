@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -326,6 +327,27 @@ def test_labels_with_fewer_examples_than_asked_for_are_named(cli, shapes):
         more.stderr
     )
     assert "more than some" not in cli("classify", shapes, "--examples", shapes, "-k", "3").stderr
+
+
+def test_images_that_are_among_the_examples_are_remarked_on(cli, shapes, parted):
+    said = "among the examples"
+    same = cli("classify", shapes, "--examples", shapes)
+    assert (
+        "note: 9 images are among the examples, so their labels say nothing about new pictures."
+        in same.stderr
+    )
+    one_each = cli("classify", shapes, "--examples", shapes, "--shots", "1")
+    assert f"note: 3 images are {said}, so" in one_each.stderr
+    assert said not in cli("classify", parted / "test", "--examples", parted / "train").stderr
+    copied = next((parted / "train").rglob("*.png"))
+    shutil.copy(copied, parted / "test" / "copy.png")
+    padded = bytearray(copied.read_bytes())
+    padded[-1] ^= 1  # as long, but not the same
+    Path(parted, "test", "other.png").write_bytes(padded)
+    both = cli("classify", parted / "test", "--examples", parted / "train")
+    assert f"note: 1 image is {said}, so its label says nothing" in both.stderr
+    named = cli("classify", shapes, "--examples", shapes, "--method", "zero-shot")
+    assert said not in named.stderr  # they gave the labels, and nothing was learned from them
 
 
 def test_an_empty_standard_input_says_what_it_should_hold(cli):

@@ -11,7 +11,7 @@ import typer
 from showtell.cli import options as o
 from showtell.cli.asking import asking_of, start_asking, watch_jobs, what_it_took
 from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
-from showtell.cli.data import examples_of
+from showtell.cli.data import examples_of, n_among
 from showtell.cli.groups import Called, Caps, Questions, Saying, Sending, Sought, Words, grouped
 from showtell.cli.output import (
     check_output,
@@ -137,6 +137,7 @@ def classify(
     classifier = make_classifier(choices, label_set, support)
     for remark in remarks(choices, classifier, support):
         session.note(remark)
+    _note_if_shown(session, classifier, data, support)
     session.detail(
         f"{type(classifier).__name__} with {encoder if asking is None else asking.model}, "
         f"{counted(len(classifier.classes_), 'label')}"
@@ -182,6 +183,23 @@ def _images(
     for note in data.notes:
         session.note(note)
     return data if limit is None else limit_dataset(data, limit, seed)
+
+
+def _note_if_shown(
+    session: Session, classifier: MediaClassifier, data: Dataset, support: Dataset | None
+) -> None:
+    """Say how many images the classifier was shown with their labels: knowing these is no feat."""
+    rows = getattr(classifier, "support_", None)
+    if session.quiet or support is None or rows is None:
+        return
+    if not isinstance(support.images, list | tuple):
+        return  # read from a table row by row: looking would mean reading
+    n = n_among(data.images, (support.images[int(row)] for row in rows))
+    if n:
+        what = "is among the examples, so its label says"
+        if n > 1:
+            what = "are among the examples, so their labels say"
+        session.note(f"{counted(n, 'image')} {what} nothing about new pictures.")
 
 
 def _write(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from showtell.cli.session import Session
-from showtell.errors import InputError, ShowtellError
+from showtell.errors import InputError, MediaError, ShowtellError
 
 if TYPE_CHECKING:
     from showtell.datasets import Dataset, LabelSet
+    from showtell.media import Media
 
-__all__ = ["Parts", "examples_of", "parts_to_measure"]
+__all__ = ["Parts", "examples_of", "n_among", "parts_to_measure"]
 
 _DUPLICATES_UP_TO = 20_000
 
@@ -42,6 +45,56 @@ def examples_of(folder: str | None, flag: str = "--examples") -> Dataset | None:
             f"name, such as {folder.rstrip('/')}/cat/1.jpg, and give {folder!r} again."
         )
     return (data.train if "train" in data.split_names else data).labelled()
+
+
+def n_among(images: Sequence[Media], examples: Iterable[Media]) -> int:
+    """Count the files among `images` that are also among `examples`, or have the same content.
+
+    Only files of equal size are read, and none where that would be very many. Pictures that are no
+    files of this machine are not looked at.
+
+    Parameters
+    ----------
+    images : sequence of Media
+    examples : iterable of Media
+
+    Returns
+    -------
+    n : int
+    """
+    if not isinstance(images, list | tuple):
+        return 0  # read from a table row by row: looking would mean reading
+    shown = [(example, facts) for example in examples if (facts := _facts_of_file(example))]
+    same = {(facts.st_dev, facts.st_ino) for _, facts in shown}
+    sizes = {facts.st_size for _, facts in shown}
+    n, unsure = 0, []
+    for image in images:
+        facts = _facts_of_file(image)
+        if facts is not None and (facts.st_dev, facts.st_ino) in same:
+            n += 1
+        elif facts is not None and facts.st_size in sizes:
+            unsure.append((image, facts.st_size))
+    if not unsure or len(unsure) > _DUPLICATES_UP_TO:
+        return n
+    read = {size for _, size in unsure}
+    known = {_content(example) for example, facts in shown if facts.st_size in read} - {None}
+    return n + sum(_content(image) in known for image, _ in unsure)
+
+
+def _facts_of_file(image: Media) -> os.stat_result | None:
+    if isinstance(image, str | os.PathLike):
+        with contextlib.suppress(OSError, ValueError):
+            return os.stat(image)  # noqa: PTH116
+    return None
+
+
+def _content(image: Media) -> str | None:
+    from showtell.media import content_hash
+
+    try:
+        return content_hash(image)
+    except MediaError:
+        return None
 
 
 def parts_to_measure(

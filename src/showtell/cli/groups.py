@@ -166,9 +166,10 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _options_of(group: Any) -> list[inspect.Parameter]:
+@functools.cache
+def _options_of(group: Any) -> tuple[inspect.Parameter, ...]:
     hints = get_type_hints(group, include_extras=True)
-    return [
+    return tuple(
         inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
@@ -176,4 +177,4 @@ def _options_of(group: Any) -> list[inspect.Parameter]:
             annotation=hints[field.name],
         )
         for field in fields(group)
-    ]
+    )

@@ -145,7 +145,7 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
     shown: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(verb).parameters.items():
         kind = hints[name]
-        if is_dataclass(kind):
+        if isinstance(kind, type) and is_dataclass(kind):
             groups[name] = kind
             shown += _options_of(kind)
         else:

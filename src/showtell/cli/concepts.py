@@ -151,24 +151,8 @@ def concepts(
     called: Called,
     caps: Caps,
     sending: Sending,
-    copy_prompts: Annotated[
-        Path | None,
-        o.option(
-            "--copy-prompts",
-            panel=o.MODEL,
-            metavar="DIR",
-            help="Write the prompts into a folder, to be edited and given as --prompt-dir.",
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        o.option(
-            "--dry-run",
-            panel=o.MODEL,
-            help="Only say what it would take: requests, tokens, dollars. Nothing is asked, and "
-            "no key is needed.",
-        ),
-    ] = False,
+    copy_prompts: o.CopyPrompts = None,
+    dry_run: o.DryRun = False,
     drawing: Drawing,
     output: Annotated[
         Path | None,

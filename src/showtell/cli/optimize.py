@@ -172,15 +172,7 @@ def optimize(
     called: Called,
     caps: Caps,
     sending: Sending,
-    copy_prompts: Annotated[
-        Path | None,
-        o.option(
-            "--copy-prompts",
-            panel=o.MODEL,
-            metavar="DIR",
-            help="Write the prompts into a folder, to be edited and given as --prompt-dir.",
-        ),
-    ] = None,
+    copy_prompts: o.CopyPrompts = None,
     dry_run: Annotated[
         bool,
         o.option(

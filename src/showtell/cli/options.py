@@ -435,6 +435,25 @@ NoWait: TypeAlias = Annotated[
     ),
 ]
 
+CopyPrompts: TypeAlias = Annotated[
+    Path | None,
+    option(
+        "--copy-prompts",
+        panel=MODEL,
+        metavar="DIR",
+        help="Write the prompts into a folder, to be edited and given as --prompt-dir.",
+    ),
+]
+DryRun: TypeAlias = Annotated[
+    bool,
+    option(
+        "--dry-run",
+        panel=MODEL,
+        help="Only say what it would take: requests, tokens, dollars. Nothing is asked, and no key "
+        "is needed.",
+    ),
+]
+
 # -- which images ---------------------------------------------------------------------------------
 Limit: TypeAlias = Annotated[
     int | None,

@@ -29,8 +29,8 @@ sys.path.insert(0, str(HERE.parent))
 from tests.evaluate.audit_engine import Bias, answers, balanced  # noqa: E402
 
 from showtell.evaluate import audit_size  # noqa: E402
-from showtell.evaluate.audit_judge import judge  # noqa: E402
-from showtell.evaluate.audit_plan import plan_audit  # noqa: E402
+from showtell.evaluate.audits.plan import plan_audit  # noqa: E402
+from showtell.evaluate.audits.verdicts import judge  # noqa: E402
 
 PULL, N_PERMUTATIONS = 0.05, 999
 COLUMNS = (

@@ -94,7 +94,7 @@ def compare_clip(root: Path, n_images: int, n_rounds: int) -> list[dict[str, obj
 
     from showtell.classify import ZeroShotClassifier
     from showtell.encoders import embed_images
-    from showtell.encoders.hub import HubEncoder
+    from showtell.encoders.hub.encoder import HubEncoder
 
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
@@ -197,7 +197,7 @@ def compare_clip(root: Path, n_images: int, n_rounds: int) -> list[dict[str, obj
 
 def compare_store(root: Path, n_images: int) -> list[dict[str, object]]:
     from showtell.encoders import EmbeddingStore, embed_images
-    from showtell.encoders.mini import MiniEncoder
+    from showtell.encoders.mini.encoder import MiniEncoder
 
     paths = write_photos(root / "many", n_images)
     encoder = MiniEncoder(threads=1)

@@ -45,12 +45,12 @@ from showtell.classify import (
     ZeroShotClassifier,
 )
 from showtell.classify.base import LimitsWarning
-from showtell.classify.clue_models import fit_forest, fit_vote
-from showtell.classify.clue_selection import Fold, select_clues
+from showtell.classify.concepts.heads import fit_forest, fit_vote
+from showtell.classify.concepts.selection import Fold, select_clues
 from showtell.datasets import Dataset
 from showtell.encoders import embed_images, embed_texts
 from showtell.prompts import common_words
-from showtell.prompts.concepts import ConceptTree, read_concepts
+from showtell.prompts.concepts.trees import ConceptTree, read_concepts
 
 TREES = ROOT / "benchmarks" / "concepts"
 WORDS = ROOT / "benchmarks" / "descriptions"

@@ -49,7 +49,7 @@ from showtell.classify import (
     ZeroShotClassifier,
 )
 from showtell.classify.base import LimitsWarning
-from showtell.classify.described import concept_template
+from showtell.classify.described.described import concept_template
 from showtell.datasets import Dataset
 from showtell.evaluate import evaluate
 from showtell.prompts import DescriptionSet, common_words, read_descriptions

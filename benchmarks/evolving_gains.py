@@ -43,7 +43,7 @@ from showtell.classify import EvolvingDescriptionClassifier
 from showtell.classify.base import LimitsWarning
 from showtell.datasets import Dataset
 from showtell.evaluate import evaluate
-from showtell.mllm.access import ModelAccess
+from showtell.mllm.model import ModelAccess
 from showtell.prompts import DescriptionSet, write_descriptions
 from showtell.testing.servers import Author, LocalServer
 

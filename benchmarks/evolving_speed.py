@@ -40,7 +40,7 @@ os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
 
-from showtell.classify.evolution import (
+from showtell.classify.evolving.arithmetic import (
     Crossover,
     Fitness,
     fitness_of,

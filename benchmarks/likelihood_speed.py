@@ -35,7 +35,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from tests.mllm.tiny_vlm import make_llava  # noqa: E402
 
-from showtell.mllm.local_vlm import LocalVLM  # noqa: E402
+from showtell.mllm.local.vlm import LocalVLM  # noqa: E402
 
 NAMES = [
     "cat", "bear cub", "tabby cat", "Egyptian mau", "mushroom", "horse", "ship", "catfish",

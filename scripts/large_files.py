@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-ALLOWED = ("src/showtell/encoders/_mini/",)
+ALLOWED = ("src/showtell/encoders/mini/weights/",)
 """Where large files belong: the weights of the embedded encoder."""
 
 

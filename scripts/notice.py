@@ -32,7 +32,7 @@ package that is installed.
 """
 
 WEIGHTS_HEAD = """
-Weights and tables in src/showtell/encoders/_mini
+Weights and tables in src/showtell/encoders/mini/weights
 -------------------------------------------------
 
 The embedded encoder, built from the material below by scripts/build_mini.

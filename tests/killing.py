@@ -50,9 +50,9 @@ def classify(folder, n, **made):
 
 def hand_in(folder, n, model, url):
     """Go through the provider's batch endpoint."""
-    import showtell.mllm.batch as batch
+    import showtell.mllm.jobs.endpoints as batch
     from showtell.mllm import load_mllm
-    from showtell.mllm.journal import Journal
+    from showtell.mllm.call.journal import Journal
 
     batch._UNTIL_LISTED = 0.2  # the local server lists a job as soon as it is made
     mllm = load_mllm(model, base_url=url)

@@ -22,14 +22,14 @@ from tests.mllm.fakes import answer
 from showtell.encoders import EmbeddingStore
 from showtell.errors import InputError, RunError
 from showtell.mllm import AnswerCache
-from showtell.mllm.cache import CacheWarning
+from showtell.mllm.call.cache import CacheWarning
 
 KINDS = ("answers", "embeddings")
 PATIENCE = 300  # seconds until a process that does not come is a failure
 CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
 CONTEXT = multiprocessing.get_context("forkserver" if CAN_FORK else "spawn")
 if CAN_FORK:  # what takes long is imported once
-    CONTEXT.set_forkserver_preload(["showtell.encoders.store", "showtell.mllm.cache"])
+    CONTEXT.set_forkserver_preload(["showtell.encoders.store", "showtell.mllm.call.cache"])
 
 
 def make(kind, path):
@@ -117,7 +117,7 @@ def test_a_damaged_file_is_moved_once_and_what_comes_after_it_stays(kind, tmp_pa
 
 
 def test_who_was_killed_while_moving_a_damaged_file_stops_nobody(tmp_path, monkeypatch):
-    monkeypatch.setattr("showtell._database._MOVING", 0.05)
+    monkeypatch.setattr("showtell.records.database._MOVING", 0.05)
     (tmp_path / "answers.sqlite").write_bytes(b"no database" * 1000)
     (tmp_path / "answers.sqlite.moving").mkdir()
     with AnswerCache(tmp_path / "answers.sqlite") as cache, pytest.warns(CacheWarning):
@@ -264,7 +264,7 @@ def test_waiting_for_another_process_ends(kind, tmp_path, monkeypatch):
     path = tmp_path / "a.sqlite"
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    monkeypatch.setattr("showtell._database.PATIENCE", 0.05)
+    monkeypatch.setattr("showtell.records.database.PATIENCE", 0.05)
     with make(kind, path) as database:
         with pytest.raises(RunError, match=r"locked.*SHOWTELL_CACHE_DIR"):
             keep(database, "k")
@@ -290,7 +290,7 @@ def test_a_seeded_user_keeps_the_numbers(tmp_path, monkeypatch):
     path = tmp_path / "a.sqlite"
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    monkeypatch.setattr("showtell._database.PATIENCE", 0.6)
+    monkeypatch.setattr("showtell.records.database.PATIENCE", 0.6)
     state = random.getstate()
     with AnswerCache(path) as cache, pytest.raises(RunError, match="locked"):
         cache.get("k")

@@ -70,7 +70,7 @@ def test_a_classifier_loads_what_it_needs_and_none_of_the_others():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout))
-    assert "showtell.classify.direct" in loaded
+    assert "showtell.classify.asking.direct" in loaded
     others = {"described", "evolving", "few_shot", "likelihood", "zero_shot", "saved", "tables"}
     assert loaded & {f"showtell.classify.{name}" for name in others} == set()
     assert loaded & {"sklearn.cluster", "showtell.datasets.boxes", "pydantic_ai", "torch"} == set()

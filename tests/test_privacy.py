@@ -351,7 +351,7 @@ def test_pictures_of_reports_are_small_and_say_nothing_of_where_they_were_taken(
 
 @pytest.mark.parametrize("kind", ["openai", "google", "anthropic"])
 def test_batch_jobs_leave_nothing_behind(kind, server, photos, watch, monkeypatch):
-    monkeypatch.setattr("showtell.mllm.batch_client.POLL_EVERY", 0.05)
+    monkeypatch.setattr("showtell.mllm.jobs.client.POLL_EVERY", 0.05)
     watch.run("classify", photos / "test", "--labels", ",".join(LABELS), "--batch-api", "-v",
               "--debug", *_at(server.url_for(kind), kind), "--run", "jobs", "--report",
               "j.html")  # fmt: skip
@@ -430,7 +430,7 @@ def _indiscreet(status: int, form: str):
 @pytest.fixture
 def _no_patience(monkeypatch):
     """Tries again follow at once."""
-    monkeypatch.setattr("showtell.mllm.client.backoff", lambda *_, **__: 0.0)
+    monkeypatch.setattr("showtell.mllm.call.client.backoff", lambda *_, **__: 0.0)
 
 
 ECHOES = [
@@ -446,7 +446,7 @@ ECHOES = [
 def test_what_a_failing_server_repeats_is_not_passed_on(
     kind, status, form, photos, watch, monkeypatch
 ):
-    monkeypatch.setattr("showtell.classify._mllm_base.Client", _impatient(monkeypatch))
+    monkeypatch.setattr("showtell.classify.asking.classifier.Client", _impatient(monkeypatch))
     version = "" if kind in ("google", "anthropic") else "/v1"
     with _indiscreet(status, form) as url:
         result = watch.run(

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from showtell._threads import one_blas_thread
-from showtell.classify.heads import Support, linear_head
+from showtell.classify.embedding.heads import Support, linear_head
 
 
 def blas_threads():

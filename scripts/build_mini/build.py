@@ -32,8 +32,8 @@ import towers
 from holdout import held_out_table
 from logit_scale import fit_logit_scale
 
-from showtell.encoders._nouns import AnchorSenses, Nouns
-from showtell.encoders.mini import MiniEncoder, WordTower, open_network
+from showtell.encoders.mini.encoder import MiniEncoder, WordTower, open_network
+from showtell.encoders.mini.nouns import AnchorSenses, Nouns
 
 FORMAT_VERSION = 1
 WEIGHT_FILES = ("image.onnx", "text.onnx", "tokenizer.json", "joint.npz")

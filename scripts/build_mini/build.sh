@@ -28,7 +28,7 @@ if [ ! -f zero_shot_metadata.py ]; then
 fi
 
 cd "$here"
-PYTHONPATH=$root/src exec "$python" build.py "$root/src/showtell/encoders/_mini" \
+PYTHONPATH=$root/src exec "$python" build.py "$root/src/showtell/encoders/mini/weights" \
     --work "$work" \
     --wordnet "$work/inputs/debian/usr/share/wordnet" \
     --class-names "$work/inputs/zero_shot_metadata.py" \

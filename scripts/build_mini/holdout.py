@@ -19,8 +19,8 @@ import joint
 import numpy as np
 from numpy.typing import NDArray
 
-from showtell.encoders._nouns import AnchorSenses
-from showtell.encoders.mini import SENSE_WEIGHTS, noun_kernel, text_kernel
+from showtell.encoders.mini.encoder import SENSE_WEIGHTS, noun_kernel, text_kernel
+from showtell.encoders.mini.nouns import AnchorSenses
 
 SPLITS = 8
 LEFT_OUT = 250

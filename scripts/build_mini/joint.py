@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from towers import Head
 
-from showtell.encoders._nouns import AnchorSenses
-from showtell.encoders.mini import (
+from showtell.encoders.mini.encoder import (
     CLASS_TEMPERATURE,
     FEATURE_SHARE,
     NOUN_UNKNOWN,
@@ -18,6 +17,7 @@ from showtell.encoders.mini import (
     sense_kernel,
     text_kernel,
 )
+from showtell.encoders.mini.nouns import AnchorSenses
 
 N_DIMS = 512
 CLASS_RIDGE = 0.1
@@ -51,7 +51,7 @@ def joint_arrays(
     Returns
     -------
     text : dict of str to ndarray, float16
-        As `showtell.encoders.mini` reads them from joint.npz.
+        As `showtell.encoders.mini.encoder` reads them from joint.npz.
     image : dict of str to ndarray, float16
         As `towers.append_head` puts them behind the image network.
     """

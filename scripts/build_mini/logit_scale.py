@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from showtell.encoders.mini import MiniEncoder
+from showtell.encoders.mini.encoder import MiniEncoder
 
 GRID = np.geomspace(1.0, 200.0, 400)
 

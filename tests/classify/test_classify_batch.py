@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from showtell.classify.batch import adapt, balance
+from showtell.classify.embedding.transductive import adapt, balance
 from showtell.encoders.base import unit
 from showtell.errors import InputError
 

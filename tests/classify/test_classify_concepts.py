@@ -13,7 +13,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
 from showtell.classify import ConceptClassifier, DescriptionClassifier, load_classifier
-from showtell.classify.clue_models import (
+from showtell.classify.concepts.evidence import percentiles
+from showtell.classify.concepts.heads import (
     Forest,
     PartsVote,
     Scaler,
@@ -22,11 +23,10 @@ from showtell.classify.clue_models import (
     fit_vote,
     majority,
 )
-from showtell.classify.clue_selection import folds_of, select_clues, split_of
-from showtell.classify.concept_evidence import percentiles
+from showtell.classify.concepts.selection import folds_of, select_clues, split_of
 from showtell.errors import InputError, SavedFolderError, UnknownNameError
 from showtell.media import Crop
-from showtell.prompts.concepts import read_concepts
+from showtell.prompts.concepts.trees import read_concepts
 from showtell.testing import ColourEncoder, WordEncoder, draw_shape
 
 # The published example: 3 labels, 30 clues, label l adds 1 to the clues that are l modulo 3

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from showtell.classify.evolution import (
+from showtell.classify.evolving.arithmetic import (
     Fitness,
     MemoryBank,
     balanced_clusters,

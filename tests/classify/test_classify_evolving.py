@@ -22,9 +22,9 @@ from showtell.classify import (
     load_classifier,
     read_evolution,
 )
-from showtell.classify._evolve_questions import Asker, Feedback, Version, read_classes
-from showtell.classify.evolution import near_misses
-from showtell.classify.evolution_record import Evolution, Generation, Outcome
+from showtell.classify.evolving.arithmetic import near_misses
+from showtell.classify.evolving.questions import Asker, Feedback, Version, read_classes
+from showtell.classify.evolving.record import Evolution, Generation, Outcome
 from showtell.errors import BudgetError, InputError, MLLMError, SavedFolderError
 from showtell.prompts import DescriptionSet, load_prompts
 from showtell.testing import WordEncoder

@@ -10,7 +10,7 @@ from showtell.datasets import load_dataset
 from showtell.encoders import load_encoder
 from showtell.evaluate import evaluate
 from showtell.metrics import mcnemar_exact
-from showtell.mllm.access import ModelAccess
+from showtell.mllm.model import ModelAccess
 from showtell.prompts import write_descriptions
 from showtell.testing.servers import Author, LocalServer
 

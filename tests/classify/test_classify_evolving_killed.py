@@ -19,7 +19,7 @@ if not hasattr(os, "fork"):
 from tests.killing import Forks
 
 from showtell.classify import EvolvingDescriptionClassifier, read_evolution
-from showtell.mllm.journal import Journal
+from showtell.mllm.call.journal import Journal
 from showtell.testing import WordEncoder
 from showtell.testing.servers import Author, LocalServer
 

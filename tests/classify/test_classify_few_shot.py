@@ -14,8 +14,8 @@ from showtell.classify import (
     tip_adapter_logits,
 )
 from showtell.classify import base as base_module
-from showtell.classify.heads import linear_head
-from showtell.classify.prototypes import cosines
+from showtell.classify.embedding.heads import linear_head
+from showtell.classify.embedding.prototypes import cosines
 from showtell.datasets import load_dataset, support_rows
 from showtell.encoders import unit
 from showtell.errors import InputError, UnknownNameError
@@ -388,7 +388,7 @@ def test_C_is_chosen_by_held_out_images():
     clf = FewShotClassifier(encoder, method="linear", C="auto", text_weight=None).fit(X, y)
     assert clf.C_ in (1.0, 10.0, 100.0, 1000.0)
     assert clf.C_ < 100  # so noisy a problem wants a stronger penalty
-    from showtell.classify.heads import Support
+    from showtell.classify.embedding.heads import Support
 
     support = Support(embeddings=encoder.points, codes=codes, distinct=np.arange(160), n_classes=2)
     np.testing.assert_allclose(

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from showtell.classify import class_means, label_prototypes, mean_direction, tip_adapter_logits
-from showtell.classify.heads import Support, choose, held_out, linear_head, prototype_head
+from showtell.classify.embedding.heads import Support, choose, held_out, linear_head, prototype_head
+from showtell.classify.embedding.prototypes import cosines
+from showtell.classify.embedding.tip_adapter import cache_votes, search_tip_adapter
 from showtell.classify.probability import probabilities, row_losses, smoothed_temperature
-from showtell.classify.prototypes import cosines
-from showtell.classify.tip_adapter import cache_votes, search_tip_adapter
 from showtell.encoders import unit
 from showtell.errors import InputError, UnknownNameError
 from showtell.metrics import fit_temperature

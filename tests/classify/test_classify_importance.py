@@ -7,13 +7,13 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
-from showtell.classify.importance import (
+from showtell.errors import InputError, UnknownNameError
+from showtell.metrics.importance import (
     counterfactual,
     label_importance,
     pair_report,
     permutation_importance,
 )
-from showtell.errors import InputError, UnknownNameError
 
 
 def planted(n=300, seed=0):

@@ -17,11 +17,11 @@ pytest.importorskip("transformers", reason="extra `local` is not installed")
 from tests.mllm.tiny_vlm import make_idefics3, make_llava, train_on_pictures
 
 from showtell.classify import LikelihoodClassifier, LimitsWarning, base, load_classifier
-from showtell.classify.null_images import content_free_pictures
+from showtell.classify.asking.null_images import content_free_pictures
 from showtell.errors import InputError, SavedFolderError, UnknownNameError
 from showtell.media import load_image
-from showtell.mllm.continuations import score_labels
-from showtell.mllm.local_vlm import LocalVLM
+from showtell.mllm.local.continuations import score_labels
+from showtell.mllm.local.vlm import LocalVLM
 from showtell.testing import WordEncoder
 
 LABELS = ["cat", "bear", "bear cub", "tabby cat", "dog"]

@@ -25,8 +25,8 @@ from tests.classify.test_classify_mllm_contract import (  # noqa: F401 (fixtures
 
 from showtell.classify import LikelihoodClassifier, Predictions, load_classifier
 from showtell.errors import InputError, MediaError
-from showtell.mllm.continuations import TokenScores, tokenise_labels
-from showtell.mllm.local_vlm import LocalVLM
+from showtell.mllm.local.continuations import TokenScores, tokenise_labels
+from showtell.mllm.local.vlm import LocalVLM
 from showtell.testing import WordEncoder
 
 SHARED = """

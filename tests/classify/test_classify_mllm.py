@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.classify.scripted import Scene, ScriptedMLLM, dumps, picture, pictures
 
 from showtell.classify import DirectClassifier, InContextClassifier, SkippedImagesWarning
-from showtell.classify._mllm_run import split_usage
+from showtell.classify.asking.run import split_usage
 from showtell.errors import (
     BudgetError,
     InputError,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from showtell.classify.confidence import (
+from showtell.classify.asking.confidence import (
     ConfidenceMap,
     label_probabilities,
     spread,

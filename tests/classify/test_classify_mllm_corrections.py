@@ -17,10 +17,10 @@ from showtell.classify import (
     LimitsWarning,
     load_classifier,
 )
-from showtell.classify._mllm_corrections import ended_by_turns, prior_in_words, turned
-from showtell.classify.null_images import content_free_pictures
+from showtell.classify.asking.corrections import ended_by_turns, prior_in_words, turned
+from showtell.classify.asking.null_images import content_free_pictures
 from showtell.errors import InputError, UnknownNameError
-from showtell.evaluate.about import about_estimator
+from showtell.evaluate.provenance import about_estimator
 from showtell.mllm import ImagePart, TokenLogprob
 from showtell.prompts import Demonstration
 from showtell.testing import ColourEncoder

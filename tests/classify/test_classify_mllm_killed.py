@@ -22,7 +22,7 @@ if not hasattr(os, "fork"):
 
 from tests.killing import Forks, batch_requests, classifier, inputs
 
-from showtell.mllm.journal import Journal
+from showtell.mllm.call.journal import Journal
 from showtell.testing import ColourEncoder
 from showtell.testing.servers import LocalServer
 

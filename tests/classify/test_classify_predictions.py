@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from showtell.classify import Predictions, RowWriter
-from showtell.classify.tables import html_table
+from showtell.classify.prediction_files import html_table
 from showtell.errors import DataError, InputError
 
 NASTY = [

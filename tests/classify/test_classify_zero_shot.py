@@ -10,7 +10,7 @@ from tests.memory import needs_peak_memory, run_measured
 
 from showtell.classify import LimitsWarning, ZeroShotClassifier, adapt, balance
 from showtell.classify import base as base_module
-from showtell.classify.prototypes import cosines
+from showtell.classify.embedding.prototypes import cosines
 from showtell.errors import InputError, UnknownNameError
 from showtell.testing import ColourEncoder, WordEncoder, make_images
 

@@ -31,7 +31,7 @@ def _own_keys(monkeypatch, tmp_path):
         monkeypatch.setenv(f"{name}_API_KEY", KEY)
     monkeypatch.delenv("GEMINI_API_KEY")
     monkeypatch.setenv("SHOWTELL_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr("showtell.mllm.batch_client.POLL_EVERY", 0.05)
+    monkeypatch.setattr("showtell.mllm.jobs.client.POLL_EVERY", 0.05)
 
 
 @pytest.fixture

@@ -170,7 +170,7 @@ def test_a_cap_stops_with_what_there_is_and_the_same_command_goes_on(ask, photos
 
 
 def test_ctrl_c_keeps_what_there_is(ask, photos, monkeypatch):
-    import showtell.classify._evolve_loop as loop
+    import showtell.classify.evolving.loop as loop
 
     asked = loop.ask_checked
     calls = []

@@ -135,7 +135,7 @@ def test_an_evaluation_that_is_stopped_keeps_its_rows_and_gives_no_score(ask, pa
 
 def test_what_may_be_billed_on_top_is_told(ask, many):
     from showtell.mllm import Request
-    from showtell.mllm.journal import Journal
+    from showtell.mllm.call.journal import Journal
 
     common = ("classify", many, "--labels", EVERY_LABEL, "--run", "kept")
     assert ask(*common, "--max-requests", "3").exit_code == 3

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from showtell.encoders import default_store, embed_images, load_encoder, registry
-from showtell.encoders._hub_config import choose_weights, read_scalars
-from showtell.encoders._hub_image import ImageSpec
-from showtell.encoders._hub_text import clean_text
-from showtell.encoders.hub import HubEncoder, HubWarning, TruncationWarning
+from showtell.encoders.hub.config import choose_weights, read_scalars
+from showtell.encoders.hub.encoder import HubEncoder, HubWarning, TruncationWarning
+from showtell.encoders.hub.image import ImageSpec
+from showtell.encoders.hub.text import clean_text
 from showtell.errors import InputError, MissingExtraError, RunError, UnknownNameError
 
 torch = pytest.importorskip("torch", reason="hub models are made and compared with torch")
@@ -521,7 +521,7 @@ def test_siglip_towers_without_scale_and_bias_are_refused(folders, exported, tmp
         HubEncoder(f"local-dir:{folder}")
 
 
-@pytest.mark.filterwarnings("ignore::showtell.encoders.hub.HubWarning")
+@pytest.mark.filterwarnings("ignore::showtell.encoders.hub.encoder.HubWarning")
 def test_int8_files_are_taken_as_published(folders, exported, tmp_path, monkeypatch):
     folder = publish(folders, exported, "clip", tmp_path / "clip", ending="_quantized")
     monkeypatch.setitem(sys.modules, "onnx", None)
@@ -531,7 +531,7 @@ def test_int8_files_are_taken_as_published(folders, exported, tmp_path, monkeypa
         HubEncoder(f"local-dir:{folder}", precision="fp32")
 
 
-@pytest.mark.filterwarnings("ignore::showtell.encoders.hub.HubWarning")
+@pytest.mark.filterwarnings("ignore::showtell.encoders.hub.encoder.HubWarning")
 def test_int8_is_made_from_published_fp32_without_torch(
     folders, exported, tmp_path, monkeypatch, pictures
 ):

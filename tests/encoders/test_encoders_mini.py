@@ -14,10 +14,9 @@ import pytest
 from PIL import Image, ImageOps
 from sklearn.base import clone
 
-from showtell.classify.batch import adapt, balance
-from showtell.encoders._nouns import NO_SENSE, AnchorSenses, Nouns
+from showtell.classify.embedding.transductive import adapt, balance
 from showtell.encoders.base import Encoder
-from showtell.encoders.mini import (
+from showtell.encoders.mini.encoder import (
     CROP_SIDE,
     RESIZE_SIDE,
     WEIGHTS,
@@ -27,6 +26,7 @@ from showtell.encoders.mini import (
     strip_template,
     text_kernel,
 )
+from showtell.encoders.mini.nouns import NO_SENSE, AnchorSenses, Nouns
 from showtell.errors import InputError, RunError
 
 LABELS = ["cat", "dog", "rocket", "cup of coffee", "castle", "pair of scissors"]
@@ -290,7 +290,7 @@ def test_clones_share_the_weights_and_pickles_find_them_again(encoder, pictures)
 
 def test_making_one_loads_no_network_and_no_torch():
     code = (
-        "import sys; from showtell.encoders.mini import MiniEncoder; MiniEncoder();"
+        "import sys; from showtell.encoders.mini.encoder import MiniEncoder; MiniEncoder();"
         "print([m for m in ('onnxruntime', 'torch', 'transformers', 'pandas') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from showtell.encoders._nouns import Nouns
+from showtell.encoders.mini.nouns import Nouns
 
 
 @pytest.fixture

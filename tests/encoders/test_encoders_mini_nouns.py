@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from showtell.encoders._nouns import NO_SENSE, AnchorSenses, Nouns
+from showtell.encoders.mini.nouns import NO_SENSE, AnchorSenses, Nouns
 
 ENTITY, ANIMAL, DOG, CAT, STONE, POODLE, WOLF = range(7)
 

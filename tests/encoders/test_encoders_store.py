@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from showtell._folders import cache_folder
 from showtell.encoders import EmbeddingStore, StoreWarning, default_store
 from showtell.errors import InputError, RunError
+from showtell.records.folders import cache_folder
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def test_a_store_of_another_layout_is_refused(store):
 def test_a_locked_store_says_so(store, monkeypatch):
     store.put_many("enc", vectors(1))
     store.close()
-    monkeypatch.setattr("showtell._database.PATIENCE", 0.05)
+    monkeypatch.setattr("showtell.records.database.PATIENCE", 0.05)
     other = sqlite3.connect(store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from showtell.evaluate.audit_plan import NONCE
+from showtell.evaluate.audits.plan import NONCE
 from showtell.metrics import NO_ANSWER
 from showtell.mllm import Answer, ImagePart, Usage, capabilities_of
 from showtell.testing.servers import Bias, Query, SentImage

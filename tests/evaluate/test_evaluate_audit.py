@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from showtell.classify import DirectClassifier, FewShotClassifier, InContextClassifier
-from showtell.classify.arms import PromptArm, ask_arms
+from showtell.classify.asking.variants import PromptArm, ask_arms
 from showtell.datasets import Dataset
 from showtell.errors import BudgetError, InputError, SavedFolderError, UnknownNameError
 from showtell.evaluate import Audit, audit, audit_requests
 from showtell.media import content_hash
-from showtell.mllm.cache import AnswerCache
+from showtell.mllm.call.cache import AnswerCache
 
 pytest.importorskip("starlette", reason="needs the extra mllm")
 

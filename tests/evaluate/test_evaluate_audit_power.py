@@ -15,8 +15,8 @@ pytest.importorskip("starlette", reason="needs the extra mllm")
 from tests.evaluate.audit_engine import Bias, answers, balanced
 
 from showtell.evaluate import audit_size
-from showtell.evaluate.audit_judge import arm_scores, judge
-from showtell.evaluate.audit_plan import plan_audit
+from showtell.evaluate.audits.plan import plan_audit
+from showtell.evaluate.audits.verdicts import arm_scores, judge
 
 N_SEEDS, N_PERMUTATIONS, NOISE = 100, 999, 0.05
 PLANTED = (

@@ -138,7 +138,7 @@ def test_a_curve_without_points_says_so():
 
 @pytest.mark.data
 def test_real_photos_gain_from_shots_and_are_embedded_once(shared_datasets, monkeypatch):
-    from showtell.encoders.mini import MiniEncoder
+    from showtell.encoders.mini.encoder import MiniEncoder
 
     prepared = []
     prepare = MiniEncoder.prepare

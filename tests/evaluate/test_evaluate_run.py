@@ -17,7 +17,7 @@ from showtell.classify import (
 from showtell.datasets import Dataset, Sample
 from showtell.errors import DataError, InputError, MediaError
 from showtell.evaluate import Record, evaluate
-from showtell.evaluate.about import about_estimator, data_fingerprint, plain, shown_path
+from showtell.evaluate.provenance import about_estimator, data_fingerprint, plain, shown_path
 from showtell.media import load_image, media_name
 from showtell.testing import ColourEncoder, make_images
 

@@ -21,7 +21,7 @@ from tests.classify.test_classify_concepts import (
 
 import showtell as st
 from showtell.classify import ZeroShotClassifier
-from showtell.classify.concepts import ConceptClassifier
+from showtell.classify.concepts.classifier import ConceptClassifier
 from showtell.datasets import limit_dataset
 from showtell.errors import InputError, MediaFormatError
 from showtell.explain import (

@@ -23,12 +23,12 @@ from tests.mllm.test_mllm_providers import LABELS, SCHEMA, SYSTEM, shape
 
 from showtell.errors import BudgetError, InputError, MLLMError
 from showtell.mllm import Answer, ImagePart, Request, Settings, TextPart, load_mllm
-from showtell.mllm.background import wait_for
-from showtell.mllm.batch import FILE_NAME, BatchJobs
-from showtell.mllm.budget import Budget
-from showtell.mllm.cache import AnswerCache
-from showtell.mllm.client import Client
-from showtell.mllm.journal import Journal
+from showtell.mllm.call.background import wait_for
+from showtell.mllm.call.budget import Budget
+from showtell.mllm.call.cache import AnswerCache
+from showtell.mllm.call.client import Client
+from showtell.mllm.call.journal import Journal
+from showtell.mllm.jobs.endpoints import FILE_NAME, BatchJobs
 from showtell.testing import ColourEncoder
 from showtell.testing.servers import Faults, LocalServer
 
@@ -163,8 +163,8 @@ def test_a_job_may_be_handed_in_and_collected_by_different_processes(
 def test_failed_requests_of_a_job_are_errors_of_their_own(
     serve, provider, tmp_path, shapes, monkeypatch
 ):
-    monkeypatch.setattr("showtell.mllm.batch._UNTIL_LISTED", 0.1)
-    monkeypatch.setattr("showtell.mllm.limits.random.random", lambda: 0.0)
+    monkeypatch.setattr("showtell.mllm.jobs.endpoints._UNTIL_LISTED", 0.1)
+    monkeypatch.setattr("showtell.mllm.call.limits.random.random", lambda: 0.0)
     server = serve(provider, faults=Faults(server_error=0.3), seed=3)
     model = load(server, provider)
     requests = [ask(model.name, i, shapes) for i in range(24)]
@@ -182,7 +182,7 @@ def test_failed_requests_of_a_job_are_errors_of_their_own(
 def test_a_job_whose_number_was_never_learnt_is_found_again(
     serve, provider, tmp_path, shapes, monkeypatch
 ):
-    monkeypatch.setattr("showtell.mllm.batch._UNTIL_LISTED", 0.2)
+    monkeypatch.setattr("showtell.mllm.jobs.endpoints._UNTIL_LISTED", 0.2)
     server = serve(provider, batch_delay=0.1)
     model = load(server, provider)
     requests = [ask(model.name, i, shapes) for i in range(5)]
@@ -207,7 +207,7 @@ def test_a_job_whose_number_was_never_learnt_is_found_again(
 def test_a_job_that_never_arrived_is_handed_in_again(
     serve, provider, tmp_path, shapes, monkeypatch
 ):
-    monkeypatch.setattr("showtell.mllm.batch._UNTIL_LISTED", 0.1)
+    monkeypatch.setattr("showtell.mllm.jobs.endpoints._UNTIL_LISTED", 0.1)
     server = serve(provider)
     model = load(server, provider)
     requests = [ask(model.name, i, shapes) for i in range(4)]
@@ -263,11 +263,11 @@ def test_models_without_a_batch_endpoint_are_refused(tmp_path):
 KILLED = """
 import sys
 sys.path.insert(0, {root!r})
-import showtell.mllm.batch as batch
+import showtell.mllm.jobs.endpoints as batch
 batch._UNTIL_LISTED = 1.5
 from pathlib import Path
 from showtell.mllm import load_mllm
-from showtell.mllm.journal import Journal
+from showtell.mllm.call.journal import Journal
 from tests.mllm.test_mllm_batch import ask
 from tests.mllm.test_mllm_providers import LABELS, shape
 shapes = [shape(label, seed=7) for label in LABELS]

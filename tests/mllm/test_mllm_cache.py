@@ -13,8 +13,8 @@ from tests.mllm.fakes import answer
 
 from showtell.errors import InputError, RunError
 from showtell.mllm import Answer, TokenLogprob, Usage
-from showtell.mllm.cache import AnswerCache, CacheWarning, default_cache
-from showtell.mllm.records import answer_from_record, answer_to_record, dumps
+from showtell.mllm.call.cache import AnswerCache, CacheWarning, default_cache
+from showtell.mllm.call.stored import answer_from_record, answer_to_record, dumps
 
 
 @pytest.fixture

@@ -27,11 +27,11 @@ from showtell.errors import (
     RateLimitedError,
 )
 from showtell.mllm import Answer, Settings, Usage
-from showtell.mllm.budget import Budget
-from showtell.mllm.cache import AnswerCache
-from showtell.mllm.client import Client, is_whole
-from showtell.mllm.journal import Journal
-from showtell.mllm.limits import AdaptiveConcurrency, RateLimiter
+from showtell.mllm.call.budget import Budget
+from showtell.mllm.call.cache import AnswerCache
+from showtell.mllm.call.client import Client, is_whole
+from showtell.mllm.call.journal import Journal
+from showtell.mllm.call.limits import AdaptiveConcurrency, RateLimiter
 
 CENT = Decimal("0.01")
 
@@ -483,8 +483,8 @@ def test_options_out_of_range_are_refused(options):
 INTERRUPTED = """
 import asyncio, os, signal, sys, threading, time
 sys.path.insert(0, {root!r})
-from showtell.mllm.client import Client
-from showtell.mllm.journal import Journal
+from showtell.mllm.call.client import Client
+from showtell.mllm.call.journal import Journal
 from tests.mllm.fakes import ScriptedModel, question
 
 model = ScriptedModel(latency=0.5)

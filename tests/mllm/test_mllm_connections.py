@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from showtell.mllm import connections
-from showtell.mllm.connections import make_client
+from showtell.mllm.call.connections import make_client
 
 pytest.importorskip("cryptography")
 from cryptography import x509

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 
 from showtell.errors import InputError, UnknownNameError
-from showtell.mllm.continuations import (
+from showtell.mllm.local.continuations import (
     TokenScores,
     extrapolate_scores,
     merge_aliases,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.mllm.fakes import answer, question
 
 from showtell.errors import InputError, MLLMServerError, RunError, SavedFolderError
-from showtell.mllm.journal import FILE_NAME, Journal
+from showtell.mllm.call.journal import FILE_NAME, Journal
 
 
 def rows(folder):
@@ -130,7 +130,7 @@ def test_no_junk_in_the_file_stops_a_run(tmp_path_factory, junk):
 def test_a_killed_process_loses_nothing_that_was_written(tmp_path):
     code = """
 import sys
-from showtell.mllm.journal import Journal
+from showtell.mllm.call.journal import Journal
 journal = Journal(sys.argv[1])
 number = 0
 while True:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests.mllm.fakes import run_virtually
 
 from showtell.errors import BudgetError, InputError
-from showtell.mllm.budget import Budget
-from showtell.mllm.limits import AdaptiveConcurrency, RateLimiter, backoff
+from showtell.mllm.call.budget import Budget
+from showtell.mllm.call.limits import AdaptiveConcurrency, RateLimiter, backoff
 
 CENT = Decimal("0.01")
 

@@ -15,8 +15,8 @@ pytest.importorskip("transformers", reason="extra `local` is not installed")
 from tests.mllm.tiny_vlm import make_idefics3, make_llava
 
 from showtell.errors import InputError, RunError, UnknownNameError
-from showtell.mllm.continuations import Continuations, score_labels
-from showtell.mllm.local_vlm import LocalVLM
+from showtell.mllm.local.continuations import Continuations, score_labels
+from showtell.mllm.local.vlm import LocalVLM
 
 LABELS = ["cat", "bear", "bear cub", "tabby cat", "Egyptian mau", "dog"]
 MAKERS = {"idefics3": make_idefics3, "llava": make_llava}
@@ -168,7 +168,7 @@ def test_a_cache_that_is_not_copied_is_noticed(vlm, prompt, labels, monkeypatch)
     """The check has teeth: what an in-place cache does to several passes is found."""
     monkeypatch.setattr(vlm, "labels_per_pass", 1)
     assert vlm.check(prompt, labels) < 1e-4
-    monkeypatch.setattr("showtell.mllm.local_vlm.copy.deepcopy", lambda cache: cache)
+    monkeypatch.setattr("showtell.mllm.local.vlm.copy.deepcopy", lambda cache: cache)
     with pytest.raises(RunError, match="cannot be scored"):
         vlm.check(prompt, labels)
 

@@ -36,10 +36,10 @@ from showtell.errors import (
 )
 from showtell.media import read_media
 from showtell.mllm import Answer, Request, Settings, TextPart, load_mllm, prepare_image
-from showtell.mllm.cache import AnswerCache
-from showtell.mllm.client import Client
-from showtell.mllm.journal import Journal
-from showtell.mllm.providers import ERRORS, PydanticAIModel
+from showtell.mllm.call.cache import AnswerCache
+from showtell.mllm.call.client import Client
+from showtell.mllm.call.journal import Journal
+from showtell.mllm.providers.vendors import ERRORS, PydanticAIModel
 from showtell.mllm.tokens import estimate_tokens
 from showtell.testing import ColourEncoder, draw_shape
 from showtell.testing.servers import Faults, LocalServer

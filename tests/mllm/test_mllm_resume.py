@@ -11,7 +11,7 @@ from tests.mllm.fakes import ScriptedModel, answer, question
 
 from showtell.errors import MLLMRequestError, MLLMServerError, MLLMTimeoutError, RateLimitedError
 from showtell.mllm import Answer, Budget, Client, Journal
-from showtell.mllm.journal import FILE_NAME
+from showtell.mllm.call.journal import FILE_NAME
 
 
 async def no_sleep(seconds):

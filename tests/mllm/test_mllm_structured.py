@@ -10,8 +10,8 @@ import pytest
 
 from showtell.errors import InputError, MLLMRequestError
 from showtell.mllm import Answer, AnswerCache, Client, TextPart, Usage
-from showtell.mllm.access import ModelAccess, open_client
-from showtell.mllm.loose_json import json_values
+from showtell.mllm.json_repair import json_values
+from showtell.mllm.model import ModelAccess, open_client
 from showtell.mllm.structured import Question, ask_checked, requests_of
 
 SCHEMA = {

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from showtell.errors import BudgetError, InputError, UnknownNameError
 from showtell.mllm import Answer, AnswerCache, Usage
-from showtell.mllm.access import ModelAccess
+from showtell.mllm.model import ModelAccess
 from showtell.prompts import build_concepts, copy_prompts, read_concepts, tree_requests
-from showtell.prompts.concepts import OTHER
+from showtell.prompts.concepts.trees import OTHER
 
 LABELS = ["Corgi", "Collie"]
 TAILS = {"part": "dog", "children": [{"part": "tail"}]}

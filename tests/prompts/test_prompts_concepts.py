@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from showtell.errors import InputError, UnknownNameError
 from showtell.prompts.answers import normalise
-from showtell.prompts.concepts import (
+from showtell.prompts.concepts.trees import (
     Attribute,
     ConceptGap,
     ConceptTree,

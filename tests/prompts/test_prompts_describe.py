@@ -9,7 +9,7 @@ import pytest
 
 from showtell.errors import InputError, UnknownNameError
 from showtell.mllm import Answer, Usage
-from showtell.mllm.access import ModelAccess
+from showtell.mllm.model import ModelAccess
 from showtell.prompts import copy_prompts, describe_requests, find_concept, write_descriptions
 
 

@@ -25,7 +25,7 @@ from showtell.prompts import (
     render_decision,
     render_request,
 )
-from showtell.prompts.batches import Packer, plan_batches
+from showtell.prompts.packing import Packer, plan_batches
 
 LABELS = ("monarch", "red admiral", "zebra longwing")
 STRUCTURED = Capabilities(structured_output=True)

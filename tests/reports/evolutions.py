@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from showtell.classify.evolution_record import (
+from showtell.classify.evolving.record import (
     Cluster,
     Confusion,
     Evolution,

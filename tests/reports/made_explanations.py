@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from showtell.classify.concept_evidence import (
+from showtell.classify.concepts.evidence import (
     ConceptImportances,
     GroupImportance,
     LabelCard,
@@ -27,7 +27,7 @@ from showtell.explain import (
     Waterfall,
     Words,
 )
-from showtell.prompts.concepts import Clue
+from showtell.prompts.concepts.trees import Clue
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 PARTS = ("body", "head", "tail", "leg", "back", "coat", "chest", "belly")

@@ -12,8 +12,8 @@ from PIL import Image
 
 from showtell.errors import InputError
 from showtell.evaluate import ArmScore, AttractorRow, Audit, Flip, Gain
-from showtell.evaluate.audit_judge import judge
-from showtell.evaluate.audit_plan import plan_audit
+from showtell.evaluate.audits.plan import plan_audit
+from showtell.evaluate.audits.verdicts import judge
 from showtell.reports import write_audit
 
 HOSTILE = '<img src=x onerror="alert(1)">'

@@ -12,7 +12,7 @@ from tests.classify.writer import Writer
 from tests.reports.evolutions import HOSTILE, WON, confusion, evolution, generation, scores
 
 from showtell.classify import EvolvingDescriptionClassifier
-from showtell.classify.evolution_record import LabelChange
+from showtell.classify.evolving.record import LabelChange
 from showtell.datasets import Dataset
 from showtell.errors import DataError, InputError
 from showtell.evaluate import evaluate

@@ -379,7 +379,7 @@ def test_descriptions_come_through_every_vendors_client(server, kind, monkeypatc
         monkeypatch.setenv(f"{name}_API_KEY", "any")
     extra = {"ollama": "openai", "google": "google.genai"}.get(kind, kind)
     pytest.importorskip(extra, reason=f"needs the extra {kind}")
-    from showtell.mllm.access import ModelAccess
+    from showtell.mllm.model import ModelAccess
     from showtell.prompts import write_descriptions
 
     before = server.stats.written["describe-label"]
@@ -397,7 +397,7 @@ def test_descriptions_come_through_every_vendors_client(server, kind, monkeypatc
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_trees_keep_to_the_schemas_they_are_asked_by(depth, fault):
     jsonschema = pytest.importorskip("jsonschema")
-    from showtell.mllm.access import ModelAccess
+    from showtell.mllm.model import ModelAccess
     from showtell.prompts import read_concepts, tree_requests
 
     tree = read_concepts({"domain": "bird", "parts": [
@@ -418,7 +418,7 @@ def test_trees_come_through_every_vendors_client(server, kind, monkeypatch):
         monkeypatch.setenv(f"{name}_API_KEY", "any")
     extra = {"ollama": "openai", "google": "google.genai"}.get(kind, kind)
     pytest.importorskip(extra, reason=f"needs the extra {kind}")
-    from showtell.mllm.access import ModelAccess
+    from showtell.mllm.model import ModelAccess
     from showtell.prompts import build_concepts
 
     access = ModelAccess(model=f"{kind}:try", base_url=server.url_for(kind), cache=None)

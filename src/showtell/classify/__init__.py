@@ -10,15 +10,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from showtell.classify.asking.confidence import ConfidenceMap, label_probabilities
+    from showtell.classify.asking.direct import DirectClassifier
+    from showtell.classify.asking.in_context import InContextClassifier
     from showtell.classify.base import (
         EncoderClassifier,
         LimitsWarning,
         MediaClassifier,
         SkippedImagesWarning,
     )
-    from showtell.classify.batch import adapt, balance
-    from showtell.classify.clue_selection import ClueSelection
-    from showtell.classify.concept_evidence import (
+    from showtell.classify.concepts.classifier import ConceptClassifier
+    from showtell.classify.concepts.evidence import (
         AlikeImage,
         ClueChange,
         ClueContributions,
@@ -31,28 +33,30 @@ if TYPE_CHECKING:
         LabelPair,
         PartOpinion,
     )
-    from showtell.classify.concepts import ConceptClassifier
-    from showtell.classify.confidence import ConfidenceMap, label_probabilities
-    from showtell.classify.described import DescriptionClassifier, DescriptionEvidence, Spoke
-    from showtell.classify.direct import DirectClassifier
-    from showtell.classify.embedder import ImageEmbedder
-    from showtell.classify.evolution_record import (
+    from showtell.classify.concepts.selection import ClueSelection
+    from showtell.classify.described.described import (
+        DescriptionClassifier,
+        DescriptionEvidence,
+        Spoke,
+    )
+    from showtell.classify.described.fusion import FusionClassifier, FusionEvidence
+    from showtell.classify.embedding.embedder import ImageEmbedder
+    from showtell.classify.embedding.few_shot import FewShotClassifier
+    from showtell.classify.embedding.prototypes import class_means, label_prototypes, mean_direction
+    from showtell.classify.embedding.tip_adapter import tip_adapter_logits
+    from showtell.classify.embedding.transductive import adapt, balance
+    from showtell.classify.embedding.zero_shot import ZeroShotClassifier
+    from showtell.classify.evolving.classifier import EvolutionPlan, EvolvingDescriptionClassifier
+    from showtell.classify.evolving.record import (
         Evolution,
         Generation,
         Outcome,
         read_evolution,
     )
-    from showtell.classify.evolving import EvolutionPlan, EvolvingDescriptionClassifier
-    from showtell.classify.few_shot import FewShotClassifier
-    from showtell.classify.fusion import FusionClassifier, FusionEvidence
-    from showtell.classify.in_context import InContextClassifier
-    from showtell.classify.likelihood import LikelihoodClassifier
+    from showtell.classify.likelihood.classifier import LikelihoodClassifier
+    from showtell.classify.prediction_files import RowWriter
     from showtell.classify.predictions import STATUSES, Predictions, Status
-    from showtell.classify.prototypes import class_means, label_prototypes, mean_direction
     from showtell.classify.saved import load_classifier, save_classifier
-    from showtell.classify.tables import RowWriter
-    from showtell.classify.tip_adapter import tip_adapter_logits
-    from showtell.classify.zero_shot import ZeroShotClassifier
 
 __all__ = [
     "STATUSES",
@@ -107,53 +111,53 @@ __all__ = [
 
 _HOME_OF = {
     "STATUSES": "predictions",
-    "AlikeImage": "concept_evidence",
-    "ClueChange": "concept_evidence",
-    "ClueContributions": "concept_evidence",
-    "ClueSelection": "clue_selection",
-    "ConceptClassifier": "concepts",
-    "ConceptCounterfactual": "concept_evidence",
-    "ConceptEvidence": "concept_evidence",
-    "ConceptImportances": "concept_evidence",
-    "ConfidenceMap": "confidence",
-    "DescriptionClassifier": "described",
-    "DescriptionEvidence": "described",
-    "DirectClassifier": "direct",
+    "AlikeImage": "concepts.evidence",
+    "ClueChange": "concepts.evidence",
+    "ClueContributions": "concepts.evidence",
+    "ClueSelection": "concepts.selection",
+    "ConceptClassifier": "concepts.classifier",
+    "ConceptCounterfactual": "concepts.evidence",
+    "ConceptEvidence": "concepts.evidence",
+    "ConceptImportances": "concepts.evidence",
+    "ConfidenceMap": "asking.confidence",
+    "DescriptionClassifier": "described.described",
+    "DescriptionEvidence": "described.described",
+    "DirectClassifier": "asking.direct",
     "EncoderClassifier": "base",
-    "Evolution": "evolution_record",
-    "EvolutionPlan": "evolving",
-    "EvolvingDescriptionClassifier": "evolving",
-    "FewShotClassifier": "few_shot",
-    "FusionClassifier": "fusion",
-    "FusionEvidence": "fusion",
-    "Generation": "evolution_record",
-    "GroupImportance": "concept_evidence",
-    "ImageEmbedder": "embedder",
-    "InContextClassifier": "in_context",
-    "LabelCard": "concept_evidence",
-    "LabelGroup": "concept_evidence",
-    "LabelPair": "concept_evidence",
-    "LikelihoodClassifier": "likelihood",
+    "Evolution": "evolving.record",
+    "EvolutionPlan": "evolving.classifier",
+    "EvolvingDescriptionClassifier": "evolving.classifier",
+    "FewShotClassifier": "embedding.few_shot",
+    "FusionClassifier": "described.fusion",
+    "FusionEvidence": "described.fusion",
+    "Generation": "evolving.record",
+    "GroupImportance": "concepts.evidence",
+    "ImageEmbedder": "embedding.embedder",
+    "InContextClassifier": "asking.in_context",
+    "LabelCard": "concepts.evidence",
+    "LabelGroup": "concepts.evidence",
+    "LabelPair": "concepts.evidence",
+    "LikelihoodClassifier": "likelihood.classifier",
     "LimitsWarning": "base",
     "MediaClassifier": "base",
-    "Outcome": "evolution_record",
-    "PartOpinion": "concept_evidence",
+    "Outcome": "evolving.record",
+    "PartOpinion": "concepts.evidence",
     "Predictions": "predictions",
-    "RowWriter": "tables",
+    "RowWriter": "prediction_files",
     "SkippedImagesWarning": "base",
-    "Spoke": "described",
+    "Spoke": "described.described",
     "Status": "predictions",
-    "ZeroShotClassifier": "zero_shot",
-    "adapt": "batch",
-    "balance": "batch",
-    "class_means": "prototypes",
-    "label_probabilities": "confidence",
-    "label_prototypes": "prototypes",
+    "ZeroShotClassifier": "embedding.zero_shot",
+    "adapt": "embedding.transductive",
+    "balance": "embedding.transductive",
+    "class_means": "embedding.prototypes",
+    "label_probabilities": "asking.confidence",
+    "label_prototypes": "embedding.prototypes",
     "load_classifier": "saved",
-    "mean_direction": "prototypes",
-    "read_evolution": "evolution_record",
+    "mean_direction": "embedding.prototypes",
+    "read_evolution": "evolving.record",
     "save_classifier": "saved",
-    "tip_adapter_logits": "tip_adapter",
+    "tip_adapter_logits": "embedding.tip_adapter",
 }
 
 

@@ -266,7 +266,7 @@ class Predictions:
         ...
         showtell.errors.InputError: Cannot tell the format of 'out.txt': ...
         """
-        from showtell.classify.tables import RowWriter
+        from showtell.classify.prediction_files import RowWriter
 
         with RowWriter(
             path,
@@ -303,7 +303,7 @@ class Predictions:
         DataError
             If the file lacks a column or a row cannot be understood; the line is named.
         """
-        from showtell.classify.tables import read_predictions
+        from showtell.classify.prediction_files import read_predictions
 
         return read_predictions(cls, path)
 
@@ -367,7 +367,7 @@ class Predictions:
 
     def _repr_html_(self) -> str:
         """Return a small table for notebooks: all rows of a short table, else both ends."""
-        from showtell.classify.tables import html_table
+        from showtell.classify.prediction_files import html_table
 
         return html_table(self)
 

@@ -28,22 +28,22 @@ from sklearn.utils.validation import check_is_fitted
 
 from showtell._version import __version__
 from showtell.classify.base import EncoderClassifier
-from showtell.classify.concepts import ConceptClassifier
-from showtell.classify.described import DescriptionClassifier
-from showtell.classify.evolving import EvolvingDescriptionClassifier
-from showtell.classify.few_shot import FewShotClassifier
-from showtell.classify.fusion import FusionClassifier
-from showtell.classify.zero_shot import ZeroShotClassifier
+from showtell.classify.concepts.classifier import ConceptClassifier
+from showtell.classify.described.described import DescriptionClassifier
+from showtell.classify.described.fusion import FusionClassifier
+from showtell.classify.embedding.few_shot import FewShotClassifier
+from showtell.classify.embedding.zero_shot import ZeroShotClassifier
+from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 from showtell.encoders import Encoder, load_encoder
 from showtell.errors import InputError, SavedFolderError
-from showtell.prompts.concepts import ConceptTree, read_concepts
-from showtell.prompts.descriptions import DescriptionSet, read_descriptions
+from showtell.prompts.concepts.trees import ConceptTree, read_concepts
+from showtell.prompts.descriptions.descriptions import DescriptionSet, read_descriptions
 
 if TYPE_CHECKING:
-    from showtell.classify._mllm_base import MLLMClassifier
-    from showtell.classify.likelihood import LikelihoodClassifier
+    from showtell.classify.asking.classifier import MLLMClassifier
+    from showtell.classify.likelihood.classifier import LikelihoodClassifier
     from showtell.mllm.base import MLLM
-    from showtell.mllm.local_vlm import LocalVLM
+    from showtell.mllm.local.vlm import LocalVLM
 
 __all__ = ["FORMAT_VERSION", "load_classifier", "save_classifier"]
 
@@ -178,11 +178,11 @@ def load_classifier(
     record = _read_record(folder)
     try:
         if record["class"] in ("DirectClassifier", "InContextClassifier"):
-            from showtell.classify._mllm_saved import rebuild_mllm_classifier
+            from showtell.classify.asking.saved import rebuild_mllm_classifier
 
             return rebuild_mllm_classifier(folder, record, model=model, encoder=encoder)  # type: ignore[arg-type]
         if record["class"] == "LikelihoodClassifier":
-            from showtell.classify._likelihood_saved import rebuild_likelihood_classifier
+            from showtell.classify.likelihood.saved import rebuild_likelihood_classifier
 
             return rebuild_likelihood_classifier(folder, record, model=model, encoder=encoder)  # type: ignore[arg-type]
         return _rebuild(folder, record, encoder, model)

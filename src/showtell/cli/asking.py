@@ -105,7 +105,7 @@ class Asking:
 
     def as_request(self) -> dict[str, Any]:
         """List what decides about answers, for the request of a run folder; caps do not."""
-        from showtell.evaluate.about import shown_path
+        from showtell.evaluate.provenance import shown_path
 
         if self.local:
             return {name: getattr(self, name) for name in OF_LOCAL}
@@ -343,7 +343,7 @@ class Meter:
 
     def close(self) -> None:
         """Close connections."""
-        from showtell.mllm.background import wait_for
+        from showtell.mllm.call.background import wait_for
 
         wait_for(self.wrapped.aclose())
 
@@ -449,8 +449,8 @@ def make_asking(
     InputError
         If there are neither labels nor examples, or none to show.
     """
-    from showtell.classify.direct import DirectClassifier
-    from showtell.classify.in_context import InContextClassifier
+    from showtell.classify.asking.direct import DirectClassifier
+    from showtell.classify.asking.in_context import InContextClassifier
 
     if label_set is None and (support is None or not support.labels):
         raise InputError(

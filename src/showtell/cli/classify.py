@@ -225,7 +225,7 @@ def _write(
 
 def _facts(session: Session, classifier: MediaClassifier, data: Dataset) -> dict[str, Any]:
     """Say what was run on what."""
-    from showtell.evaluate.about import about_data, about_estimator, about_machine, now
+    from showtell.evaluate.provenance import about_data, about_estimator, about_machine, now
 
     return {
         "name": data.name or "classify",

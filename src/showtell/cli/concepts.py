@@ -399,7 +399,7 @@ def _draw(session: Session, tree: ConceptTree, drawing: Drawing) -> None:
 
 def _print_tree(session: Session, tree: ConceptTree, drawing: Drawing) -> None:
     """Print a value a line: a table on a terminal, CSV into a pipe."""
-    from showtell.prompts.concepts import find_part
+    from showtell.prompts.concepts.trees import find_part
 
     above: tuple[str, ...] = ()
     if drawing.part is not None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from showtell._progress import Progress
-    from showtell.mllm.access import ModelAccess
+    from showtell.mllm.model import ModelAccess
     from showtell.mllm.structured import Spent
     from showtell.prompts import DescriptionDiff, DescriptionNote, DescriptionSet
 
@@ -312,7 +312,7 @@ def _write(
 def access_to(asking: Asking) -> ModelAccess:
     """Say how the model is reached and within what limits."""
     from showtell.mllm import default_cache
-    from showtell.mllm.access import ModelAccess
+    from showtell.mllm.model import ModelAccess
 
     return ModelAccess(
         model=asking.meter if asking.meter is not None else asking.model,

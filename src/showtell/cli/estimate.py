@@ -238,7 +238,7 @@ def add_up(
     from showtell.mllm import Usage, estimate_tokens, price
     from showtell.mllm.prices import is_installed
     from showtell.mllm.tokens import most_output
-    from showtell.prompts.batches import ANSWER_TOKENS
+    from showtell.prompts.packing import ANSWER_TOKENS
 
     sums = _Sums()
     if not capabilities.batch or capabilities.free:

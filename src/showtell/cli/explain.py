@@ -309,7 +309,7 @@ def _limited(
     session: Session, task: _Task, classifier: MediaClassifier, limit: int | None, seed: int
 ) -> _Task:
     """Take a sample, of a size that does not keep one waiting unless it was asked for."""
-    from showtell.classify.concepts import ConceptClassifier
+    from showtell.classify.concepts.classifier import ConceptClassifier
     from showtell.datasets import limit_dataset
 
     most = limit
@@ -385,7 +385,7 @@ def _say_left_out(
     session: Session, classifier: MediaClassifier, task: _Task, wanted: list[str] | None
 ) -> None:
     """Say that the slow part is not made, and how to have it."""
-    from showtell.classify.concepts import ConceptClassifier
+    from showtell.classify.concepts.classifier import ConceptClassifier
     from showtell.explain.explaining import changes_are_quick
 
     n = len(task.images)
@@ -407,7 +407,7 @@ def _overview(
     report: Path | None,
 ) -> ConceptOverview | None:
     """Measure what a classifier by clues goes by, for the page."""
-    from showtell.classify.concepts import ConceptClassifier
+    from showtell.classify.concepts.classifier import ConceptClassifier
 
     if report is None or not isinstance(classifier, ConceptClassifier):
         return None

@@ -48,7 +48,7 @@ def make_fusion(
     InputError
         If an option belongs to another method, or labelled images are missing for --calibrate.
     """
-    from showtell.classify.fusion import FusionClassifier
+    from showtell.classify.described.fusion import FusionClassifier
     from showtell.mllm import default_cache
 
     usual = {f.name: f.default for f in fields(asking)}

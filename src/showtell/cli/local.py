@@ -13,7 +13,7 @@ from showtell.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from showtell.classify.likelihood import LikelihoodClassifier
+    from showtell.classify.likelihood.classifier import LikelihoodClassifier
     from showtell.cli.asking import Asking
     from showtell.cli.choices import Choices
     from showtell.datasets import Dataset, LabelSet
@@ -78,7 +78,7 @@ def make_scoring(
     InputError
         If there are no labelled images to calibrate on, or the model cannot be used.
     """
-    from showtell.classify.likelihood import LikelihoodClassifier
+    from showtell.classify.likelihood.classifier import LikelihoodClassifier
     from showtell.datasets import limit_dataset
 
     if asking.shortlist is not None and not asking.shortlist.isdecimal():

@@ -198,7 +198,7 @@ def _canonical(name: str) -> str:
 
 def _load(name: str, precision: Precision, threads: int | None) -> Encoder:
     if name == "mini":
-        from showtell.encoders.mini import MiniEncoder
+        from showtell.encoders.mini.encoder import MiniEncoder
 
         if precision != "auto":
             raise InputError(
@@ -207,7 +207,7 @@ def _load(name: str, precision: Precision, threads: int | None) -> Encoder:
             )
         return MiniEncoder(threads=threads)
     if name.startswith(("hf-hub:", "local-dir:")):
-        from showtell.encoders.hub import HubEncoder
+        from showtell.encoders.hub.encoder import HubEncoder
 
         return HubEncoder(name, precision=precision, threads=threads)
     plugins = _plugins()

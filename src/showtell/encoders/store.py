@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from showtell._database import Database
-from showtell._folders import cache_folder
 from showtell.errors import RunError
+from showtell.records.database import Database
+from showtell.records.folders import cache_folder
 
 __all__ = [
     "EmbeddingStore",

@@ -10,10 +10,10 @@ from types import ModuleType
 from typing import Any
 
 from showtell.evaluate.answers import score_predictions
-from showtell.evaluate.audit import audit, audit_requests
-from showtell.evaluate.audit_judge import ArmScore, Probe
-from showtell.evaluate.audit_plan import PROBES, audit_size
-from showtell.evaluate.audit_record import AttractorRow, Audit, Flip, Gain
+from showtell.evaluate.audits.plan import PROBES, audit_size
+from showtell.evaluate.audits.record import AttractorRow, Audit, Flip, Gain
+from showtell.evaluate.audits.run import audit, audit_requests
+from showtell.evaluate.audits.verdicts import ArmScore, Probe
 from showtell.evaluate.comparison import (
     Choice,
     Compared,

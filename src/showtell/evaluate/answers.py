@@ -12,7 +12,7 @@ import numpy as np
 from showtell.classify.predictions import Predictions
 from showtell.datasets import Dataset
 from showtell.errors import DataError, InputError
-from showtell.evaluate.about import about_machine, data_fingerprint, now, shown_path
+from showtell.evaluate.provenance import about_machine, data_fingerprint, now, shown_path
 from showtell.evaluate.record import Record
 from showtell.evaluate.tables import clean_name, read_columns
 from showtell.prompts.answers import AnswerParser

@@ -19,8 +19,8 @@ from showtell._progress import Progress, no_progress
 from showtell.classify import FewShotClassifier, ZeroShotClassifier
 from showtell.datasets import Dataset, support_rows
 from showtell.errors import InputError
-from showtell.evaluate.about import about_data, about_estimator, about_machine, now
 from showtell.evaluate.notebook import html_table
+from showtell.evaluate.provenance import about_data, about_estimator, about_machine, now
 from showtell.evaluate.run import ask, true_codes
 
 __all__ = ["ShotCurve", "ShotPoint", "ShotStep", "shot_curve"]

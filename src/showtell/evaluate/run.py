@@ -14,9 +14,9 @@ from showtell._progress import Progress, no_progress
 from showtell.classify.predictions import Predictions
 from showtell.datasets import Dataset
 from showtell.errors import DataError, InputError
-from showtell.evaluate.about import about_data, about_estimator, about_machine, now, plain
 from showtell.evaluate.controls import described_part, description_controls
 from showtell.evaluate.described import score_descriptions
+from showtell.evaluate.provenance import about_data, about_estimator, about_machine, now, plain
 from showtell.evaluate.record import Record
 from showtell.media import Media, media_name
 

@@ -19,7 +19,7 @@ from showtell.classify import (
     MediaClassifier,
 )
 from showtell.classify.base import media_list
-from showtell.classify.concepts import ConceptClassifier
+from showtell.classify.concepts.classifier import ConceptClassifier
 from showtell.errors import InputError, MediaError, UnknownNameError
 from showtell.explain.concepts import ClueReasons
 from showtell.explain.demonstrations import leave_one_out

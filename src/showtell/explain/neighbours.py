@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell.classify.base import media_list
-from showtell.classify.support import SupportClassifier
+from showtell.classify.embedding.support import SupportClassifier
 from showtell.datasets.lazy import pick_rows
 from showtell.encoders import embed_images, load_encoder
 from showtell.errors import InputError, MediaError, ShowtellError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from showtell.classify.concept_evidence import ConceptImportances, LabelCard, LabelPair
+from showtell.classify.concepts.evidence import ConceptImportances, LabelCard, LabelPair
 
 __all__ = ["ConceptOverview"]
 

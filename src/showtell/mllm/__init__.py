@@ -23,12 +23,12 @@ from showtell.mllm.base import (
 from showtell.mllm.capabilities import Capabilities, capabilities_of
 
 if TYPE_CHECKING:
-    from showtell.mllm.budget import Budget
-    from showtell.mllm.cache import AnswerCache, default_cache
-    from showtell.mllm.client import Client, Outcome, Totals
+    from showtell.mllm.call.budget import Budget
+    from showtell.mllm.call.cache import AnswerCache, default_cache
+    from showtell.mllm.call.client import Client, Outcome, Totals
+    from showtell.mllm.call.journal import Journal
+    from showtell.mllm.call.limits import AdaptiveConcurrency, RateLimiter
     from showtell.mllm.images import prepare_image
-    from showtell.mllm.journal import Journal
-    from showtell.mllm.limits import AdaptiveConcurrency, RateLimiter
     from showtell.mllm.prices import ModelPrice, price, price_of
     from showtell.mllm.registry import ModelInfo, list_models, load_mllm
     from showtell.mllm.tokens import TokenEstimate, estimate_tokens, image_tokens, text_tokens
@@ -69,18 +69,18 @@ __all__ = [
 ]
 
 _HOME_OF = {
-    "AdaptiveConcurrency": "limits",
-    "AnswerCache": "cache",
-    "Budget": "budget",
-    "Client": "client",
-    "Journal": "journal",
+    "AdaptiveConcurrency": "call.limits",
+    "AnswerCache": "call.cache",
+    "Budget": "call.budget",
+    "Client": "call.client",
+    "Journal": "call.journal",
     "ModelInfo": "registry",
     "ModelPrice": "prices",
-    "Outcome": "client",
-    "RateLimiter": "limits",
+    "Outcome": "call.client",
+    "RateLimiter": "call.limits",
     "TokenEstimate": "tokens",
-    "Totals": "client",
-    "default_cache": "cache",
+    "Totals": "call.client",
+    "default_cache": "call.cache",
     "estimate_tokens": "tokens",
     "image_tokens": "tokens",
     "list_models": "registry",

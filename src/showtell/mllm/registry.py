@@ -263,7 +263,7 @@ def load_mllm(
     if key is not None:
         _check_key(key, provider_name)
     _need_packages(provider, f"{provider_name}:{name}")
-    from showtell.mllm.providers import PydanticAIModel, Wire
+    from showtell.mllm.providers.vendors import PydanticAIModel, Wire
 
     return PydanticAIModel(
         f"{provider_name}:{name}{mark}",

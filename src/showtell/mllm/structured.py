@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 from showtell._progress import Progress, no_progress
 from showtell.errors import InputError, MLLMError
 from showtell.mllm.base import Answer, Part, Request, Settings, TextPart
-from showtell.mllm.client import Client, Outcome
-from showtell.mllm.loose_json import json_values
+from showtell.mllm.call.client import Client, Outcome
+from showtell.mllm.json_repair import json_values
 
 __all__ = ["Checked", "Question", "Spent", "ask_checked", "requests_of"]
 

@@ -14,8 +14,7 @@ from showtell.prompts.answers import (
     normalise,
     parse_answer,
 )
-from showtell.prompts.batches import BatchPlan, plan_batches
-from showtell.prompts.concepts import (
+from showtell.prompts.concepts.trees import (
     Attribute,
     Clue,
     ConceptGap,
@@ -27,8 +26,8 @@ from showtell.prompts.concepts import (
     find_part,
     read_concepts,
 )
-from showtell.prompts.connectives import Compat, connect, described_prompts
-from showtell.prompts.descriptions import (
+from showtell.prompts.descriptions.connectives import Compat, connect, described_prompts
+from showtell.prompts.descriptions.descriptions import (
     DescriptionDiff,
     DescriptionKind,
     DescriptionNote,
@@ -36,7 +35,14 @@ from showtell.prompts.descriptions import (
     Provenance,
     read_descriptions,
 )
+from showtell.prompts.descriptions.waffle import (
+    WaffleShape,
+    common_words,
+    waffle_noise,
+    waffle_shape,
+)
 from showtell.prompts.files import LIBRARIES, PromptSet, copy_prompts, load_prompts
+from showtell.prompts.packing import BatchPlan, plan_batches
 from showtell.prompts.reconcile import OUTCOMES, Outcome, OutcomeStatus, Reconciled, reconcile
 from showtell.prompts.requests import (
     DEFAULT_ROLE,
@@ -56,11 +62,10 @@ from showtell.prompts.template import (
     fill,
     resolve_templates,
 )
-from showtell.prompts.waffle import WaffleShape, common_words, waffle_noise, waffle_shape
 
 if TYPE_CHECKING:
-    from showtell.prompts.concept_asking import Built, TreeStep, build_concepts, tree_requests
-    from showtell.prompts.describe import (
+    from showtell.prompts.concepts.asking import Built, TreeStep, build_concepts, tree_requests
+    from showtell.prompts.descriptions.describe import (
         Concept,
         Described,
         concept_requests,
@@ -138,7 +143,7 @@ __all__ = [
 ]
 
 _ASKING = {
-    **dict.fromkeys(("Built", "TreeStep", "build_concepts", "tree_requests"), "concept_asking"),
+    **dict.fromkeys(("Built", "TreeStep", "build_concepts", "tree_requests"), "concepts.asking"),
     **dict.fromkeys(
         (
             "Concept",
@@ -148,7 +153,7 @@ _ASKING = {
             "find_concept",
             "write_descriptions",
         ),
-        "describe",
+        "descriptions.describe",
     ),
 }
 

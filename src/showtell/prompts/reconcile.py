@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from showtell.errors import InputError
-from showtell.mllm.loose_json import json_values
+from showtell.mllm.json_repair import json_values
 from showtell.prompts.answers import AnswerParser, normalise
 
 __all__ = ["OUTCOMES", "Outcome", "OutcomeStatus", "Reconciled", "reconcile"]

@@ -16,7 +16,7 @@ import numpy as np
 
 from showtell import __version__
 from showtell.classify import EvolvingDescriptionClassifier
-from showtell.classify.evolution_record import (
+from showtell.classify.evolving.record import (
     Confusion,
     Evolution,
     Exchange,

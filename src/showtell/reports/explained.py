@@ -15,7 +15,7 @@ import numpy as np
 from markupsafe import Markup
 
 from showtell import __version__
-from showtell.classify.concept_evidence import ConceptImportances, GroupImportance, LabelPair
+from showtell.classify.concepts.evidence import ConceptImportances, GroupImportance, LabelPair
 from showtell.errors import InputError
 from showtell.explain import Changes, ConceptOverview, Explanation, Neighbours, Part, Waterfall
 from showtell.explain._drawing import shrink

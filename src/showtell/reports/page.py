@@ -22,7 +22,7 @@ from showtell import __version__
 from showtell.classify import Predictions
 from showtell.errors import InputError
 from showtell.evaluate import Record
-from showtell.evaluate.about import now
+from showtell.evaluate.provenance import now
 from showtell.media import Media
 from showtell.reports import svg, words
 from showtell.reports.described import controls_section, described_section

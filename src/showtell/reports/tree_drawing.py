@@ -19,7 +19,7 @@ from typing import TypeAlias
 from showtell._extras import need
 from showtell.errors import InputError, ShowtellError
 from showtell.prompts.answers import normalise
-from showtell.prompts.concepts import Attribute, ConceptTree, Part, find_part
+from showtell.prompts.concepts.trees import Attribute, ConceptTree, Part, find_part
 
 __all__ = ["ClueKey", "check_drawing", "concepts_dot", "draw_concepts"]
 

@@ -1,0 +1,1 @@
+"""Classifiers on the visual clues of a concept tree."""

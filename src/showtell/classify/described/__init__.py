@@ -1,0 +1,1 @@
+"""Classifiers whose labels are told by descriptions."""

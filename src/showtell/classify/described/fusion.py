@@ -1,0 +1,819 @@
+"""FusionClassifier: what an encoder sees, what a model says it sees, and what the model guesses."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, Literal, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from showtell._progress import Progress, no_progress
+from showtell.classify.base import EncoderClassifier, make_predictions, media_list
+from showtell.classify.described.described import Descriptions
+from showtell.classify.labels import codes_of, label_words, true_labels
+from showtell.classify.predictions import Predictions
+from showtell.classify.probability import probabilities, smoothed_temperature
+from showtell.encoders import (
+    Embeddings,
+    Encoder,
+    ImageEmbeddings,
+    embed_images,
+    embed_texts,
+    load_encoder,
+    unit,
+)
+from showtell.encoders.embed import Store
+from showtell.errors import InputError, MediaError, ShowtellError, UnknownNameError
+from showtell.media import Media, media_name, read_media
+from showtell.mllm.base import MLLM, ImagePart, Request, TextPart
+from showtell.mllm.call.cache import AnswerCache
+from showtell.mllm.images import prepare_image
+from showtell.mllm.model import ModelAccess, open_client
+from showtell.mllm.structured import Checked, Question, Spent, ask_checked, requests_of
+from showtell.prompts import DescriptionSet, PromptSet, load_prompts, read_descriptions
+
+__all__ = ["FusionClassifier", "FusionEvidence"]
+
+ImageFeature: TypeAlias = Literal["image", "description", "guess"]
+ClassFeature: TypeAlias = Literal["name", "template", "descriptions"]
+
+_USE = ("image", "description", "guess")
+_CLASS_FEATURES = ("name", "template", "descriptions")
+_TEMPERATURES = {"description": 0.0, "guess": 0.3}  # as the paper's listing has them
+_GRID = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # weights tried, relative to each other
+_AT_ONCE = 256  # images held in memory
+_MIN_CALIBRATION = 20
+
+COLUMNS = ("cost_usd", "input_tokens", "output_tokens", "from_cache", "seconds", "reason")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionEvidence:
+    """What the label of an image rests on."""
+
+    image: str
+    label: str
+    rival: str
+    """The label with the next best score."""
+    description: str | None
+    """What the model says it sees."""
+    guess: str | None
+    """The label it guesses, as it came."""
+    terms: Mapping[str, tuple[float, float]]
+    """For each feature in use, its weighted score for the label and for the rival."""
+    error: str | None = None
+
+    def __str__(self) -> str:
+        if self.error is not None:
+            return f"{self.image}: {self.error}"
+        parts = ", ".join(f"{k} {ours - theirs:+.3f}" for k, (ours, theirs) in self.terms.items())
+        return f"{self.image}: {self.label} before {self.rival} ({parts})"
+
+
+class FusionClassifier(EncoderClassifier):
+    """Add up three opinions on an image: the encoder's, and those of a model's two texts about it.
+
+    With ``u_1`` the embedding of the image, ``u_2`` that of the model's description of it, ``u_3``
+    that of the label it guesses, and the class vectors ``w_c``:
+
+    ``q = n(sum_i weight_i u_i)``, ``s_c = <q, w_c>``,
+
+    where ``n`` scales to length 1 and ``w_c`` is ``n(name + template + mean of descriptions)``, of
+    those in `class_features`. As ``q`` is a positive multiple of the sum, labels rank as the
+    weighted sum of three cosines ranks them.
+
+    Parameters
+    ----------
+    model : str or MLLM
+        ``"provider:name"`` or an object; asked twice per image, once per text in `use`.
+    encoder : str or Encoder, default="mini"
+    labels : sequence of str, or None
+        None takes the labels of `y` in `fit`.
+    use : sequence of {"image", "description", "guess"}
+        Opinions that count. ``("image",)`` is plain zero-shot and asks nothing.
+    class_features : sequence of {"name", "template", "descriptions"}, optional
+        What class vectors are made of; by default the name, the template, and the descriptions if
+        there are any.
+    descriptions : DescriptionSet, mapping or path, optional
+        Sentences on how each label looks.
+    template : str, default="A photo of {label}"
+    weights : mapping of feature to float, "tune" or None
+        Weights of the opinions; None: all 1. "tune" chooses them on the labelled images of `fit`,
+        about which the model is then asked too. Never tune on images that are scored later.
+    standardise : bool, default=False
+        Bring the cosines of each opinion to mean 0 and standard deviation 1 over the labels
+        first. Texts are much nearer to texts than images are, so that with equal weights the
+        model's texts outweigh the image; this evens them out.
+    probability, calibrate, abstain_below
+        As in `ZeroShotClassifier`; probabilities are softmax.
+    max_side : int or None, default=768
+        Longer side of images as they are sent.
+    prompt_dir : path, optional
+        Edited prompts; see `showtell.prompts.copy_prompts` with ``library="look"``.
+    base_url, cache, run_folder, max_cost, max_requests, requests_per_minute, tokens_per_minute, \
+            max_concurrency, timeout
+        As in `DirectClassifier`.
+    store : EmbeddingStore, path, "default" or None, default="default"
+    random_state : int, optional
+        Orders the list of labels anew for every image; None is 0.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    prototypes_ : ndarray of shape (n_classes, n_dims), float32
+        The class vectors, of length 1.
+    weights_ : dict of str to float
+        In use.
+    tuned_ : dict of str to float
+        With ``weights="tune"``: accuracy on the labelled images of each opinion alone ("image",
+        ...), of all with equal weights ("equal") and of the chosen weights ("chosen").
+    spent_ : Spent
+        What `fit` took.
+
+    Notes
+    -----
+    An image about which the model gives no usable text is a row of status "error" with the
+    reason: it is not classified by the other opinions, which would be another method.
+
+    References
+    ----------
+    Abdelhamed, Afifi & Go (2024), What Do You See? Enhancing Zero-Shot Image Classification with
+    Multimodal Large Language Models, arXiv:2405.15668. Weights and standardising are ours.
+
+    Examples
+    --------
+    >>> from showtell.mllm import Answer, Usage
+    >>> from showtell.testing import WordEncoder
+    >>> class Toy:
+    ...     name = "toy:one"
+    ...     async def ask(self, request):
+    ...         text = "a dog" if request.schema is None else '{"label": "dog"}'
+    ...         return Answer(text=text, usage=Usage(), finish="stop", model="one")
+    ...     async def aclose(self):
+    ...         pass
+    >>> clf = FusionClassifier(
+    ...     Toy(), WordEncoder(["cat", "dog"]), labels=["cat", "dog"], use=("image",), cache=None
+    ... )
+    >>> clf.fit().predict(["a dog on a sofa"])
+    array(['dog'], dtype='<U3')
+    """
+
+    def __init__(
+        self,
+        model: str | MLLM = "openai:gpt-4.1-mini",
+        encoder: str | Encoder = "mini",
+        *,
+        labels: Sequence[Any] | None = None,
+        use: Sequence[ImageFeature] = ("image", "description", "guess"),
+        class_features: Sequence[ClassFeature] | None = None,
+        descriptions: Descriptions | None = None,
+        template: str = "A photo of {label}",
+        weights: Mapping[str, float] | Literal["tune"] | None = None,
+        standardise: bool = False,
+        abstain_below: float | None = None,
+        calibrate: bool | Literal["auto"] = "auto",
+        max_side: int | None = 768,
+        prompt_dir: str | os.PathLike[str] | None = None,
+        base_url: str | None = None,
+        cache: AnswerCache | str | os.PathLike[str] | None = "default",
+        run_folder: str | os.PathLike[str] | None = None,
+        max_cost: Decimal | str | float | None = None,
+        max_requests: int | None = None,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        max_concurrency: int | None = None,
+        timeout: float = 120.0,
+        store: Store = "default",
+        random_state: int | None = None,
+    ) -> None:
+        self.model = model
+        self.encoder = encoder
+        self.labels = labels
+        self.use = use
+        self.class_features = class_features
+        self.descriptions = descriptions
+        self.template = template
+        self.weights = weights
+        self.standardise = standardise
+        self.abstain_below = abstain_below
+        self.calibrate = calibrate
+        self.max_side = max_side
+        self.prompt_dir = prompt_dir
+        self.base_url = base_url
+        self.cache = cache
+        self.run_folder = run_folder
+        self.max_cost = max_cost
+        self.max_requests = max_requests
+        self.requests_per_minute = requests_per_minute
+        self.tokens_per_minute = tokens_per_minute
+        self.max_concurrency = max_concurrency
+        self.timeout = timeout
+        self.store = store
+        self.random_state = random_state
+
+    # Fitting
+
+    def fit(self, X: Sequence[Media] | None = None, y: Any = None) -> Self:
+        """Make the class vectors; with labelled images, tune and calibrate where asked to.
+
+        Parameters
+        ----------
+        X : sequence of Media, optional
+            The model is asked about them with ``weights="tune"`` or ``calibrate=True``.
+        y : array-like of shape (n_samples,), optional
+            Gives the label set where `labels` is None.
+
+        Returns
+        -------
+        self : FusionClassifier
+
+        Raises
+        ------
+        InputError
+            If an argument is none of the allowed, or labelled images are missing.
+        BudgetError, MLLMAuthError
+            If the model has to be asked, as in `classify`.
+        """
+        use = self._check_arguments()
+        images = None if X is None else media_list(X)
+        given = None if y is None else true_labels(y, None if images is None else len(images))
+        words = label_words(self.labels, given)
+        codes = None if given is None else codes_of(given, words.classes)
+        encoder = load_encoder(self.encoder)
+        self.classes_ = words.classes
+        self._check_abstain_below()
+        self.names_ = tuple(name[0] for name in words.names)
+        self.prototypes_ = self._class_vectors(encoder)
+        self.encoder_fingerprint_ = encoder.fingerprint
+        self.logit_scale_ = float(encoder.logit_scale)
+        self.model_ = self._access().name
+        self._prompts = load_prompts(self.prompt_dir, library="look")
+        self.prompt_version_ = self._prompts.version
+        self.temperature_, self.calibrated_ = 1.0, False
+        self.weights_ = dict.fromkeys(use, 1.0)
+        self.tuned_: dict[str, float] = {}
+        self.spent_ = Spent()
+        if isinstance(self.weights, Mapping):
+            self.weights_ = {name: float(self.weights.get(name, 0.0)) for name in use}
+        must_tune = self.weights == "tune"
+        must_calibrate = self.calibrate is True
+        if must_tune or must_calibrate:
+            self._learn(encoder, images, codes, tune=must_tune)
+        return self
+
+    def _check_arguments(self) -> tuple[str, ...]:
+        use = (self.use,) if isinstance(self.use, str) else tuple(self.use)
+        for name in use:
+            if name not in _USE:
+                raise UnknownNameError("feature of `use`", str(name), _USE)
+        if not use or len(set(use)) < len(use):
+            raise InputError(
+                f"`use` names at least one of {', '.join(_USE)}, each once; got {use}."
+            )
+        for name in self.class_features or ():
+            if name not in _CLASS_FEATURES:
+                raise UnknownNameError("class feature", str(name), _CLASS_FEATURES)
+        if self.class_features is not None and not self.class_features:
+            raise InputError(f"`class_features` needs one of {', '.join(_CLASS_FEATURES)}.")
+        if "descriptions" in (self.class_features or ()) and self.descriptions is None:
+            raise InputError(
+                "`class_features` has 'descriptions', but there are none: give `descriptions` (see "
+                "`showtell describe`) or leave it out."
+            )
+        weights = self.weights
+        if isinstance(weights, Mapping):
+            unknown = sorted(set(weights) - set(use))
+            if unknown:
+                raise InputError(
+                    f"`weights` names {', '.join(unknown)}, which `use` does not: {', '.join(use)}."
+                )
+            if any(not w >= 0 for w in weights.values()) or not any(weights.values()):
+                raise InputError(f"`weights` are 0 or more and not all 0; got {dict(weights)}.")
+        elif weights not in (None, "tune"):
+            raise InputError(f"`weights` is a mapping, 'tune' or None; got {weights!r}.")
+        if not (isinstance(self.calibrate, bool) or self.calibrate == "auto"):
+            raise InputError(f"`calibrate` is True, False or 'auto', got {self.calibrate!r}.")
+        if set(use) - {"image"}:
+            self._access().check()
+        return use
+
+    def _access(self) -> ModelAccess:
+        return ModelAccess(
+            model=self.model,
+            base_url=self.base_url,
+            cache=self.cache,
+            run_folder=self.run_folder,
+            max_cost=self.max_cost,
+            max_requests=self.max_requests,
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            max_concurrency=self.max_concurrency,
+            timeout=self.timeout,
+        )
+
+    def _class_vectors(self, encoder: Encoder) -> Embeddings:
+        """``n(name + template + mean of descriptions)`` of each label."""
+        known = None if self.descriptions is None else read_descriptions(self.descriptions)
+        self.descriptions_ = None if known is None else known.restricted(self.names_)
+        features = self.class_features
+        if features is None:
+            features = _CLASS_FEATURES if known is not None else _CLASS_FEATURES[:2]  # type: ignore[assignment]
+        from showtell.prompts.template import fill
+
+        vectors = np.zeros((len(self.names_), int(encoder.n_dims)), np.float64)
+        if "name" in features:  # type: ignore[operator]
+            vectors += embed_texts(encoder, list(self.names_), store=self.store)
+        if "template" in features:  # type: ignore[operator]
+            prompts = [fill(self.template, name) for name in self.names_]
+            vectors += embed_texts(encoder, prompts, store=self.store)
+        if "descriptions" in features and self.descriptions_ is not None:  # type: ignore[operator]
+            vectors += self._described(encoder, self.descriptions_, only=len(features) == 1)  # type: ignore[arg-type]
+        return unit(vectors)
+
+    def _described(
+        self, encoder: Encoder, descriptions: DescriptionSet, *, only: bool
+    ) -> NDArray[np.float64]:
+        """Mean embedding of each label's descriptions; zeros where it has none."""
+        texts = list(dict.fromkeys(text for of in descriptions.values() for text in of))
+        if not texts:
+            raise InputError("None of the labels has a description; see their spelling.")
+        rows = embed_texts(encoder, texts, store=self.store).astype(np.float64)
+        place = {text: row for row, text in enumerate(texts)}
+        found = np.zeros((len(descriptions), rows.shape[1]))
+        for code, (label, of) in enumerate(descriptions.items()):
+            if of:
+                share = np.asarray(descriptions.weights_of(label))
+                found[code] = share @ rows[[place[t] for t in of]] / share.sum()
+            elif only:
+                raise InputError(f"{label!r} has no description, and nothing else describes it.")
+        return found
+
+    def _learn(
+        self,
+        encoder: Encoder,
+        images: Sequence[Media] | None,
+        codes: NDArray[np.intp] | None,
+        *,
+        tune: bool,
+    ) -> None:
+        """Tune the weights and fit the temperature on labelled images."""
+        if images is None or codes is None or not len(images):
+            raise InputError(
+                "`weights='tune'` and `calibrate=True` need labelled images: call `fit(X, y)` with "
+                "some that are not scored later."
+            )
+        found = embed_images(encoder, images, store=self.store)
+        seen = self._look(encoder, images, found, no_progress)
+        for spent in seen.spent:
+            self.spent_.merge(spent)
+        rows = [r for r in range(len(images)) if found.distinct[r] >= 0]
+        rows = [r for r in rows if seen.reasons[found.distinct[r]] is None]
+        if not rows:
+            raise InputError("The model said nothing usable about any of the labelled images.")
+        places = found.distinct[rows]
+        truth = codes[rows]
+        if tune:
+            terms = self._terms(found, seen)
+            self._tune({name: values[places] for name, values in terms.items()}, truth)
+        if self.calibrate is True or (self.calibrate == "auto" and len(rows) >= _MIN_CALIBRATION):
+            logits = self._logits_of(self._fused(found, seen)[places])
+            self.temperature_ = smoothed_temperature(logits, truth)
+            self.calibrated_ = True
+
+    def _tune(self, terms: Mapping[str, NDArray[np.float64]], truth: NDArray[np.intp]) -> None:
+        """Choose the weights that are right most often, by the widest margin among equals."""
+
+        def judge(weights: Mapping[str, float]) -> tuple[float, float]:
+            total = sum(w * terms[name] for name, w in weights.items())
+            scores = np.asarray(total) / max(sum(weights.values()), 1e-12)
+            own = scores[np.arange(len(truth)), truth]
+            others = scores.copy()
+            others[np.arange(len(truth)), truth] = -np.inf
+            margin = own - others.max(axis=1)
+            return float((margin > 0).mean()), float(margin.mean())
+
+        names = list(terms)
+        equal = dict.fromkeys(names, 1.0)
+        chosen, best = equal, judge(equal)
+        for values in itertools.product(_GRID, repeat=len(names)):
+            weights = dict(zip(names, values, strict=True))
+            if max(values) == 0 or 1.0 not in values:
+                continue  # the same as another one, but for scale
+            found = judge(weights)
+            if found > best:
+                chosen, best = weights, found
+        self.weights_ = chosen
+        self.tuned_ = {name: judge({name: 1.0})[0] for name in names}
+        self.tuned_ |= {"equal": judge(equal)[0], "chosen": best[0]}
+
+    # Asking
+
+    def _questions(self, part: ImagePart, prompts: PromptSet) -> list[Question[str]]:
+        """Write what is asked about one image, in the order of `use`."""
+        asked: list[Question[str]] = []
+        system = prompts.texts["system"].strip()
+        shown = (TextPart(text="Image q:"), part, TextPart(text="End of image q."))
+        if "description" in self.weights_:
+            asked.append(
+                Question(
+                    system=system,
+                    parts=(TextPart(text=prompts.render("describe")), *shown),
+                    schema=None,
+                    check=_some_text,
+                    prompt_version=prompts.version,
+                    temperature=self._temperature("description"),
+                    max_tokens=1024,
+                    name="description",
+                )
+            )
+        if "guess" in self.weights_:
+            digest = hashlib.blake2b(part.digest.encode(), digest_size=8).digest()
+            seed = 0 if self.random_state is None else int(self.random_state)
+            rng = np.random.default_rng([seed % 2**63, int.from_bytes(digest, "big") % 2**63])
+            listed = [self.names_[i] for i in rng.permutation(len(self.names_))]
+            lines = "\n".join(["Labels:", *(f"- {name}" for name in listed), "End of labels."])
+            asked.append(
+                Question(
+                    system=system,
+                    parts=(TextPart(text=prompts.render("guess", labels=lines)), *shown),
+                    schema=_GUESS_SCHEMA,
+                    check=_guessed,
+                    prompt_version=prompts.version,
+                    temperature=self._temperature("guess"),
+                    max_tokens=1024,
+                    name="guess",
+                )
+            )
+        return asked
+
+    def _temperature(self, name: str) -> float | None:
+        return _TEMPERATURES[name] if self._access().capabilities.sampling else None
+
+    def requests(self, X: Sequence[Media]) -> list[Request]:
+        """Write the requests that `classify` would send, without sending any.
+
+        Parameters
+        ----------
+        X : sequence of Media, length n_samples
+
+        Returns
+        -------
+        requests : list of Request
+            Two per readable image (or as many as `use` needs); duplicates have equal keys.
+        """
+        check_is_fitted(self)
+        access = self._access()
+        asked: list[Question[str]] = []
+        for source in media_list(X):
+            try:
+                part = self._part(source)
+            except MediaError:
+                continue
+            asked += self._questions(part, self._prompts)
+        return requests_of(access.name, asked, native=access.capabilities.structured_output)
+
+    def _part(self, source: Media) -> ImagePart:
+        capabilities = self._access().capabilities
+        return prepare_image(read_media(source), max_side=self.max_side, capabilities=capabilities)
+
+    def _look(
+        self,
+        encoder: Encoder,
+        images: Sequence[Media],
+        found: ImageEmbeddings,
+        progress: Progress,
+    ) -> _Seen:
+        """Ask about each distinct image, and embed what is said."""
+        n = len(found.embeddings)
+        texts: dict[str, list[str | None]] = {
+            name: [None] * n for name in self.weights_ if name != "image"
+        }
+        seen = _Seen(
+            texts=texts,
+            vectors={},
+            reasons=[None] * n,
+            spent=[Spent() for _ in range(n)],
+        )
+        if not texts or not n:
+            return seen
+        first: dict[int, int] = {}
+        for row, place in enumerate(found.distinct.tolist()):
+            if place >= 0:
+                first.setdefault(place, row)
+        places = sorted(first)
+        with open_client(self._access()) as client:
+            for start in range(0, len(places), _AT_ONCE):
+                part_of = places[start : start + _AT_ONCE]
+                asked: list[Question[str]] = []
+                owners: list[int] = []
+                for place in part_of:
+                    try:
+                        part = self._part(images[first[place]])
+                    except MediaError as error:
+                        seen.reasons[place] = " ".join(str(error).split())
+                        continue
+                    new = self._questions(part, self._prompts)
+                    asked += new
+                    owners += [place] * len(new)
+                answers = ask_checked(client, asked, timeout=self.timeout)
+                for place, question, answer in zip(owners, asked, answers, strict=True):
+                    seen.take(place, question.name, answer)
+                progress(start + len(part_of), len(places), "Asking")
+        for name, said in texts.items():
+            known = list(dict.fromkeys(text for text in said if text))
+            if not known:
+                continue
+            rows = embed_texts(encoder, known, store=self.store)
+            where = {text: row for row, text in enumerate(known)}
+            vectors = np.zeros((n, rows.shape[1]), np.float32)
+            for place, text in enumerate(said):
+                if text:
+                    vectors[place] = rows[where[text]]
+            seen.vectors[name] = vectors
+        return seen
+
+    # Scoring
+
+    def _terms(self, found: ImageEmbeddings, seen: _Seen) -> dict[str, NDArray[np.float64]]:
+        """Cosines of every opinion with the class vectors, (n_distinct, n_classes) each."""
+        weights = self.prototypes_.T.astype(np.float64)
+        terms = {}
+        for name in self.weights_:
+            rows = found.embeddings if name == "image" else seen.vectors.get(name)
+            if rows is None:
+                rows = np.zeros_like(found.embeddings)
+            values = rows.astype(np.float64) @ weights
+            if self.standardise:
+                spread = values.std(axis=1, keepdims=True)
+                values = (values - values.mean(axis=1, keepdims=True)) / np.maximum(spread, 1e-9)
+            terms[name] = values
+        return terms
+
+    def _fused(
+        self,
+        found: ImageEmbeddings,
+        seen: _Seen,
+        terms: Mapping[str, NDArray[np.float64]] | None = None,
+    ) -> NDArray[np.float64]:
+        """Scores of distinct images: cosines with ``q``, or means of standardised cosines."""
+        known = self._terms(found, seen) if terms is None else terms
+        total = np.zeros((len(found.embeddings), len(self.classes_)))
+        q = np.zeros((len(found.embeddings), self.prototypes_.shape[1]))
+        for name, weight in self.weights_.items():
+            total += weight * known[name]
+            rows = found.embeddings if name == "image" else seen.vectors.get(name)
+            if rows is not None:
+                q += weight * rows.astype(np.float64)
+        if self.standardise:
+            total /= sum(self.weights_.values())
+        else:
+            total /= np.maximum(np.linalg.norm(q, axis=1, keepdims=True), 1e-12)
+        return total
+
+    def _logits_of(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        return scores if self.standardise else self.logit_scale_ * scores
+
+    def classify(self, X: Sequence[Media], *, progress: Progress = no_progress) -> Predictions:
+        """Classify each input: one row each, in order; the same content is asked about once.
+
+        Parameters
+        ----------
+        X : sequence of Media, length n_samples
+        progress : Progress
+
+        Returns
+        -------
+        predictions : Predictions
+            With the columns of the classifiers that ask a model, and ``description`` and
+            ``guess``: the evidence. Images about which the model gave no usable text are rows of
+            status "error".
+
+        Raises
+        ------
+        BudgetError, MLLMAuthError
+            As `DirectClassifier.classify`.
+        """
+        check_is_fitted(self)
+        images = media_list(X)
+        encoder = self._fitted_encoder()
+        found = embed_images(encoder, images, store=self.store, progress=progress)
+        seen = self._look(encoder, images, found, progress)
+        scores = self._fused(found, seen)
+        proba = probabilities(self._logits_of(scores) / self.temperature_, "softmax")
+        failed = {
+            row: _UnseenError(reason)
+            for row, place in enumerate(found.distinct.tolist())
+            if place >= 0 and (reason := seen.reasons[place]) is not None
+        }
+        places = found.distinct
+        if failed:
+            distinct = found.distinct.copy()
+            distinct[list(failed)] = -1
+            found = replace(found, distinct=distinct, errors={**found.errors, **failed})  # type: ignore[dict-item]
+        predictions = make_predictions(
+            [media_name(image) for image in images],
+            tuple(str(label) for label in self.classes_.tolist()),
+            found,
+            scores,
+            proba,
+            abstain_below=self.abstain_below,
+        )
+        return replace(predictions, columns=self._columns(places, seen))
+
+    def _columns(self, places: NDArray[np.int64], seen: _Seen) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = {name: [] for name in (*COLUMNS, *seen.texts)}
+        known: set[int] = set()
+        for place in places.tolist():
+            spent = Spent() if place < 0 or place in known else seen.spent[place]
+            is_cached = place in known or (
+                place >= 0 and spent.n_from_cache > 0 and spent.n_requests == 0
+            )
+            reason = "image" if place < 0 else ("model" if seen.reasons[place] else None)
+            values = (
+                spent.cost_usd,
+                spent.input_tokens,
+                spent.output_tokens,
+                is_cached,
+                spent.seconds,
+                reason,
+            )
+            for name, value in zip(COLUMNS, values, strict=True):
+                columns[name].append(value)
+            for name, texts in seen.texts.items():
+                columns[name].append(None if place < 0 else texts[place])
+            known.add(place)
+        return columns
+
+    def explain(self, X: Sequence[Media]) -> list[FusionEvidence]:
+        """Say for each input what the model said and how much each opinion counted.
+
+        Parameters
+        ----------
+        X : sequence of Media, length n_samples
+
+        Returns
+        -------
+        evidence : list of FusionEvidence, length n_samples
+            Answers come from the cache where `classify` has asked before.
+        """
+        check_is_fitted(self)
+        if len(self.classes_) < 2:
+            raise InputError("Evidence compares two labels, and there is only one.")
+        images = media_list(X)
+        encoder = self._fitted_encoder()
+        found = embed_images(encoder, images, store=self.store)
+        seen = self._look(encoder, images, found, no_progress)
+        terms = self._terms(found, seen)
+        order = np.argsort(-self._fused(found, seen, terms), axis=1, kind="stable")
+        evidence = []
+        for row, place in enumerate(found.distinct.tolist()):
+            reason = str(found.errors[row]) if place < 0 else seen.reasons[place]
+            said = {name: None if place < 0 else of[place] for name, of in seen.texts.items()}
+            label = rival = ""
+            parts: dict[str, tuple[float, float]] = {}
+            if reason is None:
+                best, second = int(order[place, 0]), int(order[place, 1])
+                label, rival = str(self.classes_[best]), str(self.classes_[second])
+                parts = {
+                    name: (weight * float(v[place, best]), weight * float(v[place, second]))
+                    for name, v in terms.items()
+                    for weight in [self.weights_[name]]
+                }
+            evidence.append(
+                FusionEvidence(
+                    image=media_name(images[row]),
+                    label=label,
+                    rival=rival,
+                    description=said.get("description"),
+                    guess=said.get("guess"),
+                    terms=parts,
+                    error=None if reason is None else " ".join(reason.split()),
+                )
+            )
+        return evidence
+
+    def _score(self, embeddings: Embeddings) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Scores by the image alone; `classify` adds the other opinions."""
+        scores = embeddings.astype(np.float64) @ self.prototypes_.T.astype(np.float64)
+        return scores, probabilities(self._logits_of(scores) / self.temperature_, "softmax")
+
+    # Saving and cloning
+
+    def _saved_params(self) -> dict[str, Any]:
+        params = super()._saved_params()
+        params["model"] = self.model if isinstance(self.model, str) else None
+        for name in ("run_folder", "base_url", "prompt_dir"):
+            params[name] = None
+        params["cache"] = None if self.cache is None else "default"
+        params["max_cost"] = None if self.max_cost is None else str(self.max_cost)
+        if isinstance(self.descriptions, str | os.PathLike):
+            params["descriptions"] = self.descriptions_
+        return params
+
+    def _saved_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        values = {
+            "temperature": self.temperature_,
+            "calibrated": self.calibrated_,
+            "logit_scale": self.logit_scale_,
+            "model": self.model_,
+            "weights": self.weights_,
+            "tuned": self.tuned_,
+            "names": list(self.names_),
+            "prompts": {"version": self.prompt_version_, "texts": dict(self._prompts.texts)},
+        }
+        return values, {"prototypes": self.prototypes_}
+
+    def _saved_shapes(
+        self,
+        values: Mapping[str, Any],  # noqa: ARG002
+        n_classes: int,
+        n_dims: int,
+    ) -> dict[str, tuple[int | None, ...]]:
+        return {"prototypes": (n_classes, n_dims)}
+
+    def _restore_state(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.temperature_ = float(values["temperature"])
+        self.calibrated_ = bool(values["calibrated"])
+        self.logit_scale_ = float(values["logit_scale"])
+        self.model_ = str(values["model"])
+        self.weights_ = {str(k): float(v) for k, v in values["weights"].items()}
+        self.tuned_ = {str(k): float(v) for k, v in values["tuned"].items()}
+        self.names_ = tuple(map(str, values["names"]))
+        texts = {str(k): str(v) for k, v in values["prompts"]["texts"].items()}
+        self.prompt_version_ = str(values["prompts"]["version"])
+        self._prompts = PromptSet(version=self.prompt_version_, texts=texts, library="look")
+        self.prototypes_ = np.asarray(arrays["prototypes"], np.float32)
+        self.spent_ = Spent()
+        given = self.descriptions
+        known = None if given is None else read_descriptions(given)
+        self.descriptions_ = None if known is None else known.restricted(self.names_)
+
+    def __sklearn_clone__(self) -> Self:
+        """Clone as scikit-learn does, but share model, encoder, store and cache."""
+        shared = ("model", "encoder", "store", "cache")
+        shell = copy.copy(self)
+        for name in shared:
+            setattr(shell, name, None)
+        twin: Self = BaseEstimator.__sklearn_clone__(shell)
+        for name in shared:
+            setattr(twin, name, getattr(self, name))
+        return twin
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False
+        return tags
+
+
+_GUESS_SCHEMA = {
+    "type": "object",
+    "properties": {"label": {"type": "string"}},
+    "required": ["label"],
+    "additionalProperties": False,
+}
+
+
+@dataclass
+class _Seen:
+    """What the model said about the distinct images."""
+
+    texts: dict[str, list[str | None]]
+    vectors: dict[str, Embeddings]
+    reasons: list[str | None]
+    """Why an image has no usable text; None where it has all."""
+    spent: list[Spent]
+
+    def take(self, place: int, name: str, answer: Checked[str]) -> None:
+        """Note the answer to a question about an image."""
+        self.spent[place].merge(answer.spent)
+        if answer.value is None:
+            self.reasons[place] = f"No {name} by the model: {answer.reason}"
+        else:
+            self.texts[name][place] = answer.value
+
+
+class _UnseenError(ShowtellError):
+    """An image about which the model gave no usable text."""
+
+
+def _some_text(value: Any) -> str:
+    text = " ".join(str(value).split())
+    if not text:
+        raise ValueError("A sentence or more is wanted.")
+    return text
+
+
+def _guessed(value: Any) -> str:
+    label = value.get("label") if isinstance(value, dict) else None
+    if not isinstance(label, str) or not label.strip():
+        raise ValueError('The field "label" must hold one of the labels.')
+    return " ".join(label.split())

@@ -1,0 +1,1 @@
+"""Classifiers on the embeddings of an encoder."""

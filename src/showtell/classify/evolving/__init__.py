@@ -1,0 +1,1 @@
+"""Descriptions that evolve by the encoder's confusions."""

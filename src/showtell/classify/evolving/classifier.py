@@ -1,0 +1,975 @@
+"""EvolvingDescriptionClassifier: the encoder's confusions rewrite the words."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from showtell._progress import Progress, no_progress
+from showtell.classify.base import (
+    EncoderClassifier,
+    SkippedImagesWarning,
+    media_list,
+    say_limits_once,
+    say_once,
+)
+from showtell.classify.described.described import (
+    DescriptionClassifier,
+    DescriptionEvidence,
+    Descriptions,
+)
+from showtell.classify.evolving.loop import Loop, Rules, groups_of, sample_number
+from showtell.classify.evolving.questions import Asker, Feedback
+from showtell.classify.evolving.record import (
+    FILE_NAME,
+    Evolution,
+    Generation,
+    Outcome,
+    read_evolution,
+)
+from showtell.classify.evolving.scores import DescriptionScores
+from showtell.classify.labels import codes_of, label_words, true_labels
+from showtell.classify.probability import smoothed_temperature
+from showtell.datasets.shots import support_rows
+from showtell.encoders import Embeddings, Encoder, embed_images, load_encoder
+from showtell.encoders.embed import Store
+from showtell.errors import BudgetError, InputError, UnknownNameError
+from showtell.media import Media, media_name
+from showtell.metrics import mcnemar_exact
+from showtell.mllm.base import MLLM, Request
+from showtell.mllm.call.cache import AnswerCache
+from showtell.mllm.call.client import Client
+from showtell.mllm.model import ModelAccess, open_client
+from showtell.mllm.structured import Question, Spent, requests_of
+from showtell.prompts import DescriptionSet, load_prompts, read_descriptions
+from showtell.prompts.descriptions.connectives import Compat
+
+__all__ = ["EvolutionPlan", "EvolvingDescriptionClassifier"]
+
+CrossoverBy: TypeAlias = Literal["greedy", "llm"]
+
+_CROSSOVERS = ("greedy", "llm")
+_COMPATS = ("upstream", "None")
+_MIN_CALIBRATION = 20
+_USUAL = "a visual feature of some words"  # stands for a description in estimates
+_TOKENS_PER_TEXT = 9  # of an answer, on average
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvolutionPlan:
+    """What an evolution will ask, at most; made by `EvolvingDescriptionClassifier.plan`."""
+
+    n_generations: int
+    n_requests: int
+    """Of all generations, repairs of unusable answers left out."""
+    requests: tuple[Request, ...]
+    """The first generation is as it will be sent, but for what the confusions will be; in later
+    ones descriptions of usual length stand in for those to come."""
+    output_tokens: int
+    """Of one answer, about."""
+
+
+class EvolvingDescriptionClassifier(EncoderClassifier):
+    r"""Descriptions that a language model rewrites until the encoder stops confusing the labels.
+
+    Starting from label names (or a description set), each generation tells the model which labels
+    are taken for which, has it replace words several times over, and keeps what tells labelled
+    support images apart best. With ``s(x, c)`` the mean similarity of image ``x`` with the prompts
+    of label ``c``:
+
+    - feedback: ``M[i, j]``, the number of images of ``i`` with ``s(x, j) >= ratio * s(x, i)``; the
+      worst `n_confused` of each row are told;
+    - fitness: share of support images whose label scores highest; ties by the mean margin;
+    - crossover: single additions, removals and swaps of the candidates' words, on similarities
+      that are computed once, as long as the fitness rises;
+    - elitism: words change only where the fitness rises, among the labels that were rewritten
+      together and not falling among all;
+    - memory: words that helped or harmed are told to the model later on.
+
+    The fitness is training accuracy. Which generation is the result is therefore decided by other
+    images, the validation part, and neither says how good it is on new images: measure that on
+    images that `fit` has not seen.
+
+    Parameters
+    ----------
+    model : str or MLLM
+        ``"provider:name"`` or an object. It is only asked in `fit`, and sees no image.
+    encoder : str or Encoder, default="mini"
+    labels : sequence of str, or None
+        None takes the labels of `y`.
+    start : DescriptionSet, mapping or path, optional
+        Phrases to start from; None starts from the names alone. Weights are not used.
+    n_generations : int, default=10
+    n_candidates : int, default=4
+        Answers to each question.
+    n_start : int, default=30
+        Descriptions that are asked for per label, and most that a label may have.
+    n_replaced : int, default=15
+        Descriptions per label that the model is told to replace.
+    n_least : int, default=4
+        Fewest descriptions of a label that crossover leaves and that an answer must have.
+    cluster_size : int, default=10
+        Labels that are rewritten together, about.
+    ratio : float, default=0.9
+        Of near misses; below 1 counts more.
+    n_confused : int, default=5
+        Confusions of a label that the model is told of.
+    crossover : {"greedy", "llm"}, default="greedy"
+        Mix candidates by arithmetic, or have the model do it as in the paper.
+    max_sweeps : int, default=3
+        Rounds of the greedy crossover.
+    shots : int or None, default=16
+        Support images per label; None: all that are not for validation.
+    validation : float, default=0.3
+        Share of each label's images that only choose the final generation, at least one of every
+        label with two images. 0: none; then the fitness chooses.
+    patience : int or None, default=4
+        Stop after so many generations without a better one; None: never.
+    template : str, default="a photo of a {label}"
+    concept : str, optional
+        As in `DescriptionClassifier`.
+    compat : {"upstream"}, optional
+        As the published code goes about it, without its errors: near misses of softmax
+        probabilities at scale 4.6052, prompts "name, descriptor" without template (here also at
+        the end), no elitism, answers that lack a label dropped, the final generation chosen by
+        the fitness. The paper's full recipe adds ``crossover="llm", shots=None, validation=0``.
+    abstain_below, probability
+        As in `DescriptionClassifier`.
+    calibrate : bool or "auto", default="auto"
+        Fit a temperature on the validation images; "auto" if there are 20.
+    prompt_dir : path, optional
+        Edited prompts; see `showtell.prompts.copy_prompts` with ``library="evolve"``.
+    run_folder : path, optional
+        Journal of all answers, and ``evolution.json`` after every generation. The same call with
+        the same folder goes on where it stopped, to the same end; with more `n_generations` it
+        goes further.
+    base_url, cache, max_cost, max_requests, timeout
+        As in `DirectClassifier`.
+    requests_per_minute, tokens_per_minute, max_concurrency
+        As in `DirectClassifier`.
+    store : EmbeddingStore, path, "default" or None, default="default"
+    random_state : int, optional
+        Draws support and validation images, groups labels and numbers the answers; None is 0.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    descriptions_ : DescriptionSet
+        Of the best generation.
+    history_ : list of Generation
+        All of them, the start included.
+    best_generation_ : int
+        Number of the one chosen; 0 if nothing was better than the start.
+    evolution_ : Evolution
+        All of this as it is written to ``evolution.json``.
+    classifier_ : DescriptionClassifier
+        Of the best generation, with its calibration: what predicts.
+    spent_ : Spent
+        What `fit` took.
+
+    See Also
+    --------
+    DescriptionClassifier : The same classifier with descriptions that stay.
+
+    Notes
+    -----
+    The order of images and labels does not matter. The same picture given twice counts once;
+    with two labels not at all. `classify`, `predict` and `explain` are those of a
+    `DescriptionClassifier` with `descriptions_`.
+
+    References
+    ----------
+    Han, Zhuo, Liao & Liu (2023), LLMs as Visual Explainers: Advancing Image Classification with
+    Evolving Visual Descriptions, arXiv:2311.11904. Greedy crossover, elitism, the validation part
+    and noting words that were tried and left out are ours.
+
+    Examples
+    --------
+    >>> from showtell.mllm import Answer, Usage
+    >>> from showtell.testing import WordEncoder
+    >>> class Toy:
+    ...     name = "toy:one"
+    ...     async def ask(self, request):
+    ...         text = '{"classes": [{"index": 0, "name": "tiger", "descriptors": ["stripes"]},'
+    ...         text += '{"index": 1, "name": "leopard", "descriptors": ["spots"]}]}'
+    ...         return Answer(text=text, usage=Usage(), finish="stop", model="one")
+    ...     async def aclose(self):
+    ...         pass
+    >>> words = WordEncoder(["stripes", "spots"])
+    >>> clf = EvolvingDescriptionClassifier(
+    ...     Toy(), words, n_start=1, n_generations=1, validation=0, cache=None
+    ... )
+    >>> clf = clf.fit(["some stripes", "many spots"], ["tiger", "leopard"])
+    >>> [generation.fitness for generation in clf.history_], clf.descriptions_["tiger"]
+    ([0.0, 1.0], ('stripes',))
+    >>> clf.predict(["it has spots"])
+    array(['leopard'], dtype='<U7')
+    """
+
+    def __init__(
+        self,
+        model: str | MLLM = "openai:gpt-4.1-mini",
+        encoder: str | Encoder = "mini",
+        *,
+        labels: Sequence[Any] | None = None,
+        start: Descriptions | None = None,
+        n_generations: int = 10,
+        n_candidates: int = 4,
+        n_start: int = 30,
+        n_replaced: int = 15,
+        n_least: int = 4,
+        cluster_size: int = 10,
+        ratio: float = 0.9,
+        n_confused: int = 5,
+        crossover: CrossoverBy = "greedy",
+        max_sweeps: int = 3,
+        shots: int | None = 16,
+        validation: float = 0.3,
+        patience: int | None = 4,
+        template: str = "a photo of a {label}",
+        concept: str | None = None,
+        compat: Compat | None = None,
+        abstain_below: float | None = None,
+        probability: Literal["encoder", "softmax", "sigmoid"] = "encoder",
+        calibrate: bool | Literal["auto"] = "auto",
+        prompt_dir: str | os.PathLike[str] | None = None,
+        base_url: str | None = None,
+        cache: AnswerCache | str | os.PathLike[str] | None = "default",
+        run_folder: str | os.PathLike[str] | None = None,
+        max_cost: Decimal | str | float | None = None,
+        max_requests: int | None = None,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        max_concurrency: int | None = None,
+        timeout: float = 120.0,
+        store: Store = "default",
+        random_state: int | None = None,
+    ) -> None:
+        self.model = model
+        self.encoder = encoder
+        self.labels = labels
+        self.start = start
+        self.n_generations = n_generations
+        self.n_candidates = n_candidates
+        self.n_start = n_start
+        self.n_replaced = n_replaced
+        self.n_least = n_least
+        self.cluster_size = cluster_size
+        self.ratio = ratio
+        self.n_confused = n_confused
+        self.crossover = crossover
+        self.max_sweeps = max_sweeps
+        self.shots = shots
+        self.validation = validation
+        self.patience = patience
+        self.template = template
+        self.concept = concept
+        self.compat = compat
+        self.abstain_below = abstain_below
+        self.probability = probability
+        self.calibrate = calibrate
+        self.prompt_dir = prompt_dir
+        self.base_url = base_url
+        self.cache = cache
+        self.run_folder = run_folder
+        self.max_cost = max_cost
+        self.max_requests = max_requests
+        self.requests_per_minute = requests_per_minute
+        self.tokens_per_minute = tokens_per_minute
+        self.max_concurrency = max_concurrency
+        self.timeout = timeout
+        self.store = store
+        self.random_state = random_state
+
+    # Fitting
+
+    def fit(
+        self,
+        X: Sequence[Media],
+        y: Any,
+        *,
+        progress: Progress = no_progress,
+        on_generation: Callable[[Evolution], None] | None = None,
+    ) -> Self:
+        """Let the descriptions evolve on labelled images.
+
+        Parameters
+        ----------
+        X : sequence of Media, length n_samples
+            At least one usable image of every label, better 16 and more. They are not sent
+            anywhere: the model gets words.
+        y : array-like of shape (n_samples,)
+        progress : Progress
+            Called as questions of a generation are answered.
+        on_generation : callable, optional
+            Called with the evolution so far after each generation, the start included.
+
+        Returns
+        -------
+        self : EvolvingDescriptionClassifier
+
+        Raises
+        ------
+        InputError
+            If an argument is none of the allowed, a label has no usable image, or `run_folder`
+            holds another evolution.
+        BudgetError, MLLMAuthError
+            As `DirectClassifier.classify`. What was done until then is in `run_folder`.
+        """
+        self._check_arguments()
+        images = media_list(X)
+        truth = true_labels(y, len(images))
+        words = label_words(self.labels, truth)
+        codes = codes_of(truth, words.classes)
+        encoder = load_encoder(self.encoder)
+        self.classes_ = words.classes
+        self._check_abstain_below()
+        if len(words.classes) < 2:
+            raise InputError("Descriptions tell labels apart, and there is only one label.")
+        names = [name[0] for name in words.names]
+        parts = self._parts(encoder, images, codes, names)
+        start = self._start(names)
+        evolution = self._evolve(encoder, names, start, parts, progress, on_generation)
+        self._take(encoder, evolution, start, parts)
+        return self
+
+    def _check_arguments(self) -> None:
+        if self.crossover not in _CROSSOVERS:
+            raise UnknownNameError("crossover", str(self.crossover), _CROSSOVERS)
+        if self.compat not in ("upstream", None):
+            raise UnknownNameError("compat", str(self.compat), _COMPATS)
+        least = {
+            "n_generations": 0,
+            "n_candidates": 1,
+            "n_start": 1,
+            "n_replaced": 1,
+            "n_least": 1,
+            "cluster_size": 2,
+            "n_confused": 1,
+            "max_sweeps": 1,
+        }
+        for name, fewest in least.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < fewest:
+                raise InputError(f"`{name}` is a whole number from {fewest} up; got {value!r}.")
+        for name in ("shots", "patience"):
+            value = getattr(self, name)
+            good = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if value is not None and not (good and value >= 1):
+                raise InputError(f"`{name}` is a whole number from 1 up, or None; got {value!r}.")
+        if self.n_generations > 999 or self.n_candidates > 999:
+            raise InputError("`n_generations` and `n_candidates` are at most 999.")
+        if not self.ratio > 0:
+            raise InputError(f"`ratio` must be positive, got {self.ratio!r}.")
+        if isinstance(self.validation, bool) or not 0 <= self.validation < 1:
+            raise InputError(f"`validation` is a share from 0 to 1, got {self.validation!r}.")
+        if not (isinstance(self.calibrate, bool) or self.calibrate == "auto"):
+            raise InputError(f"`calibrate` is True, False or 'auto', got {self.calibrate!r}.")
+        access = self._access()
+        access.check()
+        if access.capabilities.decisions:
+            raise InputError(
+                f"{access.name} is a classification endpoint and writes no text; name a model that "
+                "does."
+            )
+
+    def _access(self) -> ModelAccess:
+        return ModelAccess(
+            model=self.model,
+            base_url=self.base_url,
+            cache=self.cache,
+            run_folder=self.run_folder,
+            max_cost=self.max_cost,
+            max_requests=self.max_requests,
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            max_concurrency=self.max_concurrency,
+            timeout=self.timeout,
+        )
+
+    @property
+    def _seed(self) -> int:
+        return 0 if self.random_state is None else int(self.random_state)
+
+    def _parts(
+        self,
+        encoder: Encoder,
+        images: Sequence[Media],
+        codes: NDArray[np.intp],
+        names: Sequence[str],
+    ) -> _Parts:
+        """Embed the images, and part them into support and validation."""
+        found = embed_images(encoder, images, store=self.store)
+        if found.errors:
+            first = min(found.errors)
+            reason = " ".join(str(found.errors[first]).split())
+            warnings.warn(
+                f"{len(found.errors)} labelled images could not be used and were left out; the "
+                f"first, {media_name(images[first])}: {reason}",
+                SkippedImagesWarning,
+                stacklevel=3,
+            )
+        owner: dict[int, set[int]] = {}
+        for place, code in zip(found.distinct.tolist(), codes.tolist(), strict=True):
+            if place >= 0:
+                owner.setdefault(place, set()).add(code)
+        both = sum(len(of) > 1 for of in owner.values())
+        if both:
+            warnings.warn(
+                f"{both} pictures have two labels each and were left out.",
+                SkippedImagesWarning,
+                stacklevel=3,
+            )
+        rows = sorted(
+            (place for place, of in owner.items() if len(of) == 1),
+            key=lambda place: found.digests[place],
+        )
+        of_row = np.array([next(iter(owner[place])) for place in rows], np.intp)
+        counts = np.bincount(of_row, minlength=len(names))
+        if not counts.all():
+            missing = [name for name, n in zip(names, counts, strict=True) if not n]
+            raise InputError(
+                f"Every label needs an image, and {len(missing)} have no usable one: "
+                f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}."
+            )
+        digests = [found.digests[place] for place in rows]
+        support, validation = self._split([names[code] for code in of_row], digests)
+        chosen = [*support, *validation]
+        return _Parts(
+            embeddings=found.embeddings[[rows[i] for i in chosen]],
+            codes=of_row[chosen],
+            n_support=len(support),
+            digest=_digest_of([(digests[i], names[of_row[i]]) for i in chosen]),
+        )
+
+    def _split(self, y: Sequence[str], digests: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Part rows by label and content: validation from the end of a drawn order."""
+        order = support_rows(y, len(y), seed=self._seed, keys=digests)
+        support: list[int] = []
+        validation: list[int] = []
+        by_label: dict[str, list[int]] = {}
+        for row in order.tolist():
+            by_label.setdefault(y[row], []).append(row)
+        for rows in by_label.values():
+            n = len(rows)
+            n_held = 0
+            if self.validation > 0 and n > 1:
+                n_held = min(n - 1, max(1, round(self.validation * n)))
+            validation += rows[n - n_held :]
+            support += rows[: n - n_held][: self.shots]
+        return sorted(support), sorted(validation)
+
+    def _start(self, names: Sequence[str]) -> DescriptionSet:
+        """Read what generation 0 has, without repeats and weights."""
+        if self.start is None:
+            return DescriptionSet(dict.fromkeys(names, ()))
+        given = read_descriptions(self.start).without_repeats()
+        if given.kind == "sentences":
+            raise InputError(
+                "`start` holds sentences, and phrases evolve, such as 'a long tail'. `showtell "
+                "describe --style dclip` writes some; None starts from the names."
+            )
+        chosen = given.restricted(list(names))
+        if not chosen.n_descriptions:
+            theirs = ", ".join(map(repr, list(given)[:5])) or "nobody"
+            raise InputError(
+                f"None of the {len(names)} labels has a description in `start`; it describes "
+                f"{theirs}. Its labels must be spelled as yours are."
+            )
+        return replace(chosen, weights={})
+
+    def _described(self, descriptions: DescriptionSet) -> DescriptionClassifier:
+        """Make the classifier of a description set, not yet fitted."""
+        template, concept = self.template, self.concept
+        if self.compat == "upstream":
+            template, concept = "{label}", ""
+            texts = {k: tuple(f"{k}, {text}" for text in v) for k, v in descriptions.items()}
+            descriptions = DescriptionSet(texts, kind="sentences")
+        classes = getattr(self, "classes_", None)
+        return DescriptionClassifier(
+            self.encoder,
+            labels=descriptions.labels if classes is None else classes.tolist(),
+            descriptions=descriptions,
+            averaging="similarity",
+            template=template,
+            concept=concept,
+            abstain_below=self.abstain_below,
+            probability=self.probability,
+            calibrate=False,
+            store=self.store,
+        )
+
+    def _fitted_on(self, encoder: Encoder, descriptions: DescriptionSet) -> DescriptionClassifier:
+        """Fit the classifier of a description set, be it one without any description."""
+        own = self._described(descriptions)
+        own._check_arguments()
+        own.classes_ = self.classes_
+        assert isinstance(own.descriptions, DescriptionSet)
+        own.descriptions_ = own.descriptions
+        own._embed(encoder, list(descriptions))
+        own._take_scale(encoder)
+        return own
+
+    def _prompt_writer(self, concept: str | None) -> Callable[[str, str | None], str]:
+        """Write prompts as the final classifier does."""
+
+        def write(label: str, text: str | None) -> str:
+            texts = () if text is None else (text,)
+            found = self._described(DescriptionSet({label: texts}, concept=concept))
+            assert isinstance(found.descriptions, DescriptionSet)
+            found.descriptions_ = found.descriptions
+            [[(prompt, _, _)]] = found._texts([label])
+            return prompt
+
+        return write
+
+    def _evolve(
+        self,
+        encoder: Encoder,
+        names: Sequence[str],
+        start: DescriptionSet,
+        parts: _Parts,
+        progress: Progress,
+        on_generation: Callable[[Evolution], None] | None,
+    ) -> Evolution:
+        """Run the loop; labels go by name, so that their order does not matter."""
+        prompts = load_prompts(self.prompt_dir, library="evolve")
+        access = self._access()
+        labels = sorted(names)
+        place = {name: i for i, name in enumerate(labels)}
+        of_code = np.array([place[name] for name in names], np.intp)
+        scores = DescriptionScores(
+            encoder,
+            parts.embeddings,
+            labels,
+            self._prompt_writer(start.concept),
+            store=self.store,
+        )
+        settings = {
+            **self._deciding(),
+            "encoder": encoder.fingerprint,
+            "start": None if self.start is None else _digest_of(sorted(start.items())),
+            "images": parts.digest,
+        }
+        header = Evolution(
+            labels=tuple(names),
+            model=access.name,
+            encoder=encoder.name,
+            prompt_version=prompts.version,
+            seed=self._seed,
+            n_support=parts.n_support,
+            n_validation=len(parts.codes) - parts.n_support,
+            generations=(),
+            best=0,
+            state="running",
+            settings=settings,
+        )
+        before = self._earlier(header)
+        with open_client(access) as client:
+            loop = Loop(
+                self._rules(),
+                scores,
+                self._asker(prompts, labels),
+                client,
+                of_code[parts.codes],
+                parts.n_support,
+                timeout=self.timeout,
+                progress=progress,
+            )
+            latest = header
+
+            def after(generations: Sequence[Generation], best: int) -> None:
+                nonlocal latest
+                told = tuple(_with_earlier(one, before) for one in generations)
+                cost = _cost_of(told, client)
+                latest = replace(header, generations=told, best=best, cost_usd=cost)
+                self._note(latest, keep=before)
+                if on_generation is not None:
+                    on_generation(latest)
+
+            try:
+                state = loop.run({label: start[label] for label in labels}, after)
+            except (BudgetError, KeyboardInterrupt):
+                if latest.generations:
+                    cost = _cost_of(latest.generations, client)
+                    self._note(replace(latest, state="stopped", cost_usd=cost), keep=before)
+                raise
+            self.spent_ = loop.spent
+            latest = replace(latest, state=state, cost_usd=_cost_of(latest.generations, client))
+            self._note(latest)
+        return latest
+
+    def _rules(self) -> Rules:
+        return Rules(
+            n_generations=int(self.n_generations),
+            n_candidates=int(self.n_candidates),
+            n_start=int(self.n_start),
+            n_least=int(self.n_least),
+            cluster_size=int(self.cluster_size),
+            ratio=float(self.ratio),
+            n_confused=int(self.n_confused),
+            crossover=self.crossover,
+            max_sweeps=int(self.max_sweeps),
+            patience=self.patience,
+            upstream=self.compat == "upstream",
+            seed=self._seed,
+        )
+
+    def _asker(self, prompts: Any, labels: Sequence[str]) -> Asker:
+        return Asker(
+            prompts=prompts,
+            labels=tuple(labels),
+            n_start=int(self.n_start),
+            n_replaced=int(self.n_replaced),
+            n_least=int(self.n_least),
+            temperature=1.0 if self._access().capabilities.sampling else None,
+            strict=self.compat == "upstream",
+        )
+
+    def _deciding(self) -> dict[str, Any]:
+        """List the parameters that decide about the result, as plain values."""
+        names = (
+            "n_candidates", "n_start", "n_replaced", "n_least", "cluster_size", "ratio",
+            "n_confused", "crossover", "max_sweeps", "shots", "validation", "template", "concept",
+            "compat",
+        )  # fmt: skip
+        values = {name: getattr(self, name) for name in names}
+        return {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
+
+    # The run folder
+
+    def _earlier(self, header: Evolution) -> Evolution | None:
+        """Read what the run folder holds, and refuse another evolution's."""
+        if self.run_folder is None or not (Path(self.run_folder) / FILE_NAME).exists():
+            return None
+        found = read_evolution(self.run_folder)
+        names = ("labels", "model", "prompt_version", "seed", "settings")
+        ours = {name: getattr(header, name) for name in names}
+        theirs = {name: getattr(found, name) for name in names}
+        changed = [name for name in names[:-1] if ours[name] != theirs[name]]
+        changed += [
+            name
+            for name in {**theirs["settings"], **ours["settings"]}
+            if theirs["settings"].get(name) != ours["settings"].get(name)
+        ]
+        if changed:
+            raise InputError(
+                f"{str(self.run_folder)!r} holds another evolution: {', '.join(changed)} differ. "
+                "Give the same arguments to go on with it, or another folder."
+            )
+        return found
+
+    def _note(self, evolution: Evolution, *, keep: Evolution | None = None) -> None:
+        """Write ``evolution.json``; not while it would say less than what is there."""
+        if self.run_folder is None:
+            return
+        if keep is not None and len(keep.generations) > len(evolution.generations):
+            return
+        Path(self.run_folder).mkdir(parents=True, exist_ok=True)
+        evolution.write(Path(self.run_folder) / FILE_NAME)
+
+    # The result
+
+    def _take(
+        self, encoder: Encoder, evolution: Evolution, start: DescriptionSet, parts: _Parts
+    ) -> None:
+        """Make the classifier of the best generation."""
+        self.evolution_ = evolution
+        self.history_ = list(evolution.generations)
+        self.best_generation_ = evolution.best
+        self.model_ = evolution.model
+        self.prompt_version_ = evolution.prompt_version
+        self.descriptions_ = evolution.description_set(concept=start.concept)
+        self.classifier_ = self._fitted_on(encoder, self.descriptions_)
+        self.encoder_fingerprint_ = encoder.fingerprint
+        say_limits_once(encoder)
+        n_held = len(parts.codes) - parts.n_support
+        if self.calibrate is True and not n_held:
+            raise InputError("`calibrate=True` needs validation images: `validation` above 0.")
+        if self.calibrate is True or (self.calibrate == "auto" and n_held >= _MIN_CALIBRATION):
+            rows = parts.embeddings[parts.n_support :]
+            logits = self.classifier_._logits(rows)
+            self.classifier_.temperature_ = smoothed_temperature(
+                logits, parts.codes[parts.n_support :], rule=self.classifier_.probability_
+            )
+            self.classifier_.calibrated_ = True
+        self._share()
+        if not n_held and self.validation > 0:
+            say_once(
+                "evolving without validation",
+                "Every label has one image only, so none was held out for validation: the words "
+                "and the generation were chosen by the same images, which say little of others.",
+            )
+
+    def _share(self) -> None:
+        """Show what the classifier of the descriptions learned."""
+        own = self.classifier_
+        self.prototypes_ = own.prototypes_
+        self.prompts_ = own.prompts_
+        self.temperature_ = own.temperature_
+        self.calibrated_ = own.calibrated_
+        self.probability_ = own.probability_
+
+    def _score(self, embeddings: Embeddings) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        return self.classifier_._score(embeddings)
+
+    def at(self, number: int) -> DescriptionClassifier:
+        """Make the classifier of one generation, to compare it with others.
+
+        Parameters
+        ----------
+        number : int
+            0 is the start.
+
+        Returns
+        -------
+        classifier : DescriptionClassifier
+            Fitted, without calibration.
+
+        Raises
+        ------
+        InputError
+            If there is no such generation.
+        """
+        check_is_fitted(self)
+        if not 0 <= number < len(self.history_):
+            raise InputError(f"Generations are 0 to {len(self.history_) - 1}; got {number!r}.")
+        chosen = self.evolution_.description_set(number, concept=self.descriptions_.concept)
+        return self._fitted_on(self._fitted_encoder(), chosen)
+
+    def measure(self, X: Sequence[Media], y: Any) -> Outcome:
+        """Compare the start with the end on images that played no part in the evolution.
+
+        Fitness and validation chose the words, so they say too much of them. These images say
+        what the words are worth, if `fit` has not seen them.
+
+        Parameters
+        ----------
+        X : sequence of Media, length n_samples
+            Those that cannot be used are left out.
+        y : array-like of shape (n_samples,)
+
+        Returns
+        -------
+        outcome : Outcome
+            Also ``evolution_.test``, and in the `evolution.json` of `run_folder`.
+
+        Raises
+        ------
+        InputError
+            If there is no usable image, or a label is none of `classes_`.
+        """
+        check_is_fitted(self)
+        images = media_list(X)
+        codes = codes_of(true_labels(y, len(images)), self.classes_)
+        found = embed_images(self._fitted_encoder(), images, store=self.store)
+        usable = np.array([i for i in range(len(images)) if i not in found.errors], np.intp)
+        if not len(usable):
+            raise InputError("There is no usable image to measure the descriptions with.")
+        rows = found.rows()[usable]
+        before, after = (
+            own._logits(rows).argmax(axis=1) == codes[usable]
+            for own in (self.at(0), self.classifier_)
+        )
+        tested = mcnemar_exact(before, after)
+        outcome = Outcome(
+            n=len(usable),
+            accuracy_before=float(before.mean()),
+            accuracy_after=float(after.mean()),
+            n_gained=tested.n_only_b,
+            n_lost=tested.n_only_a,
+            p_value=tested.p_value,
+        )
+        self.evolution_ = replace(self.evolution_, test=outcome)
+        self._note(self.evolution_)
+        return outcome
+
+    def explain(
+        self, X: Sequence[Media], *, n_most: int | None = None
+    ) -> list[DescriptionEvidence]:
+        """Say for each input which descriptions spoke for its label, and which for the runner-up.
+
+        Parameters
+        ----------
+        X : sequence of Media, length n_samples
+        n_most : int, optional
+
+        Returns
+        -------
+        evidence : list of DescriptionEvidence, length n_samples
+            As `DescriptionClassifier.explain`.
+        """
+        check_is_fitted(self)
+        self._fitted_encoder()
+        return self.classifier_.explain(X, n_most=n_most)
+
+    # Before it
+
+    def plan(self, labels: Sequence[str] | None = None) -> EvolutionPlan:
+        """Say what `fit` will ask, at most, without asking anything or reading an image.
+
+        Parameters
+        ----------
+        labels : sequence of str, optional
+            Those of `labels`, if that is given.
+
+        Returns
+        -------
+        plan : EvolutionPlan
+            Answers that are known already are not left out: their requests depend on images.
+        """
+        self._check_arguments()
+        words = label_words(self.labels if labels is None else labels, None)
+        names = sorted(name[0] for name in words.names)
+        if len(names) < 2:
+            raise InputError("Descriptions tell labels apart, and there is only one label.")
+        encoder = load_encoder(self.encoder)
+        start = self._start(names)
+        scores = DescriptionScores(
+            encoder,
+            np.empty((0, int(encoder.n_dims)), np.float32),
+            names,
+            self._prompt_writer(start.concept),
+            store=self.store,
+        )
+        first = {name: start[name] for name in names}
+        groups = groups_of(names, scores.means(first), self.cluster_size, self._seed)
+        prompts = load_prompts(self.prompt_dir, library="evolve")
+        asker = self._asker(prompts, names)
+        usual = tuple(f"{_USUAL} {i}" for i in range(self.n_start))
+        questions: list[Question[Any]] = []
+        for number in range(1, self.n_generations + 1):
+            current = first if number == 1 else dict.fromkeys(names, usual)
+            for group in groups:
+                near = {x: [o for o in group if o != x][: self.n_confused] for x in group}
+                feedback = Feedback(confused=near)
+                for k in range(self.n_candidates):
+                    sample = sample_number(self._seed, number, k)
+                    questions.append(asker.rewrite(group, current, feedback, sample=sample))
+                if self.crossover == "llm" and self.n_candidates > 1:
+                    version = _version(dict.fromkeys(group, usual))
+                    sample = sample_number(self._seed, number, self.n_candidates)
+                    shown = [version] * self.n_candidates
+                    questions.append(asker.mix(group, shown, {}, sample=sample))
+        access = self._access()
+        native = access.capabilities.structured_output
+        requests = requests_of(access.name, questions, native=native)
+        largest = max(map(len, groups))
+        return EvolutionPlan(
+            n_generations=int(self.n_generations),
+            n_requests=len(requests),
+            requests=tuple(requests),
+            output_tokens=largest * (12 + _TOKENS_PER_TEXT * int(self.n_start)),
+        )
+
+    # Saving and cloning
+
+    def _saved_params(self) -> dict[str, Any]:
+        params = super()._saved_params()
+        params["model"] = self.model if isinstance(self.model, str) else self.model.name
+        for name in ("run_folder", "base_url", "prompt_dir"):
+            params[name] = None
+        params["cache"] = None if self.cache is None else "default"
+        params["max_cost"] = None if self.max_cost is None else str(self.max_cost)
+        if isinstance(self.start, str | os.PathLike):  # a path belongs to a machine
+            params["start"] = read_descriptions(self.start)
+        return params
+
+    def _saved_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        inner, arrays = self.classifier_._saved_state()
+        values = {
+            "classifier": inner,
+            "evolution": self.evolution_.to_record(),
+            "descriptions": self.descriptions_.to_record(),
+        }
+        return values, arrays
+
+    def _saved_shapes(
+        self, values: Mapping[str, Any], n_classes: int, n_dims: int
+    ) -> dict[str, tuple[int | None, ...]]:
+        return DescriptionClassifier()._saved_shapes(values["classifier"], n_classes, n_dims)
+
+    def _restore_state(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.evolution_ = Evolution.from_record(values["evolution"])
+        self.history_ = list(self.evolution_.generations)
+        self.best_generation_ = self.evolution_.best
+        self.model_ = self.evolution_.model
+        self.prompt_version_ = self.evolution_.prompt_version
+        self.descriptions_ = read_descriptions(values["descriptions"])
+        self.spent_ = Spent()
+        own = self._described(self.descriptions_)
+        own.classes_, own.encoder_fingerprint_ = self.classes_, self.encoder_fingerprint_
+        own._restore_state(values["classifier"], arrays)
+        self.classifier_ = own
+        self._share()
+
+    def __sklearn_clone__(self) -> Self:
+        """Clone as scikit-learn does, but share model, encoder, store and cache."""
+        shared = ("model", "encoder", "store", "cache")
+        shell = copy.copy(self)
+        for name in shared:
+            setattr(shell, name, None)
+        twin: Self = BaseEstimator.__sklearn_clone__(shell)
+        for name in shared:
+            setattr(twin, name, getattr(self, name))
+        return twin
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """Embeddings of the support images, followed by those of the validation images."""
+
+    embeddings: Embeddings
+    codes: NDArray[np.intp]
+    n_support: int
+    digest: str
+
+
+def _version(texts: Mapping[str, Sequence[str]]) -> Any:
+    from showtell.classify.evolving.questions import Version
+
+    return Version(texts=texts, accuracy=0.5, by_label=dict.fromkeys(texts, 0.5))
+
+
+def _digest_of(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _with_earlier(generation: Generation, before: Evolution | None) -> Generation:
+    """Add what an earlier process paid for the same generation."""
+    if before is None or generation.number >= len(before.generations):
+        return generation
+    paid = before.generations[generation.number]
+    if paid.descriptions != generation.descriptions:
+        return generation
+    unknown = paid.cost_usd is None or generation.cost_usd is None
+    return replace(
+        generation,
+        n_requests=paid.n_requests + generation.n_requests,
+        input_tokens=max(paid.input_tokens, generation.input_tokens),
+        output_tokens=max(paid.output_tokens, generation.output_tokens),
+        cost_usd=None if unknown else paid.cost_usd + generation.cost_usd,  # type: ignore[operator]
+    )
+
+
+def _cost_of(generations: Sequence[Generation], client: Client) -> Decimal | None:
+    """Add up what the run cost; the journal also knows what came to no generation."""
+    costs = [generation.cost_usd for generation in generations]
+    if any(cost is None for cost in costs):
+        return None
+    total = sum((cost for cost in costs if cost is not None), Decimal(0))
+    return total if client.journal is None else max(total, client.journal.spent)

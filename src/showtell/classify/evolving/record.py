@@ -1,0 +1,515 @@
+"""What an evolution of descriptions did, generation by generation; written as `evolution.json`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from showtell.errors import InputError, SavedFolderError
+from showtell.prompts import DescriptionSet
+from showtell.prompts.descriptions.descriptions import Provenance
+
+__all__ = [
+    "FILE_NAME",
+    "Cluster",
+    "Confusion",
+    "Evolution",
+    "Exchange",
+    "Generation",
+    "LabelChange",
+    "Outcome",
+    "read_evolution",
+]
+
+FILE_NAME = "evolution.json"
+"""Name of the file in a run folder."""
+
+_FORMAT = "showtell-evolution-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelChange:
+    """What became of the descriptions of one label from one generation to the next."""
+
+    label: str
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    n_kept: int
+    removed_was: int = 0
+    """1 if the removed words had been good (accuracy fell without them), -1 bad, 0 neither."""
+    added_was: int = 0
+    """The same for the added ones."""
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "label": self.label,
+            "added": list(self.added),
+            "removed": list(self.removed),
+            "n_kept": self.n_kept,
+            "removed_was": self.removed_was,
+            "added_was": self.added_was,
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> LabelChange:
+        """Make one of what `to_record` returned."""
+        return cls(
+            label=str(record["label"]),
+            added=_texts(record["added"]),
+            removed=_texts(record["removed"]),
+            n_kept=int(record["n_kept"]),
+            removed_was=int(record["removed_was"]),
+            added_was=int(record["added_was"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """Images of one label that are taken for another."""
+
+    label: str
+    taken_for: str
+    n_support: int
+    """Support images that are."""
+    n_validation: int
+    """Validation images that are."""
+    n_near: int
+    """Support images that are or nearly are; what the model is told of."""
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain values."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Confusion:
+        """Make one of what `to_record` returned."""
+        return cls(
+            label=str(record["label"]),
+            taken_for=str(record["taken_for"]),
+            n_support=int(record["n_support"]),
+            n_validation=int(record["n_validation"]),
+            n_near=int(record["n_near"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exchange:
+    """A question to the model, and what came of it."""
+
+    task: str
+    """"init", "mutate" or "crossover"."""
+    labels: tuple[str, ...]
+    sample: int
+    """Number of the repetition."""
+    told: str
+    """The user text of the question."""
+    said: str
+    """The last answer, as it came."""
+    reason: str | None = None
+    """Why the answer could not be used; None if it could."""
+    gaps: Mapping[str, str] = field(default_factory=dict)
+    """Label that kept its descriptions, to the reason why the answer had none for it."""
+    dropped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Label to what was written for it and left out: repeated, too long, naming another label."""
+    n_repairs: int = 0
+    accuracy: float | None = None
+    """Of the answer, on the support images of these labels, among these labels."""
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            **vars(self),
+            "labels": list(self.labels),
+            "gaps": dict(self.gaps),
+            "dropped": {label: list(words) for label, words in self.dropped.items()},
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Exchange:
+        """Make one of what `to_record` returned."""
+        return cls(
+            task=str(record["task"]),
+            labels=_texts(record["labels"]),
+            sample=int(record["sample"]),
+            told=str(record["told"]),
+            said=str(record["said"]),
+            reason=_text_or_none(record["reason"]),
+            gaps={str(k): str(v) for k, v in record["gaps"].items()},
+            dropped={str(k): _texts(v) for k, v in record["dropped"].items()},
+            n_repairs=int(record["n_repairs"]),
+            accuracy=_number_or_none(record["accuracy"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Labels that were rewritten together, and which of the candidates was taken."""
+
+    labels: tuple[str, ...]
+    before: float
+    """Accuracy on the support images of these labels, among these labels."""
+    after: float
+    chosen: str
+    """"parent" (nothing was better), "candidate" or "crossover"."""
+    n_candidates: int
+    """Answers that could be used."""
+    n_changes: int = 0
+    """Single changes that the crossover made."""
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**vars(self), "labels": list(self.labels)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Cluster:
+        """Make one of what `to_record` returned."""
+        return cls(
+            labels=_texts(record["labels"]),
+            before=float(record["before"]),
+            after=float(record["after"]),
+            chosen=str(record["chosen"]),
+            n_candidates=int(record["n_candidates"]),
+            n_changes=int(record["n_changes"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """The descriptions at one time, what they are worth, and how they came about."""
+
+    number: int
+    """0 is the start."""
+    descriptions: Mapping[str, tuple[str, ...]]
+    """Of every label; () stands for the template alone."""
+    fitness: float
+    """Accuracy on the support images, which the words were chosen by: training accuracy."""
+    margin: float
+    """Mean margin there, in cosine; breaks ties."""
+    validation: float | None
+    """Accuracy on the validation images, by which the final generation is chosen; None without."""
+    changes: tuple[LabelChange, ...] = ()
+    confusions: tuple[Confusion, ...] = ()
+    """Worst first; labels that are never confused are not among them."""
+    clusters: tuple[Cluster, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
+    good_words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Memory: per label, words that helped and are not in use."""
+    bad_words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Memory: per label, words that did harm and are not in use."""
+    n_requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal | None = Decimal(0)
+    """USD that answers of this generation took; None is unknown."""
+
+    @property
+    def n_descriptions(self) -> int:
+        """Descriptions of all labels together."""
+        return sum(map(len, self.descriptions.values()))
+
+    @property
+    def n_changed(self) -> int:
+        """Descriptions that were added or removed."""
+        return sum(len(change.added) + len(change.removed) for change in self.changes)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "number": self.number,
+            "descriptions": {label: list(words) for label, words in self.descriptions.items()},
+            "fitness": self.fitness,
+            "margin": self.margin,
+            "validation": self.validation,
+            "changes": [change.to_record() for change in self.changes],
+            "confusions": [confusion.to_record() for confusion in self.confusions],
+            "clusters": [cluster.to_record() for cluster in self.clusters],
+            "exchanges": [exchange.to_record() for exchange in self.exchanges],
+            "good_words": {label: list(words) for label, words in self.good_words.items()},
+            "bad_words": {label: list(words) for label, words in self.bad_words.items()},
+            "n_requests": self.n_requests,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost_usd": None if self.cost_usd is None else str(self.cost_usd),
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Generation:
+        """Make one of what `to_record` returned."""
+        return cls(
+            number=int(record["number"]),
+            descriptions={str(k): _texts(v) for k, v in record["descriptions"].items()},
+            fitness=float(record["fitness"]),
+            margin=float(record["margin"]),
+            validation=_number_or_none(record["validation"]),
+            changes=tuple(map(LabelChange.from_record, record["changes"])),
+            confusions=tuple(map(Confusion.from_record, record["confusions"])),
+            clusters=tuple(map(Cluster.from_record, record["clusters"])),
+            exchanges=tuple(map(Exchange.from_record, record["exchanges"])),
+            good_words={str(k): _texts(v) for k, v in record["good_words"].items()},
+            bad_words={str(k): _texts(v) for k, v in record["bad_words"].items()},
+            n_requests=int(record["n_requests"]),
+            input_tokens=int(record["input_tokens"]),
+            output_tokens=int(record["output_tokens"]),
+            cost_usd=_money(record["cost_usd"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The start against the end on images that played no part in the evolution."""
+
+    n: int
+    accuracy_before: float
+    """Share of right answers of generation 0."""
+    accuracy_after: float
+    """Of the chosen generation."""
+    n_gained: int
+    """Images that became right."""
+    n_lost: int
+    """Images that became wrong."""
+    p_value: float
+    """Of McNemar's exact test."""
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain values."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Outcome:
+        """Make one of what `to_record` returned."""
+        return cls(
+            n=int(record["n"]),
+            accuracy_before=float(record["accuracy_before"]),
+            accuracy_after=float(record["accuracy_after"]),
+            n_gained=int(record["n_gained"]),
+            n_lost=int(record["n_lost"]),
+            p_value=float(record["p_value"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evolution:
+    """All generations of an evolution, with what it was asked to do.
+
+    Examples
+    --------
+    >>> start = Generation(
+    ...     number=0, descriptions={"cat": (), "dog": ()}, fitness=0.5, margin=0.0, validation=0.5
+    ... )
+    >>> evolution = Evolution(
+    ...     labels=("cat", "dog"), model="toy:one", encoder="mini", prompt_version="evolve-1",
+    ...     seed=0, n_support=32, n_validation=20, generations=(start,), best=0, state="finished",
+    ... )
+    >>> Evolution.from_record(evolution.to_record()) == evolution
+    True
+    """
+
+    labels: tuple[str, ...]
+    model: str
+    """``"provider:name"``."""
+    encoder: str
+    """Name of the encoder."""
+    prompt_version: str
+    seed: int
+    n_support: int
+    """Images that the words are chosen by."""
+    n_validation: int
+    """Images that the final generation is chosen by."""
+    generations: tuple[Generation, ...]
+    best: int
+    """Number of the chosen generation; of those so far, while it runs."""
+    state: str
+    """"running", "finished" (all generations), "patience" (stopped early) or "stopped" (by a cap or
+    by hand; the same call goes on)."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that decide about the result, and a hash of the images, as plain values."""
+    cost_usd: Decimal | None = Decimal(0)
+    """USD of the whole run; None is unknown."""
+    test: Outcome | None = None
+    """On images that played no part, where there were any."""
+
+    @property
+    def start(self) -> Generation:
+        """Generation 0."""
+        return self.generations[0]
+
+    @property
+    def chosen(self) -> Generation:
+        """The chosen generation."""
+        return self.generations[self.best]
+
+    def description_set(
+        self, number: int | None = None, *, concept: str | None = None
+    ) -> DescriptionSet:
+        """Give the descriptions of a generation as a set to be written, edited and used.
+
+        Parameters
+        ----------
+        number : int, optional
+            Of the generation; None takes the chosen one.
+        concept : str, optional
+            What all labels are.
+
+        Returns
+        -------
+        descriptions : DescriptionSet
+            Which says what it comes from.
+        """
+        number = self.best if number is None else number
+        texts = self.generations[number].descriptions
+        return DescriptionSet(
+            {label: texts[label] for label in self.labels},
+            concept=concept,
+            provenance=Provenance(
+                source=f"generation {number} of an evolution by {self.model}",
+                model=self.model,
+                prompt_version=self.prompt_version,
+                date=dt.datetime.now(dt.UTC).date().isoformat(),
+                note="evolving",
+            ),
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "showtell": _FORMAT,
+            "labels": list(self.labels),
+            "model": self.model,
+            "encoder": self.encoder,
+            "prompt_version": self.prompt_version,
+            "seed": self.seed,
+            "n_support": self.n_support,
+            "n_validation": self.n_validation,
+            "best": self.best,
+            "state": self.state,
+            "settings": dict(self.settings),
+            "cost_usd": None if self.cost_usd is None else str(self.cost_usd),
+            "test": None if self.test is None else self.test.to_record(),
+            "generations": [generation.to_record() for generation in self.generations],
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Evolution:
+        """Make one of what `to_record` returned.
+
+        Raises
+        ------
+        InputError
+            If it is something else.
+        """
+        if not isinstance(record, Mapping) or record.get("showtell") != _FORMAT:
+            raise InputError("This is no record of an evolution, or one of a newer showtell.")
+        try:
+            test = record["test"]
+            evolution = cls(
+                labels=_texts(record["labels"]),
+                model=str(record["model"]),
+                encoder=str(record["encoder"]),
+                prompt_version=str(record["prompt_version"]),
+                seed=int(record["seed"]),
+                n_support=int(record["n_support"]),
+                n_validation=int(record["n_validation"]),
+                generations=tuple(map(Generation.from_record, record["generations"])),
+                best=int(record["best"]),
+                state=str(record["state"]),
+                settings=dict(record["settings"]),
+                cost_usd=_money(record["cost_usd"]),
+                test=None if test is None else Outcome.from_record(test),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise InputError(f"The record of an evolution is damaged: {what}.") from None
+        numbers = [generation.number for generation in evolution.generations]
+        if numbers != list(range(len(numbers))) or not 0 <= evolution.best < len(numbers):
+            raise InputError(
+                f"The record of an evolution is damaged: generations {numbers}, the best of which "
+                f"is {evolution.best}."
+            )
+        return evolution
+
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Write it as JSON, so that a reader sees the old file or the new one, never half of it.
+
+        Parameters
+        ----------
+        path : path
+            A file, or a folder that gets `evolution.json`.
+
+        Returns
+        -------
+        path : Path
+        """
+        target = Path(path)
+        target = target / FILE_NAME if target.is_dir() else target
+        text = json.dumps(self.to_record(), ensure_ascii=False, indent=1, allow_nan=False)
+        fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with fresh.open("w", encoding="utf-8") as stream:
+                    stream.write(text + "\n")
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                fresh.replace(target)
+            finally:
+                fresh.unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"Cannot write {str(target)!r}: {error.strerror}.") from None
+        return target
+
+
+def read_evolution(path: str | os.PathLike[str]) -> Evolution:
+    """Read an evolution.
+
+    Parameters
+    ----------
+    path : path
+        A file, or a run folder with an `evolution.json`.
+
+    Returns
+    -------
+    evolution : Evolution
+
+    Raises
+    ------
+    SavedFolderError
+        If it is not there, cannot be read, or is something else.
+    """
+    target = Path(path)
+    target = target / FILE_NAME if target.is_dir() else target
+    try:
+        return Evolution.from_record(json.loads(target.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise SavedFolderError(
+            f"There is no evolution at {str(path)!r}. `showtell optimize --run DIR` writes one."
+        ) from None
+    except OSError as error:
+        raise SavedFolderError(f"Cannot read {str(target)!r}: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        raise SavedFolderError(f"{str(target)!r} cannot be used: {error}") from None
+
+
+def _texts(values: Sequence[Any]) -> tuple[str, ...]:
+    if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
+        raise TypeError(f"a list of texts was expected, got {type(values).__name__}")
+    return tuple(values)
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _number_or_none(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _money(value: Any) -> Decimal | None:
+    return None if value is None else Decimal(str(value))

@@ -1,0 +1,1 @@
+"""A local model's likelihood of each label."""

@@ -1,0 +1,1 @@
+"""CLIP-like encoders from a hub or a folder."""

@@ -1,0 +1,1 @@
+"""Audits: whether the prompt decides instead of the picture."""

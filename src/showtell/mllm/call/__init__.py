@@ -1,0 +1,1 @@
+"""One call from question to journal: cache, budget, limits, retry."""

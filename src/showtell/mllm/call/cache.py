@@ -1,0 +1,190 @@
+"""Answers on disk, by everything that can change them.
+
+One SQLite file, one row per `Request.key`. Only whole answers are kept: a refusal, a block or an
+answer cut at its longest is asked again. No prompt, image or key is in the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from showtell.mllm.base import Answer
+from showtell.mllm.call.stored import answer_from_record, answer_to_record, dumps
+from showtell.records.database import Database
+from showtell.records.folders import cache_folder
+
+__all__ = ["AnswerCache", "CacheStats", "CacheWarning", "default_cache"]
+
+_SCHEMA = 1
+_FILE_NAME = f"answers-{_SCHEMA}.sqlite"
+_OFF = frozenset(("off", "0", "no", "none", "false"))
+
+
+class CacheWarning(UserWarning):
+    """The cache of answers cannot be used; results are right, only not kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheStats:
+    """What the cache holds."""
+
+    path: Path
+    n_rows: int
+    n_bytes: int
+    """Size of the files on disk."""
+    models: tuple[tuple[str, int], ...] = ()
+    """Models with their numbers of answers, most first."""
+
+
+def default_cache() -> AnswerCache | None:
+    """Return the cache that is used when nothing else is asked for.
+
+    Returns
+    -------
+    cache : AnswerCache or None
+        A file in showtell's cache folder; None if the environment variable
+        ``SHOWTELL_ANSWERS`` is ``off``.
+    """
+    global _default
+    if os.environ.get("SHOWTELL_ANSWERS", "").strip().lower() in _OFF:
+        return None
+    path = cache_folder() / _FILE_NAME
+    with _default_lock:
+        if _default is None or _default.path != path:
+            if _default is not None:
+                _default.close()
+            _default = AnswerCache(path)
+        return _default
+
+
+_default: AnswerCache | None = None
+_default_lock = threading.Lock()
+
+
+class AnswerCache(Database):
+    """Answers in one SQLite file, shared by threads and processes.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. It and its folder are made on first use; nothing is opened before. It is
+        closed by ``close()`` or at the end of a ``with`` block, and opened again when needed.
+
+    Raises
+    ------
+    InputError
+        On first use, if the file exists and is something else than such a cache.
+    RunError
+        On use, if the disk refuses: read-only, full, locked for more than a minute. A damaged
+        cache is moved aside (``….damaged-N``) with a `CacheWarning` and begun anew.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from showtell.mllm import Usage
+    >>> answer = Answer(text="cat", usage=Usage(input_tokens=9), finish="stop", model="toy")
+    >>> with tempfile.TemporaryDirectory() as folder, AnswerCache(f"{folder}/a.sqlite") as cache:
+    ...     kept = cache.put("k1", answer)
+    ...     found = cache.get("k1")
+    >>> found.text, found.from_cache, found.usage.cost_usd
+    ('cat', True, Decimal('0'))
+    """
+
+    _what = "cache of answers"
+    _stem = "answers"
+    _application = 0x73686173  # "shas"
+    _layout = _SCHEMA
+    _tables = (
+        "CREATE TABLE IF NOT EXISTS answer (key TEXT PRIMARY KEY, model TEXT NOT NULL, "
+        "made INTEGER NOT NULL, record TEXT NOT NULL) WITHOUT ROWID",
+    )
+    _advice = "Free the disk or choose another folder with SHOWTELL_CACHE_DIR."
+    _warning = CacheWarning
+
+    def get(self, key: str) -> Answer | None:
+        """Look an answer up.
+
+        Parameters
+        ----------
+        key : str
+            `Request.key`.
+
+        Returns
+        -------
+        answer : Answer or None
+            With ``from_cache=True``, no request, no token and no cost.
+        """
+        rows = self._rows("SELECT record FROM answer WHERE key = ?", (key,))
+        if not rows:
+            return None
+        try:
+            return answer_from_record(json.loads(rows[0][0]), from_cache=True)
+        except (KeyError, TypeError, ValueError):
+            return None  # written by something else: ask again
+
+    def put(self, key: str, answer: Answer) -> bool:
+        """Keep an answer, if it is whole.
+
+        Parameters
+        ----------
+        key : str
+            `Request.key`.
+        answer : Answer
+
+        Returns
+        -------
+        kept : bool
+            False for refusals, blocks and answers that were cut short.
+        """
+        if answer.finish != "stop" or answer.from_cache:
+            return False
+        record = dumps(answer_to_record(answer))
+        with self._writing() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO answer (key, model, made, record) VALUES (?, ?, ?, ?)",
+                (key, answer.model, int(time.time()), record),
+            )
+        return True
+
+    def stats(self) -> CacheStats:
+        """Count what is kept, per model."""
+        if not self.path.exists():
+            return CacheStats(path=self.path, n_rows=0, n_bytes=0)
+        rows = self._rows("SELECT model, COUNT(*) FROM answer GROUP BY model ORDER BY 2 DESC, 1")
+        return CacheStats(
+            path=self.path,
+            n_rows=sum(count for _, count in rows),
+            n_bytes=self._n_bytes(),
+            models=tuple((str(model), int(count)) for model, count in rows),
+        )
+
+    def clear(self, *, model: str | None = None, older_than: float | None = None) -> int:
+        """Forget answers.
+
+        Parameters
+        ----------
+        model : str, optional
+            Only of this model, as its provider names it.
+        older_than : float, optional
+            Only those older than this many seconds.
+
+        Returns
+        -------
+        n_rows : int
+            How many were there.
+        """
+        if not self.path.exists():
+            return 0
+        latest = time.time() + 1 if older_than is None else time.time() - older_than
+        with self._writing() as connection:
+            n_rows = connection.execute(
+                "DELETE FROM answer WHERE made <= ? AND (? IS NULL OR model = ?)",
+                (latest, model, model),
+            ).rowcount
+        self._give_space_back()
+        return n_rows

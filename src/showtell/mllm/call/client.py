@@ -1,0 +1,639 @@
+"""The one path of a call: cache, budget, limits, retry, provider, check, journal."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import math
+import random
+import secrets
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from showtell.errors import (
+    InputError,
+    MLLMAuthError,
+    MLLMError,
+    MLLMTimeoutError,
+    RateLimitedError,
+)
+from showtell.mllm.base import MLLM, Answer, Request, Usage
+from showtell.mllm.call.background import wait_for
+from showtell.mllm.call.budget import Budget, Reservation
+from showtell.mllm.call.cache import AnswerCache
+from showtell.mllm.call.journal import Journal
+from showtell.mllm.call.limits import AdaptiveConcurrency, Clock, RateLimiter, Sleep, backoff
+from showtell.mllm.capabilities import Capabilities, capabilities_of
+from showtell.mllm.collector import libraries_spared
+from showtell.mllm.prices import is_installed, price
+from showtell.mllm.tokens import estimate_tokens, most_output
+
+__all__ = ["Client", "OnAnswer", "Outcome", "Totals", "is_whole"]
+
+Outcome: TypeAlias = Answer | MLLMError
+"""What becomes of a request: an answer, or the error that it ended with."""
+OnAnswer: TypeAlias = Callable[
+    [Request, Outcome], Iterable[Request] | Awaitable[Iterable[Request] | None] | None
+]
+"""Takes an outcome; may return requests to ask next, such as one for what was left out."""
+
+_PULL_FOR = 0.02  # seconds to gather requests before the first of them is sent
+_PULL_AT_ONCE = 8
+_PULL_BELOW = 4  # requests that are ready, so that no slot waits while more are made
+_LEARN_FROM = 5  # answers, before what they took replaces the longest answer in estimates
+_TIMEOUT_SLACK = 5.0  # seconds after which a provider that forgets its own timeout is cut off
+
+
+@dataclass
+class Totals:
+    """What a client has done so far."""
+
+    n_requests: int = 0
+    """Requests sent, tries again included."""
+    n_answers: int = 0
+    """Answers got from the provider."""
+    n_from_cache: int = 0
+    """Answers out of the cache, the journal, or an equal request in flight."""
+    n_failed: int = 0
+    n_unpriced: int = 0
+    """Answers whose price is not known; `cost_usd` is then a lower bound."""
+    n_rate_limited: int = 0
+    n_retried: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+    seconds: float = 0.0
+    """Of all answers added up; they overlap."""
+
+
+def is_whole(request: Request, answer: Answer) -> bool:  # noqa: ARG001
+    """Say whether an answer is complete and may be used again.
+
+    Parameters
+    ----------
+    request : Request
+    answer : Answer
+
+    Returns
+    -------
+    whole : bool
+        It ended by itself and says something.
+    """
+    return answer.finish == "stop" and bool(answer.text.strip() or answer.probabilities)
+
+
+class Client:
+    """Asks a model, paying for nothing twice and staying within limits and caps.
+
+    For each request: an equal one that was answered before (cache, journal) or is just being
+    asked is not sent. Else the caps are checked, a slot is waited for, and the model is asked; what
+    fails for a passing reason is tried again after a growing, random time. The answer is checked,
+    written to the journal and kept in the cache.
+
+    Parameters
+    ----------
+    mllm : MLLM
+        From `load_mllm`, or any object that follows the protocol.
+    cache : AnswerCache, optional
+        None keeps no answers.
+    journal : Journal, optional
+        Log of the run; answers in it are used as those in the cache.
+    budget : Budget, optional
+        None for no caps.
+    limiter : RateLimiter, optional
+        Requests and tokens per minute; None for no limit but what the provider says.
+    max_concurrency : int, default=64
+        Requests in flight, at most.
+    concurrency : AdaptiveConcurrency, optional
+        By default one that starts at 16 and grows to `max_concurrency`.
+    retries : int, default=5
+        Tries of one request, the first included. Being told to slow down does not count.
+    patience : float, default=900
+        Seconds for which a request waits in all while it is told to slow down.
+    check : callable, default=is_whole
+        ``check(request, answer)`` says whether an answer may be kept and used again. One that may
+        not is still returned.
+    sleep, clock, draw : callable
+        `asyncio.sleep`, `time.monotonic` and `random.random`; tests use others.
+
+    Examples
+    --------
+    >>> from showtell.mllm import Settings, TextPart, Usage
+    >>> class Echo:
+    ...     name = "toy:echo"
+    ...     async def ask(self, request):
+    ...         text = request.parts[0].text
+    ...         return Answer(text=text, usage=Usage(), finish="stop", model="echo")
+    ...     async def aclose(self):
+    ...         pass
+    >>> client = Client(Echo())
+    >>> request = Request(model="toy:echo", system="", parts=(TextPart(text="a cat"),))
+    >>> [answer] = client.run([request])
+    >>> answer.text
+    'a cat'
+    """
+
+    def __init__(
+        self,
+        mllm: MLLM,
+        *,
+        cache: AnswerCache | None = None,
+        journal: Journal | None = None,
+        budget: Budget | None = None,
+        limiter: RateLimiter | None = None,
+        max_concurrency: int = 64,
+        concurrency: AdaptiveConcurrency | None = None,
+        retries: int = 5,
+        patience: float = 900.0,
+        check: Callable[[Request, Answer], bool] = is_whole,
+        sleep: Sleep = asyncio.sleep,
+        clock: Clock = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        if retries < 1:
+            raise InputError(f"`retries` counts the first try too, so at least 1, got {retries}.")
+        if max_concurrency < 1:
+            raise InputError(f"`max_concurrency` must be at least 1, got {max_concurrency}.")
+        self.mllm = mllm
+        self.cache, self.journal = cache, journal
+        self.budget, self.limiter = budget, limiter
+        self.max_concurrency = max_concurrency
+        self.concurrency = concurrency or AdaptiveConcurrency(
+            start=min(16, max_concurrency), most=max_concurrency, sleep=sleep, clock=clock
+        )
+        self.retries, self.patience, self.check = retries, patience, check
+        self.totals = Totals()
+        self._sleep, self._clock, self._draw = sleep, clock, draw
+        self._asking: dict[str, asyncio.Future[Answer]] = {}
+        self._run_id = secrets.token_hex(8)
+        self._n_partial: Counter[str] = Counter()  # answers per request that may not be kept
+        self._longest_output = 0
+        self._underestimated = 1.0  # most that an input was above its estimate, as a factor
+        known = getattr(mllm, "capabilities", None)
+        self._capabilities = known if isinstance(known, Capabilities) else None
+        self._sources: set[_Source] = set()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the model takes and offers."""
+        if self._capabilities is None:
+            self._capabilities = capabilities_of(self.mllm.name)
+        return self._capabilities
+
+    async def ask(self, request: Request) -> Answer:
+        """Ask one question.
+
+        Parameters
+        ----------
+        request : Request
+
+        Returns
+        -------
+        answer : Answer
+
+        Raises
+        ------
+        MLLMError
+            If there is no answer after all tries.
+        BudgetError
+            If a cap stands in the way.
+        """
+        key = request.key
+        found = self._find(key)
+        if found is not None:
+            self.totals.n_from_cache += 1
+            if self.journal is not None and not self.journal.knows(key):
+                self.journal.answer(request, found)
+            return found
+        loop = asyncio.get_running_loop()
+        while (running := self._asking.get(key)) is not None and running.get_loop() is loop:
+            try:
+                answer = await asyncio.shield(running)
+            except asyncio.CancelledError:
+                if not running.cancelled():
+                    raise
+                continue  # the other one was given up, this one was not
+            self.totals.n_from_cache += 1
+            return as_repeated(answer)
+        future: asyncio.Future[Answer] = loop.create_future()
+        self._asking[key] = future
+        try:
+            answer = await self._ask_provider(request)
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        except BaseException as error:
+            future.set_exception(error)
+            future.exception()  # nobody need be waiting for it
+            if isinstance(error, MLLMError):
+                self.totals.n_failed += 1
+                if self.journal is not None:
+                    self.journal.failure(request, error)
+            raise
+        finally:
+            if self._asking.get(key) is future:
+                del self._asking[key]
+        future.set_result(answer)
+        return answer
+
+    async def map(
+        self,
+        requests: Iterable[Request] | AsyncIterable[Request],
+        on_answer: OnAnswer | None = None,
+    ) -> None:
+        """Ask many questions, as many at once as allowed.
+
+        Requests are taken from the iterable only as slots become free, in a thread of their own,
+        so a generator may read and prepare images, and may be of any length.
+
+        Parameters
+        ----------
+        requests : iterable or async iterable of Request
+        on_answer : callable, optional
+            ``on_answer(request, outcome)``, called in the event loop as each request ends, in no
+            particular order; it may be a coroutine function. The requests that it returns are
+            asked next. What it raises ends the run.
+
+        Raises
+        ------
+        BudgetError
+            If a cap stopped the run; what was in flight has been answered and noted.
+        MLLMAuthError
+            If the provider takes no question at all with this key.
+        """
+
+        def take(number: int, request: Request, outcome: Outcome) -> Any:  # noqa: ARG001
+            return None if on_answer is None else on_answer(request, outcome)
+
+        await self.map_numbered(requests, take)
+
+    async def map_numbered(
+        self,
+        requests: Iterable[Request] | AsyncIterable[Request],
+        take: Callable[[int, Request, Outcome], Any],
+    ) -> None:
+        """Do what `map` says; `take` also gets the number of the request, -1 for a later one."""
+        source = _Source(requests)
+        self._sources.add(source)
+        failures: list[Exception] = []
+
+        async def work() -> None:
+            while not failures and (item := await source.next()) is not None:
+                number, request = item
+                try:
+                    outcome = await self._outcome(request)
+                    more = take(number, request, outcome)
+                    if inspect.isawaitable(more):
+                        more = await more
+                    if more is not None:
+                        source.add(more)
+                except Exception as error:  # noqa: BLE001 - raised below, after the others ended
+                    failures.append(error)
+                    source.stop()
+                finally:
+                    source.done()
+
+        workers = [asyncio.ensure_future(work()) for _ in range(self.max_concurrency)]
+        try:
+            with libraries_spared():
+                await asyncio.gather(*workers)
+        finally:
+            self._sources.discard(source)
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            source.close()
+            if self.journal is not None:
+                self.journal.flush()
+        if failures:
+            raise failures[0]
+        if source.failure is not None:
+            raise source.failure
+
+    def run(self, requests: Iterable[Request], on_answer: OnAnswer | None = None) -> list[Outcome]:
+        """Ask many questions and wait; works in scripts, threads and notebooks alike.
+
+        Parameters
+        ----------
+        requests : iterable of Request
+        on_answer : callable, optional
+            As in `map`; called in another thread.
+
+        Returns
+        -------
+        outcomes : list of Answer or MLLMError
+            In the order of `requests`; empty if `on_answer` is given, since then outcomes need
+            not be kept.
+
+        Raises
+        ------
+        BudgetError, MLLMAuthError
+            As in `map`.
+        KeyboardInterrupt
+            After Ctrl-C, when what was in flight has been answered and noted (at a second Ctrl-C,
+            or after 10 seconds, at once).
+        """
+        if on_answer is not None:
+            wait_for(self.map(requests, on_answer), stop=self.stop)
+            return []
+        outcomes: dict[int, Outcome] = {}
+
+        def keep(number: int, request: Request, outcome: Outcome) -> None:  # noqa: ARG001
+            outcomes[number] = outcome
+
+        wait_for(self.map_numbered(requests, keep), stop=self.stop)
+        return [outcomes[number] for number in sorted(outcomes)]
+
+    def stop(self) -> None:
+        """Begin no further request; those in flight are finished. Called within the event loop."""
+        for source in list(self._sources):
+            source.stop()
+
+    def estimate_cost(self, request: Request) -> Decimal | None:
+        """Say what a request may cost at most, in USD; None if its price is not known."""
+        if self.capabilities.free:
+            return Decimal(0)
+        tokens = estimate_tokens(request, self.capabilities)
+        if tokens.input is None or not is_installed():
+            return None
+        n_input = math.ceil(tokens.input * self._underestimated)
+        usage = Usage(input_tokens=n_input, output_tokens=self._expected_output(request))
+        return price(self.mllm.name, usage)
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        await self.mllm.aclose()
+
+    def close(self) -> None:
+        """Close connections, from code without an event loop."""
+        wait_for(self.mllm.aclose())
+
+    def __repr__(self) -> str:
+        return f"Client({self.mllm.name!r}, max_concurrency={self.max_concurrency})"
+
+    def _find(self, key: str) -> Answer | None:
+        found = self.journal.find(key) if self.journal is not None else None
+        if found is None and self.cache is not None:
+            found = self.cache.get(key)
+        return found
+
+    async def _outcome(self, request: Request) -> Outcome:
+        try:
+            return await self.ask(request)
+        except MLLMAuthError:
+            raise  # no other request would fare better
+        except MLLMError as error:
+            return error
+
+    async def _ask_provider(self, request: Request) -> Answer:
+        """Send, and send again, until there is an answer or no hope."""
+        counted = self.budget is not None or self.journal is not None
+        estimate = self.estimate_cost(request) if counted else None
+        limited = self.limiter is not None and self.limiter.tpm is not None
+        n_tokens = self._expected_tokens(request) if limited else 0
+        began = self._clock()
+        tries = attempts = 0
+        while True:
+            attempts += 1
+            reservation = None
+            if self.budget is not None:
+                reservation = await self.budget.reserve(estimate)
+            try:
+                answer = await self._try_once(request, reservation, n_tokens, estimate)
+                return self._note(request, replace(answer, attempts=attempts))
+            except RateLimitedError as error:
+                retry_after = error.retry_after
+                wait = backoff(attempts, retry_after=retry_after, draw=self._draw)
+                if self._clock() - began + wait > self.patience:
+                    raise
+            except MLLMError as error:
+                tries += 1
+                if not error.retryable or tries >= self.retries:
+                    raise
+                wait = backoff(tries, draw=self._draw)
+            self.totals.n_retried += 1
+            await self._sleep(wait)
+
+    async def _try_once(
+        self,
+        request: Request,
+        reservation: Reservation | None,
+        n_tokens: int,
+        estimate: Decimal | None,
+    ) -> Answer:
+        """One request on the wire, with limits before it and the books kept before and after."""
+        cost: Decimal | None = Decimal(0)
+        in_doubt = answered = False
+        try:
+            if self.limiter is not None:
+                await self.limiter.acquire(n_tokens)
+            sent_at = await self.concurrency.acquire()
+            began = time.perf_counter()
+            try:
+                self.totals.n_requests += 1
+                named = replace(request, idempotency_key=self._announce(request, estimate))
+                in_doubt = True  # until the provider says otherwise, it may bill what it was sent
+                async with asyncio.timeout(request.settings.timeout + _TIMEOUT_SLACK):
+                    answer = await self.mllm.ask(named)
+                in_doubt, answered = False, True
+            except TimeoutError as error:
+                if isinstance(error, MLLMError):
+                    raise
+                raise MLLMTimeoutError(
+                    f"{self.mllm.name} gave no answer within {request.settings.timeout:g} s."
+                ) from None
+            except RateLimitedError as error:
+                in_doubt = False
+                self.totals.n_rate_limited += 1
+                self.concurrency.limited(sent_at, error.retry_after)
+                raise
+            except MLLMError as error:
+                if not error.retryable:
+                    in_doubt = False  # turned away
+                raise
+            finally:
+                self.concurrency.release()
+            self.concurrency.succeeded()
+            if answer.seconds == 0.0:
+                answer = replace(answer, seconds=time.perf_counter() - began)
+            answer = self._priced(answer)
+            usage = answer.usage
+            cost = usage.cost_usd
+            if self.limiter is not None and usage.input_tokens is not None:
+                self.limiter.correct(n_tokens, usage.input_tokens + (usage.output_tokens or 0))
+            return answer
+        finally:
+            if reservation is not None and self.budget is not None:
+                self.budget.settle(reservation, cost, in_doubt=in_doubt)
+            if self.journal is not None and not (answered or in_doubt):
+                self.journal.turned_away(request)
+
+    def _announce(self, request: Request, estimate: Decimal | None) -> str:
+        """Write down what is about to be sent; give what makes a second time known as such."""
+        if self.journal is not None:
+            return self.journal.asking(request, estimate)
+        name = f"{self._run_id}:{request.key}:{self._n_partial[request.key]}"
+        return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+
+    def _priced(self, answer: Answer) -> Answer:
+        usage = answer.usage
+        if usage.cost_usd is not None or not (self.capabilities.free or is_installed()):
+            return answer
+        return replace(answer, usage=replace(usage, cost_usd=price(self.mllm.name, usage)))
+
+    def _note(self, request: Request, answer: Answer) -> Answer:
+        """Check, write down, keep, count."""
+        whole = self.check(request, answer)
+        if self.journal is not None:
+            self.journal.answer(request, answer, whole=whole)
+        if not whole:
+            self._n_partial[request.key] += 1
+        elif self.cache is not None:
+            self.cache.put(request.key, answer)
+        usage, totals = answer.usage, self.totals
+        totals.n_answers += 1
+        totals.input_tokens += usage.input_tokens or 0
+        totals.output_tokens += usage.output_tokens or 0
+        totals.cached_tokens += usage.cached_tokens or 0
+        totals.seconds += answer.seconds
+        if usage.cost_usd is None:
+            totals.n_unpriced += 1
+        else:
+            totals.cost_usd += usage.cost_usd
+        if usage.output_tokens is not None:
+            self._longest_output = max(self._longest_output, usage.output_tokens)
+        if self.budget is not None and usage.input_tokens:
+            expected = estimate_tokens(request, self.capabilities).input
+            if expected:
+                self._underestimated = max(self._underestimated, usage.input_tokens / expected)
+        return answer
+
+    def _expected_tokens(self, request: Request) -> int:
+        tokens = estimate_tokens(request, self.capabilities)
+        return (tokens.input or tokens.text) + self._expected_output(request)
+
+    def _expected_output(self, request: Request) -> int:
+        """Tokens of the answer: the most it may have, or twice the longest one so far."""
+        most = most_output(request)
+        if self.totals.n_answers < _LEARN_FROM:
+            return most
+        return min(most, 2 * self._longest_output)
+
+
+def as_repeated(answer: Answer) -> Answer:
+    """Give an answer to one more question that is the same: it took nothing this time."""
+    zero = Decimal(0)
+    usage = Usage(input_tokens=0, output_tokens=0, cached_tokens=0, cost_usd=zero, n_requests=0)
+    first = answer.first_usage or answer.usage
+    return replace(answer, usage=usage, first_usage=first, from_cache=True, seconds=0.0, attempts=0)
+
+
+class _Source:
+    """Requests to be asked: pulled from an iterable as they are needed, and those added later."""
+
+    def __init__(self, requests: Iterable[Request] | AsyncIterable[Request]) -> None:
+        self.failure: BaseException | None = None
+        self._async: AsyncIterator[Request] | None = None
+        self._iterator: Iterator[Request] = iter(())
+        self._thread: ThreadPoolExecutor | None = None
+        if isinstance(requests, AsyncIterable):
+            self._async = aiter(requests)
+        else:
+            self._iterator = iter(requests)
+            if not isinstance(requests, list | tuple):
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="showtell-requests")
+        self._ready: deque[tuple[int, Request]] = deque()
+        self._n_pulled = 0
+        self._n_open = 0  # taken and not done: each may still add some
+        self._ended = self._stopped = False
+        self._pulling: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def next(self) -> tuple[int, Request] | None:
+        """Take a request, or None when there is none and will be none."""
+        enough = 1 if self._thread is None else _PULL_BELOW
+        while not self._stopped:
+            if not self._ended and self._pulling is None and len(self._ready) < enough:
+                self._pulling = asyncio.ensure_future(self._pull())
+            if self._ready:
+                self._n_open += 1
+                return self._ready.popleft()
+            if self._ended and not self._n_open:
+                break
+            changed = asyncio.get_running_loop().create_future()
+            self._waiting.append(changed)
+            await changed
+        self._wake()
+        return None
+
+    def add(self, requests: Iterable[Request]) -> None:
+        """Ask these before any other."""
+        self._ready.extendleft((-1, request) for request in reversed(list(requests)))
+        self._wake()
+
+    def done(self) -> None:
+        """Say that a request that was taken has ended."""
+        self._n_open -= 1
+        if not self._n_open:
+            self._wake()
+
+    def stop(self) -> None:
+        """Give no more requests."""
+        self._stopped = True
+        self._wake()
+
+    def close(self) -> None:
+        """End the thread and the generator, which may have files open."""
+        self._stopped = True
+        if self._pulling is not None:
+            self._pulling.cancel()
+        finish = getattr(self._iterator, "close", None)
+        if self._thread is not None:
+            if finish is not None:
+                self._thread.submit(finish)
+            self._thread.shutdown(wait=False)
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+
+    async def _pull(self) -> None:
+        requests: list[Request] = []
+        try:
+            if self._async is not None:
+                requests = [await anext(self._async)]
+            elif self._thread is None:
+                requests = self._take()
+            else:
+                loop = asyncio.get_running_loop()
+                requests = await loop.run_in_executor(self._thread, self._take)
+            self._ended = not requests
+        except StopAsyncIteration:
+            self._ended = True
+        except Exception as error:  # noqa: BLE001 - raised by the client, after the others ended
+            self.failure = error
+            self._ended = self._stopped = True
+        for request in requests:
+            self._ready.append((self._n_pulled, request))
+            self._n_pulled += 1
+        self._pulling = None
+        self._wake()
+
+    def _take(self) -> list[Request]:
+        """Pull a few; none if there are no more. Slow ones are handed on one by one."""
+        requests: list[Request] = []
+        until = time.perf_counter() + _PULL_FOR
+        for request in self._iterator:
+            requests.append(request)
+            if len(requests) >= _PULL_AT_ONCE or time.perf_counter() > until:
+                break
+        return requests

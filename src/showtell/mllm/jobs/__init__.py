@@ -1,0 +1,1 @@
+"""Batch endpoints of vendors: hand in now, collect later."""

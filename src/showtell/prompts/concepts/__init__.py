@@ -1,0 +1,1 @@
+"""Concept trees: parts and clues of labels."""

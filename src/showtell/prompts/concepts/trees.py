@@ -1,0 +1,865 @@
+"""Concept trees: the parts of a kind of thing, their attributes, and the values labels have.
+
+A tree becomes visual clues, one sentence per value, which an encoder compares with photos. A model
+may have written it and a person corrected it: the file keeps what was written, so that a value
+taken out by hand does not come back, and one added by hand stays.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from showtell.errors import InputError, UnknownNameError
+from showtell.prompts.answers import normalise
+from showtell.prompts.descriptions.descriptions import Provenance
+
+__all__ = [
+    "OTHER",
+    "Attribute",
+    "Clue",
+    "CluePrefix",
+    "ConceptGap",
+    "ConceptTree",
+    "Part",
+    "TreeLayout",
+    "Value",
+    "clean_name",
+    "clean_values",
+    "clue_text",
+    "find_part",
+    "read_concepts",
+]
+
+TreeLayout: TypeAlias = Literal["merged", "per-label"]
+"""Clues of all labels together, or one for each label that has a value."""
+
+CluePrefix: TypeAlias = Literal["none", "domain", "label"]
+"""What a clue names besides the part."""
+
+GapTask: TypeAlias = Literal["parts", "attributes", "values"]
+
+OTHER = "other attributes"
+"""Attribute of what no other attribute holds; its values are put before or after the part."""
+
+_FORMAT = "concepts-1"
+_LAYOUTS = ("merged", "per-label")
+_PREFIXES = ("none", "domain", "label")
+_TASKS = ("parts", "attributes", "values")
+_MOST_WORDS = 4
+_DEEPEST = 10  # levels that are read
+_NOTHING = frozenset({
+    "", "-", "?", "any", "depends", "different", "invisible", "na", "nil", "none", "nothing",
+    "null", "other", "same", "unclear", "unknown", "unsure", "unspecified", "variable", "varied",
+    "varies", "various", "vary",
+})  # fmt: skip
+_DENIALS = frozenset({"no", "non", "not", "cannot"})
+_SPLIT = re.compile(
+    r"""\s*[,;|\n]\s*(?:(?:or|and)\s+)?  # a list, with or without its last word
+    | (?:^|\s+)or(?:\s+|$)               # a whole word
+    | (?<=[^\W\d_])\s*/\s*(?=[^\W\d_])   # between words, and not in a fraction
+    """,
+    re.VERBOSE,
+)
+_NOT_APPLICABLE = re.compile(r"(?<!\w)n\s*/\s*a(?!\w)")
+_IN_BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+_MARKS = " \t-*•·.:!?\"'`’“”„"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """What an attribute of a part is like."""
+
+    text: str
+    labels: tuple[str, ...] = ()
+    """Labels that have it; none where nobody said whose it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribute:
+    """A kind of property of a part, such as colour."""
+
+    name: str
+    values: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A visible part, with its own parts."""
+
+    name: str
+    children: tuple[Part, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConceptGap:
+    """What a tree lacks, and why."""
+
+    task: GapTask
+    """Which question has no usable answer."""
+    reason: str
+    part: tuple[str, ...] = ()
+    """Names from the top down; () for the domain itself."""
+    attribute: str | None = None
+    label: str | None = None
+    tries: int = 1
+    """How often it was asked for, repairs not counted."""
+
+    def __str__(self) -> str:
+        place = " > ".join(self.part) or "the domain"
+        about = f"{self.task} of {place}"
+        if self.attribute is not None:
+            about += f", {self.attribute}"
+        if self.label is not None:
+            about += f", for {self.label!r}"
+        return f"{about}: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clue:
+    """A sentence that an encoder compares with photos, and where in the tree it comes from."""
+
+    text: str
+    part: tuple[str, ...]
+    """Names from the top down."""
+    attribute: str
+    value: str
+    label: str | None = None
+    """Whose clue it is, in the per-label layout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConceptTree:
+    """The parts of a domain, their attributes, and the values that labels have.
+
+    Parameters
+    ----------
+    domain : str
+        What all labels are: "dog".
+    parts : tuple of Part
+    provenance : Provenance, optional
+    gaps : tuple of ConceptGap
+        Questions that have no usable answer.
+    asked : tuple of Part
+        All that a model has written so far, whatever became of it; see `merge`.
+
+    Raises
+    ------
+    InputError
+        If a name or value is empty, or stands twice in one place.
+
+    References
+    ----------
+    Qu & Yatskar (2024), LLM-based Hierarchical Concept Decomposition for Interpretable
+    Fine-Grained Image Classification, arXiv:2405.18672.
+
+    Examples
+    --------
+    >>> tree = read_concepts({"domain": "dog", "parts": [
+    ...     {"part": "tail", "attributes": {"length": {"short": ["Corgi"], "long": ["Collie"]}}},
+    ...     {"part": "head", "children": [{"part": "ear", "attributes": {"shape": ["pointed"]}}]},
+    ... ]})
+    >>> for clue in tree.clues():
+    ...     print(" > ".join(clue.part), "|", clue.text)
+    tail | A photo of tail of short length
+    tail | A photo of tail of long length
+    head > ear | A photo of ear of pointed shape
+    >>> tree.labels
+    ('Corgi', 'Collie')
+    """
+
+    domain: str
+    parts: tuple[Part, ...] = ()
+    provenance: Provenance = field(default_factory=Provenance)
+    gaps: tuple[ConceptGap, ...] = ()
+    asked: tuple[Part, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.domain, str) or not self.domain.strip():
+            raise InputError(
+                f"A concept tree needs a domain, a word for what all labels are; got "
+                f"{self.domain!r}."
+            )
+        _check_parts(self.parts, ())
+
+    def __repr__(self) -> str:
+        return (
+            f"<ConceptTree of {self.domain!r}: {sum(1 for _ in self.walk())} parts, "
+            f"{self.n_values} values, {len(self.labels)} labels, {len(self.gaps)} gaps>"
+        )
+
+    # Looking at it
+
+    def walk(self) -> Iterator[tuple[tuple[str, ...], Part]]:
+        """Go through all parts with their paths, a part before its children."""
+        yield from _walk(self.parts, ())
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels that have a value, in the order of the tree."""
+        return tuple(
+            dict.fromkeys(
+                label
+                for _, part in self.walk()
+                for attribute in part.attributes
+                for value in attribute.values
+                for label in value.labels
+            )
+        )
+
+    @property
+    def n_values(self) -> int:
+        """Values of all attributes together."""
+        return sum(len(a.values) for _, part in self.walk() for a in part.attributes)
+
+    @property
+    def depth(self) -> int:
+        """Levels of parts: 1 where no part has parts of its own."""
+        return max((len(path) for path, _ in self.walk()), default=0)
+
+    def restricted(
+        self, *, labels: Sequence[str] | None = None, part: Sequence[str] | None = None
+    ) -> ConceptTree:
+        """Return the tree of some labels, of one part, or both.
+
+        Parameters
+        ----------
+        labels : sequence of str, optional
+            Values that none of them has are left out; those of no label in particular stay.
+        part : sequence of str, optional
+            Path of a part: it alone with what is below it.
+
+        Raises
+        ------
+        InputError
+            If there is no such part.
+        """
+        parts = self.parts
+        if part is not None:
+            found = next((p for path, p in self.walk() if path == tuple(part)), None)
+            if found is None:
+                known = "; ".join(" > ".join(path) for path, _ in self.walk())
+                raise InputError(f"There is no part {' > '.join(part)!r}. Parts are: {known}.")
+            parts = (found,)
+        if labels is not None:
+            parts = tuple(_of_labels(one, frozenset(labels)) for one in parts)
+        return replace(self, parts=parts)
+
+    def clues(self, *, layout: TreeLayout = "merged", prefix: CluePrefix = "none") -> list[Clue]:
+        """Write the tree as sentences for an encoder.
+
+        Parameters
+        ----------
+        layout : {"merged", "per-label"}, default="merged"
+            "merged": one clue per value, whichever labels have it; a sentence that comes twice
+            stays once. No label's name is in it. "per-label": one clue per value and label.
+        prefix : {"none", "domain", "label"}, default="none"
+            What the sentence names besides the part. "label" needs the per-label layout; values
+            of no label in particular then name the domain.
+
+        Returns
+        -------
+        clues : list of Clue
+            In the order of the tree.
+
+        Raises
+        ------
+        UnknownNameError, InputError
+            If an argument is none of the allowed, or they do not go together.
+
+        References
+        ----------
+        Qu & Yatskar (2024), arXiv:2405.18672, for the per-label layout; the merged one follows
+        Bastide (2024).
+        """
+        if layout not in _LAYOUTS:
+            raise UnknownNameError("layout", str(layout), _LAYOUTS)
+        if prefix not in _PREFIXES:
+            raise UnknownNameError("prefix", str(prefix), _PREFIXES)
+        if prefix == "label" and layout == "merged":
+            raise InputError(
+                "prefix='label' needs layout='per-label': a merged clue belongs to no label."
+            )
+        found: dict[object, Clue] = {}
+        for path, part in self.walk():
+            for attribute in part.attributes:
+                for value in attribute.values:
+                    owners: tuple[str | None, ...] = (None,)
+                    if layout == "per-label" and value.labels:
+                        owners = value.labels
+                    for label in owners:
+                        whole = {"none": None, "domain": self.domain, "label": label or self.domain}
+                        text = clue_text(part.name, attribute.name, value.text, of=whole[prefix])
+                        clue = Clue(
+                            text=text,
+                            part=path,
+                            attribute=attribute.name,
+                            value=value.text,
+                            label=label,
+                        )
+                        key = (text,) if layout == "merged" else (text, path, label)
+                        found.setdefault(key, clue)
+        return list(found.values())
+
+    # Others made from it
+
+    def merge(self, other: ConceptTree) -> ConceptTree:
+        """Add what a model wrote later, and keep what was changed by hand.
+
+        What stands in this tree stays, whoever wrote it. Of `other`, all is added but what `asked`
+        of this tree knows and the tree lacks: somebody took that out.
+
+        Parameters
+        ----------
+        other : ConceptTree
+            The newly written one.
+
+        Returns
+        -------
+        tree : ConceptTree
+            With the domain of this one; gaps and provenance are those of `other`.
+
+        Examples
+        --------
+        >>> first = read_concepts({"domain": "dog", "parts": [
+        ...     {"part": "tail", "attributes": {"length": ["short", "long"]}}]})
+        >>> edited = read_concepts({"domain": "dog", "parts": [
+        ...     {"part": "tail", "attributes": {"length": ["long", "very long"]}}],
+        ...     "asked": first.to_record()["parts"]})
+        >>> [value.text for value in edited.merge(first).parts[0].attributes[0].values]
+        ['long', 'very long']
+        """
+        return ConceptTree(
+            domain=self.domain,
+            parts=_merged(self.parts, other.parts, self.asked),
+            provenance=other.provenance,
+            gaps=other.gaps,
+            asked=_merged(self.asked, other.asked or other.parts, ()),
+        )
+
+    # Files
+
+    def to_record(self) -> dict[str, Any]:
+        """Return plain values, as the JSON file holds them."""
+        known = {key: value for key, value in vars(self.provenance).items() if value}
+        record: dict[str, Any] = {"showtell": _FORMAT, "domain": self.domain}
+        if known:
+            record["provenance"] = known
+        record["parts"] = [_part_record(part) for part in self.parts]
+        if self.gaps:
+            record["gaps"] = [
+                {
+                    name: list(value) if isinstance(value, tuple) else value
+                    for name, value in vars(gap).items()
+                    if value and (name, value) != ("tries", 1)
+                }
+                for gap in self.gaps
+            ]
+        if self.asked:
+            record["asked"] = [_part_record(part) for part in self.asked]
+        return record
+
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Write a ``.json`` file, to be edited and read again.
+
+        Parameters
+        ----------
+        path : path
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        InputError
+            If the ending is another one, or the file cannot be written.
+        """
+        target = _json_path(path)
+        text = _compact(json.dumps(self.to_record(), ensure_ascii=False, indent=1)) + "\n"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8", newline="")
+        except OSError as error:
+            raise InputError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
+        return target
+
+
+# Sentences
+
+
+def clue_text(part: str, attribute: str, value: str, *, of: str | None = None) -> str:
+    """Write the sentence of one value.
+
+    Parameters
+    ----------
+    part, attribute, value : str
+    of : str, optional
+        Whose part it is: the domain or a label.
+
+    Returns
+    -------
+    text : str
+        A value of "other attributes" stands before the part if it is one word, else after it.
+
+    References
+    ----------
+    Qu & Yatskar (2024), arXiv:2405.18672.
+
+    Examples
+    --------
+    >>> clue_text("tail", "length", "short", of="French Bulldog")
+    'A photo of a French Bulldog with tail of short length'
+    >>> clue_text("tail", "other attributes", "docked")
+    'A photo of docked tail'
+    >>> clue_text("tail", "other attributes", "curled over back")
+    'A photo of tail of curled over back'
+    """
+    if normalise(attribute) == OTHER:
+        said = f"{value} {part}" if len(value.split()) == 1 else f"{part} of {value}"
+    else:
+        ends = f" {normalise(value)}".endswith(f" {normalise(attribute)}")  # "short length"
+        said = f"{part} of {value}" if ends else f"{part} of {value} {attribute}"
+    if of is None:
+        return f"A photo of {said}"
+    return f"A photo of {'an' if of[:1].lower() in tuple('aeio') else 'a'} {of} with {said}"
+
+
+# Finding a part
+
+
+def find_part(tree: ConceptTree, part: str | Sequence[str]) -> tuple[str, ...]:
+    """Find a part by its path, or by its name where only one has it.
+
+    Parameters
+    ----------
+    tree : ConceptTree
+    part : str or sequence of str
+        "ear", "head > ear", or ``("head", "ear")``.
+
+    Returns
+    -------
+    path : tuple of str
+        As `ConceptTree.walk` gives it.
+
+    Raises
+    ------
+    InputError
+        If there is none, or several parts have the name; the message lists them.
+
+    Examples
+    --------
+    >>> tree = read_concepts({"domain": "dog", "parts": [{"part": "head", "children": ["ear"]}]})
+    >>> find_part(tree, "ear"), find_part(tree, "Head > Ear")
+    (('head', 'ear'), ('head', 'ear'))
+    """
+    names = re.split(r"\s*[>/]\s*", part.strip()) if isinstance(part, str) else list(part)
+    wanted = tuple(map(normalise, names))
+    paths = {path: tuple(map(normalise, path)) for path, _ in tree.walk()}
+    found = [path for path, key in paths.items() if key == wanted]
+    found = found or [path for path, key in paths.items() if key[-len(wanted) :] == wanted]
+    if len(found) == 1:
+        return found[0]
+    given = part if isinstance(part, str) else " > ".join(part)
+    problem = "several parts" if found else "no part"
+    listed = "; ".join(" > ".join(path) for path in found or paths)
+    raise InputError(f"There is {problem} {given!r}. Name one of: {listed or 'none'}.")
+
+
+# Cleaning
+
+
+def clean_values(given: str | Iterable[Any] | None) -> tuple[str, ...]:
+    """Make values out of an answer: lower case, one alternative each, nothing that says nothing.
+
+    Parameters
+    ----------
+    given : str, or iterable of str
+        Answers as a model writes them. Entries that are no text are left out.
+
+    Returns
+    -------
+    values : tuple of str
+        Of at most four words, each once. Denials ("not visible", "no tail") and answers without
+        content ("unknown", "n/a", "varies") are left out; words are looked at as a whole, so that
+        "cannon-shaped" stays.
+
+    Examples
+    --------
+    >>> clean_values("Black, white, or tan")
+    ('black', 'white', 'tan')
+    >>> clean_values(["cannon-shaped", "knot pattern", "casino green", "N/A", "not visible"])
+    ('cannon-shaped', 'knot pattern', 'casino green')
+    """
+    if given is None:
+        return ()
+    entries = [given] if isinstance(given, str) else list(given)
+    found: dict[str, str] = {}
+    todo = [entry for entry in reversed(entries) if isinstance(entry, str)]
+    while todo:  # what one pass takes away may show the next what to split
+        text = todo.pop()
+        pieces = _pieces(text)
+        if pieces == [text]:
+            words = text.split()
+            empty = text in _NOTHING or bool(_DENIALS & set(words))
+            if normalise(text) and words and not empty and len(words) <= _MOST_WORDS:
+                found.setdefault(normalise(text), text)
+        else:
+            todo += reversed(pieces)
+    return tuple(found.values())
+
+
+def _pieces(text: str) -> list[str]:
+    """Split into alternatives, and take off each what is no part of it."""
+    text = _printable(text, "\n").casefold().replace("and/or", "or")
+    pieces = []
+    for piece in _SPLIT.split(_IN_BRACKETS.sub(" ", _NOT_APPLICABLE.sub(" ", text))):
+        value = _plain(piece)
+        for word in ("or", "and"):
+            value = "" if value == word else value.removeprefix(f"{word} ")
+        if value:
+            pieces.append(value)
+    return pieces
+
+
+def clean_name(given: Any) -> str:
+    """Make the name of a part or attribute: lower case, one line; "" for what is none.
+
+    Examples
+    --------
+    >>> clean_name(" - Front  Leg. "), clean_name("N/A"), clean_name(7)
+    ('front leg', '', '')
+    """
+    if not isinstance(given, str):
+        return ""
+    name = _plain(_IN_BRACKETS.sub(" ", _NOT_APPLICABLE.sub(" ", given.casefold())))
+    name = name.replace(";", " ").replace("|", " ")
+    usable = normalise(name) and name not in _NOTHING - {"other"} and len(name.split()) <= 4
+    return " ".join(name.split()) if usable else ""
+
+
+def _plain(text: str) -> str:
+    """One line without marks at its ends."""
+    return " ".join(_printable(text).split()).strip(_MARKS)
+
+
+def _printable(text: str, kept: str = "") -> str:
+    """Put a space for each character that cannot be seen."""
+    return "".join(c if c.isprintable() or c in kept else " " for c in text)
+
+
+# Reading
+
+
+def read_concepts(source: ConceptTree | Mapping[str, Any] | str | os.PathLike[str]) -> ConceptTree:
+    """Read a concept tree.
+
+    Parameters
+    ----------
+    source : ConceptTree, mapping or path
+        A tree is returned as it is. A mapping, or a ``.json`` file of one, has ``domain`` and
+        ``parts``; a part has ``part`` (its name) and may have ``children`` (parts) and
+        ``attributes``: attribute to values, where values are a list, or an object of value to the
+        labels that have it. An object ``{"part": ..., "children": ...}`` alone is the domain with
+        its parts.
+
+    Returns
+    -------
+    tree : ConceptTree
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is something else; the message names the place.
+    """
+    if isinstance(source, ConceptTree):
+        return source
+    if isinstance(source, Mapping):
+        return _from_value(source, "concepts")
+    path = _json_path(source)
+    where = repr(str(path))
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"Cannot read {where}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{where} is no UTF-8 text.") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is no JSON: {error}.") from None
+    return _from_value(value, where)
+
+
+def _json_path(path: str | os.PathLike[str]) -> Path:
+    target = Path(path)
+    if target.suffix.lower() != ".json":
+        raise InputError(f"Concept trees are files that end in .json; got {str(path)!r}.")
+    return target
+
+
+def _from_value(value: Any, where: str) -> ConceptTree:
+    if not isinstance(value, Mapping):
+        raise InputError(
+            f"{where} must hold an object with 'domain' and 'parts', got {type(value).__name__}."
+        )
+    version = value.get("showtell", _FORMAT)
+    if str(version).startswith("descriptions-"):
+        raise InputError(
+            f"{where} holds descriptions of labels, not a concept tree. It goes with the method "
+            "'dclip' or 'cupl'; `showtell concepts` writes trees."
+        )
+    if version != _FORMAT:
+        raise InputError(f"{where} has the format {version!r}; this version reads {_FORMAT!r}.")
+    if "parts" not in value and "part" in value:
+        value = {"domain": value["part"], "parts": value.get("children", [])}
+    domain = value.get("domain")
+    if not isinstance(domain, str) or "parts" not in value:
+        raise InputError(
+            f"{where} must hold an object with 'domain' (a word for what all labels are) and "
+            f"'parts' (a list); it has: {', '.join(map(str, value)) or 'nothing'}."
+        )
+    given = value.get("provenance")
+    stated = given if isinstance(given, Mapping) else {}
+    return ConceptTree(
+        domain=" ".join(domain.split()),
+        parts=_read_parts(value["parts"], f"{where}: parts", 1),
+        provenance=Provenance(
+            **{
+                name: stated[name]
+                for name in vars(Provenance())
+                if isinstance(stated.get(name), str)
+            }
+        ),
+        gaps=_read_gaps(value.get("gaps", []), where),
+        asked=_read_parts(value.get("asked", []), f"{where}: asked", 1),
+    )
+
+
+def _read_parts(given: Any, where: str, level: int) -> tuple[Part, ...]:
+    if not isinstance(given, list | tuple):
+        raise InputError(f"{where} must be a list of parts, got {type(given).__name__}.")
+    if given and level > _DEEPEST:
+        raise InputError(f"{where}: parts go {_DEEPEST} levels deep at most.")
+    return tuple(_read_part(one, where, level) for one in given)
+
+
+def _read_part(given: Any, where: str, level: int) -> Part:
+    if isinstance(given, str):
+        given = {"part": given}
+    if not isinstance(given, Mapping) or not isinstance(given.get("part"), str):
+        raise InputError(
+            f"{where} has {_short(given)}; a part is an object with 'part' (its name), 'children' "
+            "and 'attributes'."
+        )
+    name = " ".join(given["part"].split())
+    here = f"{where}, {name!r}"
+    attributes = given.get("attributes") or {}
+    if isinstance(attributes, list | tuple):
+        attributes = {one: [] for one in attributes if isinstance(one, str)}
+    if not isinstance(attributes, Mapping):
+        raise InputError(f"{here}: 'attributes' must be an object of attribute to values.")
+    return Part(
+        name=name,
+        children=_read_parts(given.get("children") or [], here, level + 1),
+        attributes=tuple(
+            Attribute(name=" ".join(str(key).split()), values=_read_values(of, f"{here}, {key!r}"))
+            for key, of in attributes.items()
+        ),
+    )
+
+
+def _read_values(given: Any, where: str) -> tuple[Value, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, str):
+        given = [given]
+    if isinstance(given, list | tuple):
+        for one in given:
+            if not isinstance(one, str):
+                raise InputError(f"{where} has the value {_short(one)}, which is no text.")
+        given = dict.fromkeys(given, ())
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"{where} must be a list of values, or an object of value to labels; got "
+            f"{_short(given)}."
+        )
+    values = []
+    for text, labels in given.items():
+        listed = [labels] if isinstance(labels, str) else [] if labels is None else labels
+        is_list = isinstance(listed, list | tuple)
+        if not is_list or not all(isinstance(one, str) for one in listed):
+            raise InputError(f"{where}: {text!r} must have a list of labels, got {_short(labels)}.")
+        values.append(Value(text=" ".join(str(text).split()), labels=tuple(dict.fromkeys(listed))))
+    return tuple(values)
+
+
+def _read_gaps(given: Any, where: str) -> tuple[ConceptGap, ...]:
+    if not isinstance(given, list):
+        raise InputError(f"{where}: 'gaps' must be a list, got {type(given).__name__}.")
+    found = []
+    for one in given:
+        known = one if isinstance(one, Mapping) else {}
+        if known.get("task") not in _TASKS:
+            raise InputError(
+                f"{where}: a gap has a 'task' of {', '.join(_TASKS)}; got {_short(one)}."
+            )
+        part = known.get("part") or ()
+        names = [part] if isinstance(part, str) else part
+        if not isinstance(names, list | tuple):
+            raise InputError(f"{where}: 'part' of a gap is a list of names; got {_short(part)}.")
+        attribute, label = known.get("attribute"), known.get("label")
+        tries = known.get("tries")
+        found.append(
+            ConceptGap(
+                task=known["task"],
+                reason=str(known.get("reason", "")),
+                part=tuple(map(str, names)),
+                attribute=None if attribute is None else str(attribute),
+                label=None if label is None else str(label),
+                tries=tries if isinstance(tries, int) and tries > 1 else 1,
+            )
+        )
+    return tuple(found)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _part_record(part: Part) -> dict[str, Any]:
+    record: dict[str, Any] = {"part": part.name}
+    if part.attributes:
+        record["attributes"] = {
+            attribute.name: (
+                {value.text: list(value.labels) for value in attribute.values}
+                if any(value.labels for value in attribute.values)
+                else [value.text for value in attribute.values]
+            )
+            for attribute in part.attributes
+        }
+    if part.children:
+        record["children"] = [_part_record(child) for child in part.children]
+    return record
+
+
+def _compact(text: str) -> str:
+    """Write lists of texts on one line, where a person edits them."""
+    item = r'"(?:[^"\\\n]|\\.)*"'
+    return re.sub(
+        rf"\[\s*({item}(?:,\s*{item})*)\s*\]",
+        lambda found: "[" + re.sub(rf"({item}),\s*", r"\1, ", found[1]) + "]",
+        text,
+    )
+
+
+# Walking and merging
+
+
+def _walk(parts: Sequence[Part], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Part]]:
+    for part in parts:
+        path = (*above, part.name)
+        yield path, part
+        yield from _walk(part.children, path)
+
+
+def _check_parts(parts: Sequence[Part], above: tuple[str, ...]) -> None:
+    place = " > ".join(above) or "the top"
+    _check_names([part.name for part in parts], "part", place)
+    for part in parts:
+        here = " > ".join((*above, part.name))
+        _check_names([attribute.name for attribute in part.attributes], "attribute", here)
+        for attribute in part.attributes:
+            texts = [value.text for value in attribute.values]
+            _check_names(texts, "value", f"{here}, {attribute.name}")
+        _check_parts(part.children, (*above, part.name))
+
+
+def _check_names(names: Sequence[str], what: str, where: str) -> None:
+    seen: set[str] = set()
+    for name in names:
+        key = _key(name)
+        if not key:
+            raise InputError(f"At {where} a {what} is called {name!r}, which is no word.")
+        if key in seen:
+            raise InputError(f"At {where} the {what} {name!r} stands twice; keep one.")
+        seen.add(key)
+
+
+def _key(name: str) -> str:
+    """By which names are the same; marks count where there is nothing else."""
+    return normalise(name) or name.strip()
+
+
+def _of_labels(part: Part, labels: frozenset[str]) -> Part:
+    attributes = []
+    for attribute in part.attributes:
+        values = tuple(
+            replace(value, labels=tuple(one for one in value.labels if one in labels))
+            for value in attribute.values
+            if not value.labels or labels & set(value.labels)
+        )
+        attributes.append(replace(attribute, values=values))
+    children = tuple(_of_labels(child, labels) for child in part.children)
+    return replace(part, attributes=tuple(attributes), children=children)
+
+
+def _merged(ours: Sequence[Part], theirs: Sequence[Part], base: Sequence[Part]) -> tuple[Part, ...]:
+    """Merge three ways: ours as it stands, and of theirs what is neither there nor in the base."""
+    new, old = _by_key(theirs), _by_key(base)
+    merged = []
+    for part in ours:
+        key = _key(part.name)
+        other, before = new.pop(key, None), old.get(key)
+        if other is not None:
+            part = Part(
+                name=part.name,
+                children=_merged(part.children, other.children, before.children if before else ()),
+                attributes=_merged_attributes(
+                    part.attributes, other.attributes, before.attributes if before else ()
+                ),
+            )
+        merged.append(part)
+    return (*merged, *(part for key, part in new.items() if key not in old))
+
+
+def _merged_attributes(
+    ours: Sequence[Attribute], theirs: Sequence[Attribute], base: Sequence[Attribute]
+) -> tuple[Attribute, ...]:
+    new = {_key(one.name): one for one in theirs}
+    old = {_key(one.name): one for one in base}
+    merged = []
+    for attribute in ours:
+        key = _key(attribute.name)
+        other, before = new.pop(key, None), old.get(key)
+        if other is not None:
+            values = _merged_values(attribute.values, other.values, before.values if before else ())
+            attribute = replace(attribute, values=values)
+        merged.append(attribute)
+    return (*merged, *(one for key, one in new.items() if key not in old))
+
+
+def _merged_values(
+    ours: Sequence[Value], theirs: Sequence[Value], base: Sequence[Value]
+) -> tuple[Value, ...]:
+    new = {_key(one.text): one for one in theirs}
+    old = {_key(one.text): one for one in base}
+    merged = []
+    for value in ours:
+        key = _key(value.text)
+        other, before = new.pop(key, None), old.get(key)
+        if other is not None:
+            known = () if before is None else before.labels
+            added = tuple(label for label in other.labels if label not in known)
+            value = replace(value, labels=tuple(dict.fromkeys((*value.labels, *added))))
+        merged.append(value)
+    return (*merged, *(one for key, one in new.items() if key not in old))
+
+
+def _by_key(parts: Sequence[Part]) -> dict[str, Part]:
+    return {_key(part.name): part for part in parts}

@@ -1,0 +1,411 @@
+"""Descriptions by a language model: what labels look like, and what all of them are."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from showtell._progress import Progress, no_progress
+from showtell.errors import InputError, UnknownNameError
+from showtell.mllm.base import Request, TextPart
+from showtell.mllm.model import ModelAccess, open_client
+from showtell.mllm.structured import Question, Spent, ask_checked, requests_of
+from showtell.prompts.answers import AnswerParser, normalise
+from showtell.prompts.descriptions.descriptions import DescriptionKind, DescriptionSet, Provenance
+from showtell.prompts.files import PromptSet, load_prompts
+
+__all__ = [
+    "Concept",
+    "Described",
+    "DescriptionStyle",
+    "concept_requests",
+    "describe_requests",
+    "find_concept",
+    "write_descriptions",
+]
+
+DescriptionStyle: TypeAlias = Literal["dclip", "cupl"]
+
+_STYLES = ("dclip", "cupl")
+_KINDS: Mapping[str, DescriptionKind] = {"dclip": "phrases", "cupl": "sentences"}
+_COUNTS = {"dclip": 8, "cupl": 10}  # asked for; per question with "cupl"
+_TEMPERATURES = {"dclip": 0.0, "cupl": 0.99}  # as the papers have them
+_MOST_WORDS = {"dclip": 12, "cupl": 60}
+_SHOWN_LABELS = 25  # of which the concept is sought
+_NOTHING = {"object", "thing", "item", "class", "category", "label", "nothing", "noun", "image"}
+
+_LIST_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "category": {"type": "string"},
+        "descriptors": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["category", "descriptors"],
+    "additionalProperties": False,
+}
+_CONCEPT_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "concept": {"type": ["string", "null"]},
+        "confidence": {"type": "integer", "description": "0 to 10"},
+    },
+    "required": ["concept", "confidence"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """What `write_descriptions` got."""
+
+    descriptions: DescriptionSet
+    gaps: Mapping[str, str] = field(default_factory=dict)
+    """Label to the reason why a question about it has no answer."""
+    dropped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Label to what was written and left out: repeated, too long, or naming another label."""
+    spent: Spent = field(default_factory=Spent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concept:
+    """What `find_concept` got."""
+
+    text: str | None
+    """None where the labels have nothing in common, or there is no answer."""
+    confidence: float | None = None
+    """0 to 1, as the model says."""
+    reason: str | None = None
+    """Why there is none."""
+    spent: Spent = field(default_factory=Spent)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """Checked texts of one answer."""
+
+    kept: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+def write_descriptions(
+    labels: Sequence[str],
+    access: ModelAccess,
+    *,
+    style: DescriptionStyle = "dclip",
+    count: int | None = None,
+    n_least: int = 2,
+    concept: str | None = None,
+    prompt_dir: str | os.PathLike[str] | None = None,
+    progress: Progress = no_progress,
+) -> Described:
+    """Have a model write what labels look like.
+
+    Parameters
+    ----------
+    labels : sequence of str
+    access : ModelAccess
+        The model, and the limits of the run.
+    style : {"dclip", "cupl"}, default="dclip"
+        "dclip" asks once per label for short phrases; "cupl" asks five questions per label, each
+        for several whole sentences.
+    count : int, optional
+        Descriptions to ask for, per question; by default 8 for "dclip" and 10 for "cupl".
+    n_least : int, default=2
+        Fewer usable ones than this are asked for once more, then taken as they are; none at all
+        are a gap.
+    concept : str, optional
+        What all labels are, to settle which sense of a word is meant.
+    prompt_dir : path, optional
+        Edited prompts, see `copy_prompts`.
+    progress : Progress
+        Called with the number of questions that are done.
+
+    Returns
+    -------
+    described : Described
+        Every label is in its set; those with a gap have no description.
+
+    Raises
+    ------
+    InputError
+        If there are no labels, or `style` or `count` is none of the allowed.
+    BudgetError, MLLMAuthError
+        As `Client.run`.
+
+    References
+    ----------
+    Menon & Vondrick (2023), arXiv:2210.07183. Pratt et al. (2023), arXiv:2209.03320.
+    """
+    questions = _questions(labels, style, count, n_least, concept, prompt_dir)
+    with open_client(access) as client:
+        found = ask_checked(
+            client,
+            [question for _, question in questions],
+            timeout=access.timeout,
+            progress=progress,
+            stage="Describing",
+        )
+    texts: dict[str, list[str]] = {label: [] for label in labels}
+    dropped: dict[str, list[str]] = {}
+    gaps: dict[str, str] = {}
+    spent = Spent()
+    for (label, _), answer in zip(questions, found, strict=True):
+        spent.merge(answer.spent)
+        if answer.value is None:
+            gaps.setdefault(label, answer.reason or "")
+            continue
+        known = set(map(normalise, texts[label]))
+        for text in answer.value.kept:
+            if normalise(text) not in known:
+                texts[label].append(text)
+                known.add(normalise(text))
+        if answer.value.dropped:
+            dropped.setdefault(label, []).extend(answer.value.dropped)
+    made = DescriptionSet(
+        {label: tuple(of) for label, of in texts.items()},
+        kind=_KINDS[style],
+        concept=concept,
+        provenance=Provenance(
+            source=f"written by {access.name}",
+            model=access.name,
+            prompt_version=questions[0][1].prompt_version,
+            date=dt.datetime.now(dt.UTC).date().isoformat(),
+            note=style,
+        ),
+    )
+    return Described(
+        descriptions=made,
+        gaps=gaps,
+        dropped={label: tuple(of) for label, of in dropped.items()},
+        spent=spent,
+    )
+
+
+def describe_requests(
+    labels: Sequence[str],
+    access: ModelAccess,
+    *,
+    style: DescriptionStyle = "dclip",
+    count: int | None = None,
+    concept: str | None = None,
+    prompt_dir: str | os.PathLike[str] | None = None,
+) -> list[Request]:
+    """Write the requests that `write_descriptions` would send first, without sending any.
+
+    Parameters
+    ----------
+    labels, access, style, count, concept, prompt_dir
+        As in `write_descriptions`.
+
+    Returns
+    -------
+    requests : list of Request
+    """
+    questions = [q for _, q in _questions(labels, style, count, 1, concept, prompt_dir)]
+    return requests_of(access.name, questions, native=access.capabilities.structured_output)
+
+
+def find_concept(
+    labels: Sequence[str],
+    access: ModelAccess,
+    *,
+    random_state: int = 0,
+    prompt_dir: str | os.PathLike[str] | None = None,
+) -> Concept:
+    """Have a model say what all labels are: "bird" for a hundred kinds of birds.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        25 of them, drawn at random, are shown.
+    access : ModelAccess
+    random_state : int, default=0
+    prompt_dir : path, optional
+        Edited prompts.
+
+    Returns
+    -------
+    concept : Concept
+        "object", "thing" and the like count as none.
+
+    References
+    ----------
+    Roth et al. (2023), arXiv:2306.07282, section 3.3.
+    """
+    question = _concept_question(labels, random_state, prompt_dir)
+    with open_client(access) as client:
+        [found] = ask_checked(client, [question], timeout=access.timeout)
+    if found.value is None:
+        return Concept(text=None, reason=found.reason, spent=found.spent)
+    text, sure = found.value
+    reason = None if text else "The labels have nothing in common, the model says."
+    if text is not None and normalise(text) in map(normalise, labels):
+        text, reason = None, f"The model names one of the labels, {text!r}."
+    return Concept(text=text, confidence=sure, reason=reason, spent=found.spent)
+
+
+def concept_requests(
+    labels: Sequence[str],
+    access: ModelAccess,
+    *,
+    random_state: int = 0,
+    prompt_dir: str | os.PathLike[str] | None = None,
+) -> list[Request]:
+    """Write the one request that `find_concept` would send first, without sending it.
+
+    Parameters
+    ----------
+    labels, access, random_state, prompt_dir
+        As in `find_concept`.
+
+    Returns
+    -------
+    requests : list of Request
+    """
+    question = _concept_question(labels, random_state, prompt_dir)
+    return requests_of(access.name, [question], native=access.capabilities.structured_output)
+
+
+def _concept_question(
+    labels: Sequence[str], random_state: int, prompt_dir: str | os.PathLike[str] | None
+) -> Question[tuple[str | None, float | None]]:
+    prompts = load_prompts(prompt_dir, library="describe")
+    shown = list(labels)
+    if len(shown) > _SHOWN_LABELS:
+        rng = np.random.default_rng(random_state)
+        shown = [shown[i] for i in sorted(rng.permutation(len(shown))[:_SHOWN_LABELS])]
+    listed = "\n".join(["Labels:", *(f"- {label}" for label in shown), "End of labels."])
+    return Question(
+        system=prompts.texts["system"].strip(),
+        parts=(TextPart(text=prompts.render("concept", labels=listed)),),
+        schema=_CONCEPT_SCHEMA,
+        check=_check_concept,
+        prompt_version=prompts.version,
+        max_tokens=1024,
+        name="concept",
+    )
+
+
+def _questions(
+    labels: Sequence[str],
+    style: DescriptionStyle,
+    count: int | None,
+    n_least: int,
+    concept: str | None,
+    prompt_dir: str | os.PathLike[str] | None,
+) -> list[tuple[str, Question[_Written]]]:
+    if style not in _STYLES:
+        raise UnknownNameError("style", str(style), _STYLES)
+    if not labels:
+        raise InputError("Need at least one label to describe, got none.")
+    asked = _COUNTS[style] if count is None else count
+    if asked < 1:
+        raise InputError(f"`count` must be at least 1, got {count}.")
+    prompts = load_prompts(prompt_dir, library="describe")
+    parser = AnswerParser(list(labels))
+    found = []
+    for label in labels:
+        for text in _wordings(prompts, style, label, asked, concept):
+            question: Question[_Written] = Question(
+                system=prompts.texts["system"].strip(),
+                parts=(TextPart(text=text),),
+                schema=_LIST_SCHEMA,
+                check=_list_check(label, labels, parser, style, min(n_least, asked)),
+                prompt_version=prompts.version,
+                temperature=_TEMPERATURES[style],
+                name=label,
+            )
+            found.append((label, question))
+    return found
+
+
+def _wordings(
+    prompts: PromptSet, style: DescriptionStyle, label: str, count: int, concept: str | None
+) -> list[str]:
+    """Write the questions about one label."""
+    about = f" (a kind of {concept})" if concept else ""
+    if style == "dclip":
+        return [prompts.render("features", label=label, count=count, concept=about)]
+    asked = prompts.render("questions", label=label, concept=about).splitlines()
+    return [
+        prompts.render("sentences", label=label, count=count, question=line.strip())
+        for line in asked
+        if line.strip()
+    ]
+
+
+def _list_check(
+    label: str,
+    labels: Sequence[str],
+    parser: AnswerParser,
+    style: DescriptionStyle,
+    n_least: int,
+) -> Callable[[Any], _Written]:
+    own = f" {normalise(label)} "
+
+    def names_another(text: str) -> bool:
+        answer = parser.parse(text)
+        codes = answer.candidates or ((answer.code,) if answer.code is not None else ())
+        return any(f" {normalise(labels[code])} " not in own for code in codes)
+
+    def check(value: Any) -> _Written:
+        listed = value.get("descriptors") if isinstance(value, dict) else value
+        if not isinstance(listed, list):
+            raise ValueError('The list "descriptors" is missing.')
+        kept: list[str] = []
+        dropped: list[str] = []
+        for entry in listed:
+            text = _clean(entry)
+            if not text:
+                continue
+            plain = normalise(text)
+            known = plain in map(normalise, kept)
+            too_long = len(text.split()) > _MOST_WORDS[style]
+            # "..." is what a small model copies from the form of the answer
+            no_word = not any(map(str.isalnum, text))
+            if no_word or known or too_long or plain == normalise(label) or names_another(text):
+                dropped.append(text)
+            else:
+                kept.append(text)
+        if len(kept) < n_least:
+            raise ValueError(
+                f"Only {len(kept)} of {len(listed)} descriptors can be used: they must differ, "
+                f"have at most {_MOST_WORDS[style]} words and name no other class. At least "
+                f"{n_least} are wanted."
+            )
+        return _Written(kept=tuple(kept), dropped=tuple(dropped))
+
+    return check
+
+
+def _clean(entry: Any) -> str:
+    """One line without list marks; "" for what is no text."""
+    if not isinstance(entry, str):
+        return ""
+    return " ".join(entry.split()).lstrip("-*•· ").strip()
+
+
+def _check_concept(value: Any) -> tuple[str | None, float | None]:
+    if not isinstance(value, dict) or "concept" not in value:
+        raise ValueError('The field "concept" is missing.')
+    sure = value.get("confidence")
+    known = isinstance(sure, int | float) and not isinstance(sure, bool) and 0 <= sure <= 10
+    confidence = float(sure) / 10 if known else None  # type: ignore[arg-type]
+    text = value["concept"]
+    if text is None:
+        return None, confidence
+    if not isinstance(text, str):
+        raise ValueError('"concept" is a text or null.')
+    words = "".join(c for c in text.lower() if c.isalnum() or c in " -'").split()
+    if not words or len(words) > 5:
+        raise ValueError(f"{text!r} has {len(words)} words, and one to five are wanted.")
+    last = words[-1]
+    if len(last) > 3 and last.endswith("s") and not last.endswith("ss"):
+        words[-1] = last[:-1]
+    plain = " ".join(words)
+    return (None if words[-1] in _NOTHING else plain), confidence

@@ -300,7 +300,8 @@ def test_the_prompts_can_be_copied_and_edited(ask, cli, photos):
 
 
 def test_on_a_terminal_generations_and_price_are_tables(ask, photos, monkeypatch):
-    from showtell.cli import optimize, output, session
+    from showtell.cli import output, session
+    from showtell.cli.verbs import optimize
 
     monkeypatch.setenv("COLUMNS", "100")
     for module in (optimize, output, session):

@@ -13,7 +13,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from showtell.cli import (
+from showtell.cli.options import paragraphs
+from showtell.cli.session import Session
+from showtell.cli.verbs import (
     audit,
     cache,
     classify,
@@ -29,8 +31,6 @@ from showtell.cli import (
     try_server,
     version,
 )
-from showtell.cli.options import paragraphs
-from showtell.cli.session import Session
 from showtell.errors import BudgetError, InputError, JobsPendingError, ShowtellError
 
 __all__ = ["EXIT_FAILED", "EXIT_INPUT", "EXIT_OK", "EXIT_STOPPED", "app", "run"]

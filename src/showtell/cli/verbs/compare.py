@@ -423,7 +423,7 @@ def _estimate(
     max_cost: str | None,
 ) -> list[_Estimate]:
     """Say what each way that asks would take, before the first of them asks."""
-    from showtell.cli.estimate import add_up
+    from showtell.cli.verbs.estimate import add_up
     from showtell.mllm import default_cache
 
     found = []

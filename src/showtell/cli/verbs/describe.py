@@ -13,10 +13,10 @@ import typer
 from showtell.cli import options as o
 from showtell.cli.asking import Asking, asking_values, dollars, refuse_idle, start_asking
 from showtell.cli.choices import given_labels
-from showtell.cli.estimate import add_up, ready_to_count
 from showtell.cli.groups import Called, Caps, Saying, Sending, grouped
 from showtell.cli.output import check_output, counted, print_csv, print_json, print_table
 from showtell.cli.session import Session, begin, is_terminal
+from showtell.cli.verbs.estimate import add_up, ready_to_count
 from showtell.errors import InputError, RunError
 
 if TYPE_CHECKING:

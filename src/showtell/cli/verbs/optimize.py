@@ -13,7 +13,6 @@ from showtell.cli import options as o
 from showtell.cli.asking import Asking, asking_values, dollars, start_asking
 from showtell.cli.choices import given_labels
 from showtell.cli.data import parts_to_measure
-from showtell.cli.estimate import add_up, ready_to_count
 from showtell.cli.evolving import access_of, dropped_texts, live_lines, n_useless
 from showtell.cli.groups import Called, Caps, Columns, Saying, Sending, grouped
 from showtell.cli.output import (
@@ -26,6 +25,7 @@ from showtell.cli.output import (
     print_table,
 )
 from showtell.cli.session import Session, begin, is_terminal
+from showtell.cli.verbs.estimate import add_up, ready_to_count
 from showtell.errors import BudgetError, InputError, RunError
 
 if TYPE_CHECKING:

@@ -273,7 +273,7 @@ def _say_price(
     """Say what is about to be asked and paid."""
     if session.quiet:
         return
-    from showtell.cli.estimate import add_up
+    from showtell.cli.verbs.estimate import add_up
     from showtell.evaluate import audit_requests
     from showtell.mllm import capabilities_of, default_cache
 

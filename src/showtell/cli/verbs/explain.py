@@ -15,7 +15,6 @@ from showtell.cli import options as o
 from showtell.cli.asking import Asking, asking_of, dollars, start_asking
 from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
 from showtell.cli.data import examples_of, parts_to_measure
-from showtell.cli.estimate import add_up
 from showtell.cli.groups import (
     Called,
     Caps,
@@ -29,6 +28,7 @@ from showtell.cli.groups import (
 )
 from showtell.cli.output import check_page, counted, print_json
 from showtell.cli.session import Session, begin, printable
+from showtell.cli.verbs.estimate import add_up
 from showtell.errors import InputError, ShowtellError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The commands, one file each: options to a recipe, a job, and what is printed of it."""

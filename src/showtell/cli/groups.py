@@ -14,20 +14,20 @@ from typing import Any, get_type_hints
 from showtell.cli import options as o
 
 __all__ = [
-    "Called",
-    "Caps",
-    "Columns",
-    "Questions",
-    "Saying",
-    "Sending",
-    "Sought",
-    "Words",
+    "BudgetOptions",
+    "ColumnOptions",
+    "EncoderOptions",
+    "LabelOptions",
+    "ModelOptions",
+    "PromptOptions",
+    "RequestOptions",
+    "TalkOptions",
     "grouped",
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sought:
+class LabelOptions:
     """What to look for."""
 
     labels: o.Labels = None
@@ -36,7 +36,7 @@ class Sought:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Words:
+class EncoderOptions:
     """By which arithmetic and which words an encoder decides."""
 
     precision: o.Precision = "auto"
@@ -51,7 +51,7 @@ class Words:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Called:
+class ModelOptions:
     """Which multimodal LLM."""
 
     model: o.Model = None
@@ -59,7 +59,7 @@ class Called:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Caps:
+class BudgetOptions:
     """What may be spent."""
 
     max_cost: o.MaxCost = None
@@ -67,7 +67,7 @@ class Caps:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Questions:
+class PromptOptions:
     """What the model is asked, and what is made of its answers."""
 
     anonymise: o.Anonymise = False
@@ -87,7 +87,7 @@ class Questions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sending:
+class RequestOptions:
     """How requests are sent, and what is kept of their answers."""
 
     timeout: o.Timeout = 120.0
@@ -99,7 +99,7 @@ class Sending:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columns:
+class ColumnOptions:
     """Which columns of a table say what."""
 
     image_column: o.ImageColumn = None
@@ -109,7 +109,7 @@ class Columns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saying:
+class TalkOptions:
     """How much is said, and by which settings."""
 
     config: o.Config = None
@@ -133,7 +133,7 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
 
     Examples
     --------
-    >>> def verb(limit: o.Limit = None, *, caps: Caps) -> None:
+    >>> def verb(limit: o.Limit = None, *, caps: BudgetOptions) -> None:
     ...     print(limit, caps.max_cost)
     >>> list(inspect.signature(grouped(verb)).parameters)
     ['limit', 'max_cost', 'max_requests']

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import typer
     from rich.console import Console
 
-    from showtell.cli.groups import Saying
+    from showtell.cli.groups import TalkOptions
 
 __all__ = ["Session", "begin", "is_terminal", "printable"]
 
@@ -148,7 +148,7 @@ class Session:
         return Console(file=stream, force_terminal=seen, markup=False, highlight=False, emoji=False)
 
 
-def begin(ctx: typer.Context, saying: Saying) -> Session:
+def begin(ctx: typer.Context, saying: TalkOptions) -> Session:
     """Take the session of this invocation and set how much it says."""
     session: Session = ctx.obj
     session.quiet, session.verbose, session.debug = saying.quiet, saying.verbose, saying.debug

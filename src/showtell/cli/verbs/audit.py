@@ -12,7 +12,15 @@ from showtell.cli import options as o
 from showtell.cli.asking import asking_of, dollars, start_asking, what_it_took
 from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
 from showtell.cli.data import Parts, examples_of, parts_to_measure
-from showtell.cli.groups import Called, Caps, Columns, Saying, Sending, Sought, grouped
+from showtell.cli.groups import (
+    BudgetOptions,
+    ColumnOptions,
+    LabelOptions,
+    ModelOptions,
+    RequestOptions,
+    TalkOptions,
+    grouped,
+)
 from showtell.cli.output import check_page, counted, print_csv, print_json, print_table
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError, UnknownNameError
@@ -59,7 +67,7 @@ def audit(
             "table with a column of images and one of labels.",
         ),
     ],
-    sought: Sought,
+    sought: LabelOptions,
     probes: Annotated[
         str | None,
         o.option(
@@ -104,21 +112,21 @@ def audit(
         ),
     ] = None,
     seed: o.Seed = 0,
-    called: Called,
-    caps: Caps,
+    called: ModelOptions,
+    caps: BudgetOptions,
     anonymise: o.Anonymise = False,
     role: o.Role = None,
     confidence_from: o.ConfidenceFrom = "auto",
     max_side: o.MaxSide = 768,
     temperature: o.Temperature = None,
-    sending: Sending,
+    sending: RequestOptions,
     test_size: o.TestSize = None,
-    columns: Columns,
+    columns: ColumnOptions,
     check_duplicates: o.CheckDuplicates = True,
     report: o.Report = None,
     run: o.RunFolder = None,
     json: o.Json = False,
-    saying: Saying,
+    saying: TalkOptions,
 ) -> None:
     """Find out whether a multimodal LLM answers what it sees or what the prompt suggests.
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from showtell.cli import options as o
-from showtell.cli.groups import Saying, grouped
+from showtell.cli.groups import TalkOptions, grouped
 from showtell.cli.output import counted, print_csv, print_json, print_table
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError
@@ -62,7 +62,7 @@ def cache(
         ),
     ] = None,
     json: o.Json = False,
-    saying: Saying,
+    saying: TalkOptions,
 ) -> None:
     """Show or shrink the store of embeddings: what makes the second run quick.
 

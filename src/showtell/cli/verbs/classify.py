@@ -12,7 +12,16 @@ from showtell.cli import options as o
 from showtell.cli.asking import asking_of, start_asking, watch_jobs, what_it_took
 from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
 from showtell.cli.data import examples_of, n_among
-from showtell.cli.groups import Called, Caps, Questions, Saying, Sending, Sought, Words, grouped
+from showtell.cli.groups import (
+    BudgetOptions,
+    EncoderOptions,
+    LabelOptions,
+    ModelOptions,
+    PromptOptions,
+    RequestOptions,
+    TalkOptions,
+    grouped,
+)
 from showtell.cli.output import (
     check_output,
     check_page,
@@ -66,18 +75,18 @@ def classify(
             "on standard input.",
         ),
     ],
-    sought: Sought,
+    sought: LabelOptions,
     method: o.Method = "auto",
     encoder: o.EncoderName = "mini",
-    words: Words,
+    words: EncoderOptions,
     batch: o.Batch = None,
     shots: o.Shots = None,
     abstain_below: o.AbstainBelow = None,
     seed: o.Seed = 0,
-    called: Called,
-    caps: Caps,
-    questions: Questions,
-    sending: Sending,
+    called: ModelOptions,
+    caps: BudgetOptions,
+    questions: PromptOptions,
+    sending: RequestOptions,
     batch_api: o.BatchApi = False,
     no_wait: o.NoWait = False,
     limit: o.Limit = None,
@@ -89,7 +98,7 @@ def classify(
     json: o.Json = False,
     threads: o.Threads = None,
     store: o.Store = True,
-    saying: Saying,
+    saying: TalkOptions,
 ) -> None:
     """Give each image one of the labels you name, or one of those you show examples of.
 

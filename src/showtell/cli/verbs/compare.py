@@ -38,7 +38,16 @@ from showtell.cli.choices import (
     remarks,
 )
 from showtell.cli.data import Parts, examples_of, parts_to_measure
-from showtell.cli.groups import Caps, Columns, Questions, Saying, Sending, Sought, Words, grouped
+from showtell.cli.groups import (
+    BudgetOptions,
+    ColumnOptions,
+    EncoderOptions,
+    LabelOptions,
+    PromptOptions,
+    RequestOptions,
+    TalkOptions,
+    grouped,
+)
 from showtell.cli.local import OF_LOCAL, is_local, refuse_foreign
 from showtell.cli.output import (
     check_page,
@@ -109,7 +118,7 @@ def compare(
             "--encoder or --model; METHOD@NAME goes with that one only.",
         ),
     ] = None,
-    sought: Sought,
+    sought: LabelOptions,
     shots: o.Shots = None,
     encoder: Annotated[
         list[str],
@@ -122,7 +131,7 @@ def compare(
             "`showtell encoders` lists them.",
         ),
     ] = ["mini"],  # noqa: B006 - typer reads it, nobody changes it
-    words: Words,
+    words: EncoderOptions,
     controls: o.Controls = True,
     abstain_below: o.AbstainBelow = None,
     seed: o.Seed = 0,
@@ -159,9 +168,9 @@ def compare(
             "providers say whose it is: google=URL.",
         ),
     ] = None,
-    caps: Caps,
-    questions: Questions,
-    sending: Sending,
+    caps: BudgetOptions,
+    questions: PromptOptions,
+    sending: RequestOptions,
     dry_run: Annotated[
         bool,
         o.option(
@@ -172,14 +181,14 @@ def compare(
     ] = False,
     test_size: o.TestSize = None,
     limit: o.Limit = None,
-    columns: Columns,
+    columns: ColumnOptions,
     check_duplicates: o.CheckDuplicates = True,
     report: o.Report = None,
     run: o.RunFolder = None,
     json: o.Json = False,
     threads: o.Threads = None,
     store: o.Store = True,
-    saying: Saying,
+    saying: TalkOptions,
 ) -> None:
     """Compare methods, encoders and models on the same images, or runs that are kept.
 

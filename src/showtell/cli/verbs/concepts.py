@@ -12,7 +12,7 @@ import typer
 from showtell.cli import options as o
 from showtell.cli.asking import Asking, asking_values, dollars, refuse_idle, start_asking
 from showtell.cli.choices import given_labels
-from showtell.cli.groups import Called, Caps, Saying, Sending, grouped
+from showtell.cli.groups import BudgetOptions, ModelOptions, RequestOptions, TalkOptions, grouped
 from showtell.cli.output import check_output, counted, print_csv, print_json, print_table
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.cli.verbs.describe import access_to, spent_in_words
@@ -90,7 +90,7 @@ class Growing:
         ),
     ] = False
 
-    def parameters(self, sending: Sending) -> dict[str, Any]:
+    def parameters(self, sending: RequestOptions) -> dict[str, Any]:
         """Give them as arguments of `build_concepts`."""
         return {
             "depth": self.depth,
@@ -148,9 +148,9 @@ def concepts(
     labels: o.Labels = None,
     labels_file: o.LabelsFile = None,
     growing: Growing,
-    called: Called,
-    caps: Caps,
-    sending: Sending,
+    called: ModelOptions,
+    caps: BudgetOptions,
+    sending: RequestOptions,
     copy_prompts: o.CopyPrompts = None,
     dry_run: o.DryRun = False,
     drawing: Drawing,
@@ -166,7 +166,7 @@ def concepts(
     ] = None,
     run: o.RunFolder = None,
     json: o.Json = False,
-    saying: Saying,
+    saying: TalkOptions,
 ) -> None:
     """Have a language model take a kind of thing apart: its parts, and what they are like.
 

@@ -13,7 +13,7 @@ import typer
 from showtell.cli import options as o
 from showtell.cli.asking import Asking, asking_values, dollars, refuse_idle, start_asking
 from showtell.cli.choices import given_labels
-from showtell.cli.groups import Called, Caps, Saying, Sending, grouped
+from showtell.cli.groups import BudgetOptions, ModelOptions, RequestOptions, TalkOptions, grouped
 from showtell.cli.output import check_output, counted, print_csv, print_json, print_table
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.cli.verbs.estimate import add_up, ready_to_count
@@ -133,9 +133,9 @@ def describe(
             help="Only say what differs between two files. Nothing is asked.",
         ),
     ] = None,
-    called: Called,
-    caps: Caps,
-    sending: Sending,
+    called: ModelOptions,
+    caps: BudgetOptions,
+    sending: RequestOptions,
     copy_prompts: o.CopyPrompts = None,
     dry_run: o.DryRun = False,
     seed: o.Seed = 0,
@@ -151,7 +151,7 @@ def describe(
     ] = None,
     run: o.RunFolder = None,
     json: o.Json = False,
-    saying: Saying,
+    saying: TalkOptions,
 ) -> None:
     """Have a language model write what labels look like, for methods that tell an encoder.
 

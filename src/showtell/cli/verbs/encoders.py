@@ -8,7 +8,7 @@ from dataclasses import asdict
 import typer
 
 from showtell.cli import options as o
-from showtell.cli.groups import Saying, grouped
+from showtell.cli.groups import TalkOptions, grouped
 from showtell.cli.output import print_csv, print_json, print_table
 from showtell.cli.session import begin, is_terminal
 
@@ -32,7 +32,7 @@ def encoders(
     ctx: typer.Context,
     *,
     json: o.Json = False,
-    saying: Saying,
+    saying: TalkOptions,
 ) -> None:
     """List the encoders: the embedded one, those of plugins, and how to name one from a hub."""
     session = begin(ctx, saying)

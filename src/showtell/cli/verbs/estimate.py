@@ -15,7 +15,15 @@ from showtell.cli import options as o
 from showtell.cli.asking import Asking, asking_of, dollars, start_asking
 from showtell.cli.choices import Choices, given_labels, make_classifier
 from showtell.cli.data import examples_of
-from showtell.cli.groups import Called, Caps, Questions, Saying, Sending, Sought, grouped
+from showtell.cli.groups import (
+    BudgetOptions,
+    LabelOptions,
+    ModelOptions,
+    PromptOptions,
+    RequestOptions,
+    TalkOptions,
+    grouped,
+)
 from showtell.cli.output import counted, print_csv, print_json, print_table
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError
@@ -75,15 +83,15 @@ def estimate(
             "on standard input.",
         ),
     ],
-    sought: Sought,
+    sought: LabelOptions,
     method: o.Method = "auto",
     encoder: o.EncoderName = "mini",
     shots: o.Shots = None,
     seed: o.Seed = 0,
-    called: Called,
-    caps: Caps,
-    questions: Questions,
-    sending: Sending,
+    called: ModelOptions,
+    caps: BudgetOptions,
+    questions: PromptOptions,
+    sending: RequestOptions,
     batch_api: o.BatchApi = False,
     latency: Annotated[
         float | None,
@@ -100,7 +108,7 @@ def estimate(
     image_column: o.ImageColumn = None,
     json: o.Json = False,
     store: o.Store = True,
-    saying: Saying,
+    saying: TalkOptions,
 ) -> None:
     """Say what `classify` would take with the same options: requests, tokens, dollars and time.
 

@@ -22,14 +22,14 @@ from showtell.cli.asking import (
 from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
 from showtell.cli.data import Parts, examples_of, parts_to_measure
 from showtell.cli.groups import (
-    Called,
-    Caps,
-    Columns,
-    Questions,
-    Saying,
-    Sending,
-    Sought,
-    Words,
+    BudgetOptions,
+    ColumnOptions,
+    EncoderOptions,
+    LabelOptions,
+    ModelOptions,
+    PromptOptions,
+    RequestOptions,
+    TalkOptions,
     grouped,
 )
 from showtell.cli.output import (
@@ -100,24 +100,24 @@ def evaluate(
             "table with a column of images and one of labels.",
         ),
     ] = None,
-    sought: Sought,
+    sought: LabelOptions,
     method: o.Method = "auto",
     shots: o.Shots = None,
     encoder: o.EncoderName = "mini",
-    words: Words,
+    words: EncoderOptions,
     controls: o.Controls = True,
     batch: o.Batch = None,
     abstain_below: o.AbstainBelow = None,
     seed: o.Seed = 0,
-    called: Called,
-    caps: Caps,
-    questions: Questions,
-    sending: Sending,
+    called: ModelOptions,
+    caps: BudgetOptions,
+    questions: PromptOptions,
+    sending: RequestOptions,
     batch_api: o.BatchApi = False,
     no_wait: o.NoWait = False,
     test_size: o.TestSize = None,
     limit: o.Limit = None,
-    columns: Columns,
+    columns: ColumnOptions,
     check_duplicates: o.CheckDuplicates = True,
     curve: Annotated[
         bool,
@@ -163,7 +163,7 @@ def evaluate(
     json: o.Json = False,
     threads: o.Threads = None,
     store: o.Store = True,
-    saying: Saying,
+    saying: TalkOptions,
 ) -> None:
     """Classify labelled images and measure how often the answer is right, and how sure it was.
 

@@ -16,14 +16,14 @@ from showtell.cli.asking import Asking, asking_of, dollars, start_asking
 from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
 from showtell.cli.data import examples_of, parts_to_measure
 from showtell.cli.groups import (
-    Called,
-    Caps,
-    Columns,
-    Questions,
-    Saying,
-    Sending,
-    Sought,
-    Words,
+    BudgetOptions,
+    ColumnOptions,
+    EncoderOptions,
+    LabelOptions,
+    ModelOptions,
+    PromptOptions,
+    RequestOptions,
+    TalkOptions,
     grouped,
 )
 from showtell.cli.output import check_page, counted, print_json
@@ -86,7 +86,7 @@ def explain(
             "test/ is explained and train/ may be learned from.",
         ),
     ],
-    sought: Sought,
+    sought: LabelOptions,
     label: Annotated[
         str | None,
         o.option(
@@ -131,16 +131,16 @@ def explain(
     method: o.Method = "auto",
     shots: o.Shots = None,
     encoder: o.EncoderName = "mini",
-    words: Words,
+    words: EncoderOptions,
     abstain_below: o.AbstainBelow = None,
     seed: o.Seed = 0,
-    called: Called,
-    caps: Caps,
-    questions: Questions,
-    sending: Sending,
+    called: ModelOptions,
+    caps: BudgetOptions,
+    questions: PromptOptions,
+    sending: RequestOptions,
     test_size: o.TestSize = None,
     limit: o.Limit = None,
-    columns: Columns,
+    columns: ColumnOptions,
     report: Annotated[
         Path | None,
         o.option(
@@ -154,7 +154,7 @@ def explain(
     json: o.Json = False,
     threads: o.Threads = None,
     store: o.Store = True,
-    saying: Saying,
+    saying: TalkOptions,
 ) -> None:
     """Say why images get their labels: in words for a few, as a page for many.
 
@@ -244,8 +244,8 @@ def _parts(given: str | None) -> list[str] | None:
 def _task(
     session: Session,
     arguments: Sequence[str],
-    sought: Sought,
-    columns: Columns,
+    sought: LabelOptions,
+    columns: ColumnOptions,
     choices: Choices,
     *,
     label: str | None,
@@ -328,7 +328,7 @@ def _limited(
     return replace(task, images=images, truth=truth)
 
 
-def _asks(classifier: MediaClassifier, wanted: list[str] | None, caps: Caps) -> bool:
+def _asks(classifier: MediaClassifier, wanted: list[str] | None, caps: BudgetOptions) -> bool:
     """Whether a model is to be asked again without each demonstration."""
     from showtell.classify import InContextClassifier
 

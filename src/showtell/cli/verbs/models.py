@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from showtell.cli import options as o
-from showtell.cli.groups import Saying, grouped
+from showtell.cli.groups import TalkOptions, grouped
 from showtell.cli.output import print_csv, print_json, print_table
 from showtell.cli.session import begin, is_terminal
 
@@ -62,7 +62,7 @@ def models(
         ),
     ] = None,
     json: o.Json = False,
-    saying: Saying,
+    saying: TalkOptions,
 ) -> None:
     """List well-known multimodal LLMs: what is configured, what each can do and costs.
 

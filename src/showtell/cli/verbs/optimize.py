@@ -14,7 +14,14 @@ from showtell.cli.asking import Asking, asking_values, dollars, start_asking
 from showtell.cli.choices import given_labels
 from showtell.cli.data import parts_to_measure
 from showtell.cli.evolving import access_of, dropped_texts, live_lines, n_useless
-from showtell.cli.groups import Called, Caps, Columns, Saying, Sending, grouped
+from showtell.cli.groups import (
+    BudgetOptions,
+    ColumnOptions,
+    ModelOptions,
+    RequestOptions,
+    TalkOptions,
+    grouped,
+)
 from showtell.cli.output import (
     check_output,
     check_page,
@@ -169,9 +176,9 @@ def optimize(
     encoder: o.EncoderName = "mini",
     precision: o.Precision = "auto",
     seed: o.Seed = 0,
-    called: Called,
-    caps: Caps,
-    sending: Sending,
+    called: ModelOptions,
+    caps: BudgetOptions,
+    sending: RequestOptions,
     copy_prompts: o.CopyPrompts = None,
     dry_run: Annotated[
         bool,
@@ -183,7 +190,7 @@ def optimize(
         ),
     ] = False,
     test_size: o.TestSize = None,
-    columns: Columns,
+    columns: ColumnOptions,
     check_duplicates: o.CheckDuplicates = True,
     output: Annotated[
         Path | None,
@@ -200,7 +207,7 @@ def optimize(
     json: o.Json = False,
     threads: o.Threads = None,
     store: o.Store = True,
-    saying: Saying,
+    saying: TalkOptions,
 ) -> None:
     """Have a language model rewrite descriptions until the encoder stops confusing the labels.
 

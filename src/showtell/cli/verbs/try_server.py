@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from showtell.cli import options as o
-from showtell.cli.groups import Saying, grouped
+from showtell.cli.groups import TalkOptions, grouped
 from showtell.cli.output import print_json
 from showtell.cli.session import begin
 
@@ -127,7 +127,7 @@ def try_server(
     encoder: o.EncoderName = "mini",
     seed: o.Seed = 0,
     json: o.Json = False,
-    saying: Saying,
+    saying: TalkOptions,
 ) -> None:
     """Run a server that speaks the providers' wire formats, to try every command without a key.
 

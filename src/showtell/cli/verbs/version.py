@@ -8,7 +8,7 @@ import typer
 
 from showtell._version import __version__
 from showtell.cli import options as o
-from showtell.cli.groups import Saying, grouped
+from showtell.cli.groups import TalkOptions, grouped
 from showtell.cli.output import print_json
 from showtell.cli.session import begin
 
@@ -38,7 +38,7 @@ def version(
     ctx: typer.Context,
     *,
     json: o.Json = False,
-    saying: Saying,
+    saying: TalkOptions,
 ) -> None:
     """Print the version; with -v those of the libraries it works with, for a bug report."""
     begin(ctx, saying)

@@ -364,10 +364,15 @@ def test_damage_is_noticed(tmp_path, damage):
         load_classifier(folder, model=clf.model)
 
 
-def test_each_saver_knows_its_own(tmp_path):
-    clf = DirectClassifier(ReadingMLLM(), labels=["cat"]).fit()
-    with pytest.raises(InputError, match="Cannot save a DirectClassifier"):
-        save_classifier(clf, tmp_path / "a")
+def test_one_door_saves_every_kind_but_no_subclass(tmp_path):
+    class Mine(DirectClassifier):
+        pass
+
+    model = ReadingMLLM()
+    with pytest.raises(InputError, match="Cannot save a Mine; only ConceptClassifier, "):
+        save_classifier(Mine(model, labels=["cat"]).fit(), tmp_path / "a")
+    direct = save_classifier(DirectClassifier(model, labels=["cat"]).fit(), tmp_path / "a")
+    assert isinstance(load_classifier(direct, model=model), DirectClassifier)
     zero = ZeroShotClassifier(WORDS, labels=["cat", "dog"], store=None).fit()
     again = load_classifier(zero.save(tmp_path / "zero"), encoder=WORDS)
     assert isinstance(again, ZeroShotClassifier)

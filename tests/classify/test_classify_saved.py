@@ -14,9 +14,9 @@ from sklearn.exceptions import NotFittedError
 
 from showtell.classify import FewShotClassifier, ZeroShotClassifier, load_classifier
 from showtell.classify import saved as saved_module
-from showtell.classify.saved import _digest
 from showtell.encoders import registry
 from showtell.errors import InputError, SavedFolderError
+from showtell.records.saved import digest_of as _digest
 from showtell.testing import WordEncoder
 
 X, Y = ["cat", "dog", "cat tail", "dog grass"], ["cat", "dog", "cat", "dog"]

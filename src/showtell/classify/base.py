@@ -18,10 +18,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from showtell._progress import Progress, no_progress
 from showtell.classify.predictions import STATUSES, Predictions
+from showtell.classify.saved import Saving, rebuild_encoder_classifier, save_classifier
 from showtell.encoders import Embeddings, Encoder, ImageEmbeddings, embed_images, load_encoder
 from showtell.encoders.embed import Store
 from showtell.errors import InputError
 from showtell.media import Crop, Media, media_name
+from showtell.records.saved import SavedFolder
 
 __all__ = [
     "EncoderClassifier",
@@ -143,6 +145,36 @@ class MediaClassifier(ClassifierMixin, BaseEstimator):
             raise InputError(f"{type(self).__name__} gives no probabilities for these settings.")
         return proba
 
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the fitted classifier into a folder of JSON and arrays; nothing is pickled.
+
+        No key and no password goes with it. An encoder or a model given as an object is not
+        saved: hand it to `load_classifier`.
+
+        Parameters
+        ----------
+        path : str or path
+            A new folder, an empty one, or a saved classifier to replace.
+
+        Returns
+        -------
+        path : Path
+
+        See Also
+        --------
+        showtell.classify.load_classifier : Read it back.
+        """
+        return save_classifier(self, path)
+
+    @abstractmethod
+    def _to_saved(self) -> Saving:
+        """Return what of this classifier goes into a folder."""
+
+    @classmethod
+    @abstractmethod
+    def _from_saved(cls, saved: SavedFolder, *, encoder: Any, model: Any) -> Self:
+        """Make the classifier that a checked folder describes."""
+
     @staticmethod
     def _all_usable(predictions: Predictions) -> Predictions:
         if predictions.errors:
@@ -216,25 +248,27 @@ class EncoderClassifier(MediaClassifier):
             )
         return encoder
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the fitted classifier into a folder of JSON and arrays; nothing is pickled.
+    def _to_saved(self) -> Saving:
+        values, arrays = self._saved_state()
+        params = self._saved_params()
+        by_name = isinstance(self.encoder, str)
+        params["encoder"] = self.encoder if by_name else None
+        params["store"] = None if self.store is None else "default"
+        encoder = load_encoder(self.encoder)
+        about = {
+            "name": encoder.name,
+            "fingerprint": self.encoder_fingerprint_,
+            "n_dims": int(encoder.n_dims),
+            "by_name": by_name,
+        }
+        return Saving(params, {"encoder": about}, values, arrays)
 
-        Parameters
-        ----------
-        path : str or path
-            A new folder, an empty one, or a saved classifier to replace.
+    @classmethod
+    def _from_saved(cls, saved: SavedFolder, *, encoder: Any, model: Any) -> Self:
+        return rebuild_encoder_classifier(cls, saved, encoder, model)
 
-        Returns
-        -------
-        path : Path
-
-        See Also
-        --------
-        showtell.classify.load_classifier : Read it back.
-        """
-        from showtell.classify.saved import save_classifier
-
-        return save_classifier(self, path)
+    def _take_model(self, saved: SavedFolder, model: Any) -> None:
+        """Take the model given for a saved classifier; most ask none."""
 
     def _saved_params(self) -> dict[str, Any]:
         """Return the parameters to save; subclasses replace what belongs to a machine."""

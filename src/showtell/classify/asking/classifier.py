@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
@@ -38,10 +37,12 @@ from showtell.classify.asking.corrections import (
 )
 from showtell.classify.asking.null_images import content_free_pictures
 from showtell.classify.asking.run import Given, Item, Phase, Run, explain
+from showtell.classify.asking.saved import from_saved, to_saved
 from showtell.classify.base import LimitsWarning, MediaClassifier, media_list
 from showtell.classify.embedding.prototypes import cosines, text_prototypes
 from showtell.classify.labels import LabelWords, Texts, codes_of, label_words, true_labels
 from showtell.classify.predictions import STATUSES, Predictions
+from showtell.classify.saved import Saving
 from showtell.datasets import LabelKey, anonymise_labels
 from showtell.encoders import Encoder, embed_images, load_encoder
 from showtell.encoders.embed import Store
@@ -70,6 +71,7 @@ from showtell.prompts import (
     render_request,
 )
 from showtell.prompts.requests import Query
+from showtell.records.saved import SavedFolder
 
 __all__ = ["COLUMNS", "Confidence", "Correction", "MLLMClassifier"]
 
@@ -1190,25 +1192,21 @@ class MLLMClassifier(MediaClassifier):
             setattr(twin, name, getattr(self, name))
         return twin
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the fitted classifier into a folder; no key and no password goes with it.
+    def _to_saved(self) -> Saving:
+        return to_saved(self)
 
-        Parameters
-        ----------
-        path : str or path
-            A new folder, an empty one, or a saved classifier to replace.
+    @classmethod
+    def _from_saved(cls, saved: SavedFolder, *, encoder: Any, model: Any) -> Self:
+        return from_saved(cls, saved, encoder=encoder, model=model)
 
-        Returns
-        -------
-        path : Path
+    def _saved_arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays beside the images that are shown."""
+        return {}
 
-        See Also
-        --------
-        showtell.classify.load_classifier : Read it back.
-        """
-        from showtell.classify.asking.saved import save_mllm_classifier
-
-        return save_mllm_classifier(self, path)
+    def _restore_arrays(
+        self, arrays: Mapping[str, NDArray[Any]], shown: tuple[Demonstration, ...]
+    ) -> None:
+        """Take back what was shown, and what `_saved_arrays` gave."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal, Self, TypeAlias
 
@@ -339,6 +339,19 @@ class InContextClassifier(MLLMClassifier):
         encoder = load_encoder(self.encoder)
         parts = [d.image.data for d in self.demonstrations_]
         self._pool = embed_images(encoder, parts, store=self.store).rows()
+
+    def _saved_arrays(self) -> dict[str, NDArray[Any]]:
+        pool = {} if self._pool is None else {"pool": self._pool}
+        return {"support": self.support_, **pool}
+
+    def _restore_arrays(
+        self, arrays: Mapping[str, NDArray[Any]], shown: tuple[Demonstration, ...]
+    ) -> None:
+        self.support_ = np.asarray(arrays["support"], np.intp)
+        self._pool = arrays.get("pool")
+        self.demonstrations_ = shown
+        if self._pool is not None and len(self._pool) != len(shown):
+            raise ValueError("embeddings and demonstrations do not fit")
 
     # What is shown
 

@@ -32,7 +32,13 @@ from showtell.encoders import (
     unit,
 )
 from showtell.encoders.embed import Store
-from showtell.errors import InputError, MediaError, ShowtellError, UnknownNameError
+from showtell.errors import (
+    InputError,
+    MediaError,
+    SavedFolderError,
+    ShowtellError,
+    UnknownNameError,
+)
 from showtell.media import Media, media_name, read_media
 from showtell.mllm.base import MLLM, ImagePart, Request, TextPart
 from showtell.mllm.call.cache import AnswerCache
@@ -40,6 +46,7 @@ from showtell.mllm.images import prepare_image
 from showtell.mllm.model import ModelAccess, open_client
 from showtell.mllm.structured import Checked, Question, Spent, ask_checked, requests_of
 from showtell.prompts import DescriptionSet, PromptSet, load_prompts, read_descriptions
+from showtell.records.saved import SavedFolder
 
 __all__ = ["FusionClassifier", "FusionEvidence"]
 
@@ -707,6 +714,25 @@ class FusionClassifier(EncoderClassifier):
         return scores, probabilities(self._logits_of(scores) / self.temperature_, "softmax")
 
     # Saving and cloning
+
+    def _take_model(self, saved: SavedFolder, model: Any) -> None:
+        """Take a model that was given as an object, and refuse another one."""
+        name = saved.values["model"]
+        if model is not None:
+            self.model = model
+        asks = set(self.use) - {"image"}
+        if asks and self.model is None:
+            raise SavedFolderError(
+                f"{saved.folder} asks the model {name!r}, which was given as an object and is not "
+                "saved. Hand it over: load_classifier(path, model=...)."
+            )
+        given = self.model if isinstance(self.model, str) else getattr(self.model, "name", name)
+        if asks and given != name:
+            raise SavedFolderError(
+                f"{saved.folder} was fitted for the model {name!r}, and the one given is {given!r}."
+            )
+        if self.model is None:
+            self.model = name
 
     def _saved_params(self) -> dict[str, Any]:
         params = super()._saved_params()

@@ -56,6 +56,7 @@ from showtell.mllm.model import ModelAccess, open_client
 from showtell.mllm.structured import Question, Spent, requests_of
 from showtell.prompts import DescriptionSet, load_prompts, read_descriptions
 from showtell.prompts.descriptions.connectives import Compat
+from showtell.records.saved import SavedFolder
 
 __all__ = ["EvolutionPlan", "EvolvingDescriptionClassifier"]
 
@@ -876,6 +877,10 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         )
 
     # Saving and cloning
+
+    def _take_model(self, saved: SavedFolder, model: Any) -> None:  # noqa: ARG002
+        if model is not None:
+            self.model = model  # asked only if it is fitted again
 
     def _saved_params(self) -> dict[str, Any]:
         params = super()._saved_params()

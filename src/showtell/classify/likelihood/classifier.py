@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import os
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, cast
 
 import numpy as np
@@ -22,8 +20,10 @@ from showtell.classify.asking.null_images import content_free_pictures
 from showtell.classify.base import MediaClassifier, _Named, make_predictions, media_list, say_once
 from showtell.classify.embedding.prototypes import cosines, text_prototypes
 from showtell.classify.labels import Texts, codes_of, label_words, true_labels
+from showtell.classify.likelihood.saved import from_saved, to_saved
 from showtell.classify.predictions import Predictions
 from showtell.classify.probability import probabilities, smoothed_temperature
+from showtell.classify.saved import Saving
 from showtell.encoders import Embeddings, Encoder, ImageEmbeddings, PixelEncoder, embed_images
 from showtell.encoders import load_encoder as _load_encoder
 from showtell.encoders.embed import Store
@@ -32,6 +32,7 @@ from showtell.media import Media
 from showtell.metrics import average_rotations, remove_prior, rotations_of
 from showtell.mllm.local.continuations import Continuations, merge_aliases, pmi_scores, score_labels
 from showtell.mllm.local.vlm import LocalVLM
+from showtell.records.saved import SavedFolder
 
 __all__ = ["LikelihoodClassifier", "LikelihoodRule", "LikelihoodTokens"]
 
@@ -323,29 +324,12 @@ class LikelihoodClassifier(MediaClassifier):
             text=round(text),
         )
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the fitted classifier into a folder of JSON and arrays; nothing is pickled.
+    def _to_saved(self) -> Saving:
+        return to_saved(self)
 
-        The checkpoint is saved by its name and compared by its fingerprint when it is loaded
-        again; one given as an object is handed to `load_classifier`. Null pictures are not saved,
-        what the model made of them is.
-
-        Parameters
-        ----------
-        path : str or path
-            A new folder, an empty one, or a saved classifier to replace.
-
-        Returns
-        -------
-        path : Path
-
-        See Also
-        --------
-        showtell.classify.load_classifier : Read it back.
-        """
-        from showtell.classify.likelihood.saved import save_likelihood_classifier
-
-        return save_likelihood_classifier(self, path)
+    @classmethod
+    def _from_saved(cls, saved: SavedFolder, *, encoder: Any, model: Any) -> Self:
+        return from_saved(cls, saved, encoder=encoder, model=model)
 
     # Arguments
 

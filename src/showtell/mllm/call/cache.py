@@ -124,7 +124,7 @@ class AnswerCache(Database):
             return None
         try:
             return answer_from_record(json.loads(rows[0][0]), from_cache=True)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError):
             return None  # written by something else: ask again
 
     def put(self, key: str, answer: Answer) -> bool:

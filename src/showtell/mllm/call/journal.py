@@ -20,39 +20,41 @@ r"""What a run asked and was answered: append-only, safe against kill -9 and pow
     What became of one sample: its id, status and whatever the classifier adds.
 
 Every line is handed to the operating system at once, so a killed process loses nothing that was
-written; how often the disk is told to keep it (`fsync`) is a matter of power loss alone. A last
-line that was torn apart is passed over. Never in it: keys, image bytes, prompts.
+written; how often the disk is told to keep it (`fsync`) is a matter of power loss alone. A line
+that was torn apart, or that holds numbers that cannot be (an infinite price, -3 tokens), is passed
+over and counted. Never in it: keys, image bytes, prompts. Its owner alone may read it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
 import secrets
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from showtell._version import __version__
-from showtell.errors import InputError, RunError, SavedFolderError
+from showtell.errors import RunError, SavedFolderError
 from showtell.mllm.base import Answer, ImagePart, Request
-from showtell.mllm.call.stored import answer_from_record, answer_to_record, dumps
+from showtell.mllm.call.stored import (
+    answer_from_record,
+    answer_to_record,
+    dollars_from_record,
+    dumps,
+    loads,
+)
+from showtell.records.lines import FsyncPolicy, LineFile
 
 __all__ = ["FILE_NAME", "FsyncPolicy", "Journal"]
 
 FILE_NAME = "journal.jsonl"
-FsyncPolicy: TypeAlias = Literal["always", "second", "never"]
-"""When the disk must have what was written: after every line, about once a second, or when the
-operating system likes."""
 
 _SCHEMA = 1
-_POLICIES = ("always", "second", "never")
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 class Journal:
@@ -71,6 +73,8 @@ class Journal:
     ------
     SavedFolderError
         If a journal is there that a newer showtell wrote.
+    InputError
+        If a link, or something else than a file, is in the journal's place.
     RunError
         If another process is writing it, or the disk refuses.
 
@@ -86,11 +90,8 @@ class Journal:
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, fsync: FsyncPolicy = "second") -> None:
-        if fsync not in _POLICIES:
-            raise InputError(f"`fsync` must be one of {', '.join(_POLICIES)}, got {fsync!r}.")
         self.folder = Path(folder)
         self.path = self.folder / FILE_NAME
-        self.fsync = fsync
         self.spent = Decimal(0)
         """USD of all answers whose price is known, earlier processes of this run included."""
         self.n_unpriced = 0
@@ -108,26 +109,20 @@ class Journal:
         """Random name of the run, the same in all its processes."""
         self.n_damaged = 0
         """Lines that could not be read and were passed over."""
-        self.n_lines = 0
-        self._lock = threading.Lock()
         self._answers: dict[str, int] = {}  # key of a request -> place of its answer
         self._samples: dict[str, int] = {}  # sample id -> place of its last row
         self._prefixes: set[str] = set()
         self._asking: dict[str, str | None] = {}  # requests in flight, and what they may cost
         self._n_partial: Counter[str] = Counter()  # answers that may not be used again
-        self._synced = time.monotonic()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            self._file = os.open(self.path, flags, 0o644)
         except OSError as error:
             raise RunError(f"{self.path} cannot be written: {error.strerror}.") from error
+        self._file = LineFile(self.path, fsync=fsync)
         try:
-            _lock_file(self._file, self.path)
-            self._end = self._read()
+            self._read()
         except BaseException:
-            os.close(self._file)
-            self._file = -1
+            self._file.close(sync=False)
             raise
         for key in list(self._asking):  # nobody waits for these any more
             self._doubt(key)
@@ -200,7 +195,7 @@ class Journal:
         row: dict[str, Any] = {"kind": "asking", "key": key}
         if cost is not None:
             row["estimate_usd"] = cost
-        self._append(row)
+        self._append(row, hold=False)  # where it finds no room, nothing is sent
         self._learn_asking(key, cost)
         name = f"{self.run_id}:{key}:{self._n_partial[key]}"
         return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
@@ -311,9 +306,8 @@ class Journal:
         if place is None:
             return None
         try:
-            row = json.loads(_read_at(self._file, place))
-            return answer_from_record(row, from_cache=True)
-        except (OSError, KeyError, TypeError, ValueError):
+            return answer_from_record(loads(self._file.read_at(place)), from_cache=True)
+        except (OSError, KeyError, TypeError, ValueError, ArithmeticError):
             return None
 
     def knows(self, key: str) -> bool:
@@ -328,30 +322,30 @@ class Journal:
         *kinds : str
             Only of these kinds; all by default.
         """
-        for line, _ in _lines_of(self.path):
+        for line, _ in self._file.lines():
             try:
-                row = json.loads(line)
+                row = loads(line)
             except (ValueError, RecursionError):
                 continue
             if isinstance(row, dict) and (not kinds or row.get("kind") in kinds):
                 yield row
 
+    @property
+    def n_lines(self) -> int:
+        """Lines of the file, damaged ones included."""
+        return self._file.n_lines
+
+    def moved_to(self) -> str | None:
+        """Say where the file is now, if it is no longer at `path`; "" if it was removed."""
+        return self._file.moved_to()
+
     def flush(self) -> None:
         """Have the disk keep all that was written."""
-        with self._lock:
-            if self._file >= 0:
-                os.fsync(self._file)
-                self._synced = time.monotonic()
+        self._file.flush()
 
     def close(self) -> None:
         """Flush and close; nothing can be written then."""
-        with self._lock:
-            if self._file >= 0:
-                if self.fsync != "never":
-                    with contextlib.suppress(OSError):
-                        os.fsync(self._file)
-                os.close(self._file)
-                self._file = -1
+        self._file.close()
 
     def __enter__(self) -> Journal:
         return self
@@ -390,64 +384,43 @@ class Journal:
             self.write("prefix", name=name, images=hashes)
         return name
 
-    def _append(self, row: Mapping[str, Any]) -> tuple[int, int]:
-        """Write a row in one call, so that rows of threads never mix."""
-        line = dumps(row).encode("utf-8") + b"\n"
-        with self._lock:
-            if self._file < 0:
-                raise RunError(f"{self.path} is closed; open the journal again to write.")
-            try:
-                written = os.write(self._file, line)
-                while written < len(line):  # a signal or a full disk
-                    written += os.write(self._file, line[written:])
-                now = time.monotonic()
-                if self.fsync == "always" or (self.fsync == "second" and now > self._synced + 1):
-                    os.fsync(self._file)
-                    self._synced = now
-            except OSError as error:
-                raise RunError(
-                    f"{self.path} cannot be written: {error.strerror}. What was written before is "
-                    "kept; make room and run again."
-                ) from error
-            place = _place(self._end, len(line))
-            self._end += len(line)
-            self.n_lines += 1
-            return self.n_lines, place
+    def _append(self, row: Mapping[str, Any], *, hold: bool = True) -> tuple[int, int]:
+        """Write a row; one that finds no room may be held until there is some."""
+        line = dumps(row).encode("utf-8")
+        try:
+            return self._file.append(line)
+        except RunError:
+            if hold:
+                self._file.hold(line)
+            raise
 
-    def _read(self) -> int:
-        """Learn what is there; end a torn line, so that the next row begins on its own."""
-        end = 0
-        torn = False
-        for line, position in _lines_of(self.path):
-            end = position + len(line)
-            torn = not line.endswith(b"\n")
-            self.n_lines += 1
+    def _read(self) -> None:
+        """Learn what is there."""
+        for line, place in self._file.lines():
             try:
-                self._learn(json.loads(line), _place(position, len(line)))
+                self._learn(loads(line), place)
             except SavedFolderError:
                 raise
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            except _DAMAGE:
                 self.n_damaged += 1
-        if torn:
-            os.write(self._file, b"\n")
-            end += 1
-        return end
 
     def _learn(self, row: Mapping[str, Any], place: int) -> None:
         kind = row["kind"]
         if kind == "sample":
-            self._samples[row["id"]] = place
+            dollars_from_record(row, "price_usd")
+            self._samples[_text(row, "id")] = place
         elif kind == "answer":
             self._learn_answer(row, place)
         elif kind == "asking":
-            self._learn_asking(row["key"], row.get("estimate_usd"))
+            self._learn_asking(_text(row, "key"), row.get("estimate_usd"))
+            dollars_from_record(row, "estimate_usd")  # the request was sent, whatever it may cost
         elif kind == "turned_away":
-            self._asking.pop(row["key"], None)
+            self._asking.pop(_text(row, "key"), None)
         elif kind == "failure":
-            if row["key"] in self._asking:
+            if _text(row, "key") in self._asking:
                 self._doubt(row["key"])
         elif kind == "prefix":
-            self._prefixes.add(row["name"])
+            self._prefixes.add(_text(row, "name"))
         elif kind == "start":
             if row["schema"] > _SCHEMA:
                 raise SavedFolderError(
@@ -463,40 +436,45 @@ class Journal:
         self.n_requests += 1
 
     def _doubt(self, key: str) -> None:
-        estimate = self._asking.pop(key)
         self.doubts[key] += 1
+        try:
+            estimate = dollars_from_record({"usd": self._asking.pop(key)}, "usd")
+        except ValueError:
+            estimate = None
         if estimate is None:
             self.n_doubts_unpriced += 1
         else:
-            self.in_doubt += Decimal(estimate)
+            self.in_doubt += estimate
 
     def _learn_answer(self, row: Mapping[str, Any], place: int) -> None:
-        key = row["key"]
-        if row["whole"]:
+        key, whole = _text(row, "key"), row["whole"]
+        if not isinstance(whole, bool):
+            raise TypeError("`whole` is true or false")
+        cost = answer_from_record(row, from_cache=False).usage.cost_usd
+        if whole:
             self._answers[key] = place
         if row.get("from_cache"):
             return
-        if not row["whole"]:
+        if not whole:
             self._n_partial[key] += 1
         if key in self._asking:
             del self._asking[key]
         else:  # of a batch job
             self.n_requests += 1
-        cost = row.get("cost_usd")
         if cost is None:
             self.n_unpriced += 1
         else:
-            self.spent += Decimal(cost)
+            self.spent += cost
 
 
 class _RowsById(Mapping[str, dict[str, Any]]):
     """Rows of a journal by id; only their places are in memory."""
 
-    def __init__(self, file: int, places: Mapping[str, int]) -> None:
+    def __init__(self, file: LineFile, places: Mapping[str, int]) -> None:
         self._file, self._places = file, places
 
     def __getitem__(self, name: str) -> dict[str, Any]:
-        row: dict[str, Any] = json.loads(_read_at(self._file, self._places[name]))
+        row: dict[str, Any] = loads(self._file.read_at(self._places[name]))
         return row
 
     def __contains__(self, name: object) -> bool:
@@ -509,12 +487,11 @@ class _RowsById(Mapping[str, dict[str, Any]]):
         return len(self._places)
 
 
-def _lines_of(path: Path) -> Iterator[tuple[bytes, int]]:
-    position = 0
-    with path.open("rb") as file:
-        for line in file:
-            yield line, position
-            position += len(line)
+def _text(row: Mapping[str, Any], name: str) -> str:
+    value = row[name]
+    if not isinstance(value, str):
+        raise TypeError(f"`{name}` is a text")
+    return value
 
 
 def _hashes(parts: Sequence[Any]) -> list[list[Any]]:
@@ -523,36 +500,6 @@ def _hashes(parts: Sequence[Any]) -> list[list[Any]]:
 
 def _short_hash(hashes: list[list[Any]]) -> str:
     return hashlib.blake2b(dumps({"images": hashes}).encode(), digest_size=8).hexdigest()
-
-
-def _place(position: int, length: int) -> int:
-    """Pack a place into one number: 200,000 of them should not take much memory."""
-    return position << 32 | length
-
-
-def _read_at(file: int, place: int) -> bytes:
-    position, length = place >> 32, place & 0xFFFFFFFF
-    if hasattr(os, "pread"):
-        return os.pread(file, length, position)
-    os.lseek(file, position, os.SEEK_SET)  # the file is opened to append: writing ignores it
-    return os.read(file, length)
-
-
-def _lock_file(file: int, path: Path) -> None:
-    """Refuse a second writer, where the platform can tell."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise RunError(
-            f"{path} is being written by another process. Wait for it, or choose another run "
-            "folder."
-        ) from None
-    except OSError:
-        return  # a file system without locks
 
 
 def _now() -> str:

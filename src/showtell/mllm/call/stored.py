@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
-from showtell.mllm.base import Answer, TokenLogprob, Usage
+from showtell.mllm.base import Answer, Finish, TokenLogprob, Usage
 
-__all__ = ["answer_from_record", "answer_to_record", "dumps"]
+__all__ = ["answer_from_record", "answer_to_record", "dollars_from_record", "dumps", "loads"]
+
+_LEAST_LOGPROB = -9999.0  # the logarithm of 0, as OpenAI writes it: JSON has no infinity
+_MOST = 2**53  # above, what counts them has gone wrong
+_MOST_DOLLARS = 10**9
+_FINISHES = frozenset(get_args(Finish))
 
 
 def dumps(record: Mapping[str, Any]) -> str:
@@ -23,6 +29,47 @@ def dumps(record: Mapping[str, Any]) -> str:
 _encoder = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), allow_nan=True, check_circular=False
 )
+
+
+def loads(line: bytes) -> Any:
+    """Read a line that `dumps` wrote; `ValueError` or `RecursionError` if it is something else."""
+    return json.loads(line)
+
+
+def dollars_from_record(record: Mapping[str, Any], name: str) -> Decimal | None:
+    """Read an amount of USD; None where there is none.
+
+    Raises
+    ------
+    ValueError
+        If it is no number from 0 to a billion.
+    """
+    value = record.get(name)
+    if value is None:
+        return None
+    try:
+        dollars = None if isinstance(value, bool) else Decimal(value)
+    except (ArithmeticError, TypeError, ValueError):
+        dollars = None
+    if dollars is None or not dollars.is_finite() or not 0 <= dollars < _MOST_DOLLARS:
+        raise ValueError(f"{name} is no amount of USD: {str(value)[:40]!r}")
+    return dollars
+
+
+def _count_from_record(record: Mapping[str, Any], name: str) -> int | None:
+    value = record.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _MOST:
+        raise ValueError(f"{name} is no number of tokens: {str(value)[:40]!r}")
+    return value
+
+
+def _number_from_record(value: Any, name: str, least: float, most: float) -> float:
+    """Read a number within bounds; NaN is within none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise ValueError(f"{name} is no number from {least:g} to {most:g}: {str(value)[:40]!r}")
+    return float(value)
 
 
 def answer_to_record(answer: Answer) -> dict[str, Any]:
@@ -46,7 +93,14 @@ def answer_to_record(answer: Answer) -> dict[str, Any]:
     if answer.probabilities is not None:
         record["probabilities"] = dict(answer.probabilities)
     if answer.logprobs is not None:
-        record["logprobs"] = [[t.token, t.logprob, t.top] for t in answer.logprobs]
+        record["logprobs"] = [
+            [
+                t.token,
+                max(t.logprob, _LEAST_LOGPROB),
+                [(n, max(p, _LEAST_LOGPROB)) for n, p in t.top],
+            ]
+            for t in answer.logprobs
+        ]
     return record
 
 
@@ -65,32 +119,51 @@ def answer_from_record(record: Mapping[str, Any], *, from_cache: bool) -> Answer
     KeyError, TypeError, ValueError
         If the data is not such a record.
     """
-    cost = record.get("cost_usd")
     first = usage = Usage(
-        input_tokens=record["input_tokens"],
-        output_tokens=record["output_tokens"],
-        cached_tokens=record.get("cached_tokens"),
-        cache_write_tokens=record.get("cache_write_tokens"),
-        cost_usd=None if cost is None else Decimal(cost),
+        input_tokens=_count_from_record(record, "input_tokens"),
+        output_tokens=_count_from_record(record, "output_tokens"),
+        cached_tokens=_count_from_record(record, "cached_tokens"),
+        cache_write_tokens=_count_from_record(record, "cache_write_tokens"),
+        cost_usd=dollars_from_record(record, "cost_usd"),
     )
+    text, finish, model = record["text"], record["finish"], record["model"]
+    if not isinstance(text, str) or not isinstance(model, str) or finish not in _FINISHES:
+        raise ValueError("text, model or finish are not those of an answer")
+    seconds = _number_from_record(record["seconds"], "seconds", 0, _MOST)
+    attempts = _count_from_record(record, "attempts") or 0
     if from_cache:
         zero = Decimal(0)
         usage = Usage(input_tokens=0, output_tokens=0, cached_tokens=0, cost_usd=zero, n_requests=0)
+    probabilities = record.get("probabilities")
+    if probabilities is not None:
+        probabilities = {
+            str(label): _number_from_record(p, "probability", 0, 1 + 1e-6)
+            for label, p in probabilities.items()
+        }
     logprobs = record.get("logprobs")
     return Answer(
-        text=str(record["text"]),
+        text=text,
         usage=usage,
-        finish=record["finish"],
-        model=str(record["model"]),
+        finish=finish,
+        model=model,
         from_cache=from_cache,
-        seconds=0.0 if from_cache else float(record["seconds"]),
-        attempts=0 if from_cache else int(record["attempts"]),
-        logprobs=None
-        if logprobs is None
-        else tuple(
-            TokenLogprob(token=token, logprob=value, top=tuple((t, v) for t, v in top))
-            for token, value, top in logprobs
-        ),
-        probabilities=record.get("probabilities"),
+        seconds=0.0 if from_cache else seconds,
+        attempts=0 if from_cache else attempts,
+        logprobs=None if logprobs is None else tuple(map(_logprob_from_record, logprobs)),
+        probabilities=probabilities,
         first_usage=first if from_cache else None,
     )
+
+
+def _logprob_from_record(entry: Any) -> TokenLogprob:
+    token, value, top = entry
+    return TokenLogprob(
+        token=str(token),
+        logprob=_logprob(value),
+        top=tuple((str(name), _logprob(other)) for name, other in top),
+    )
+
+
+def _logprob(value: Any) -> float:
+    """Natural logarithm of a probability; somewhat above 0 is what rounding makes of 1."""
+    return max(_number_from_record(value, "logprob", -math.inf, 1.0), _LEAST_LOGPROB)

@@ -42,10 +42,11 @@ from showtell.mllm.call.cache import AnswerCache
 from showtell.mllm.call.client import Outcome, is_whole
 from showtell.mllm.call.journal import Journal
 from showtell.mllm.call.limits import Sleep, backoff
-from showtell.mllm.call.stored import dumps
+from showtell.mllm.call.stored import dollars_from_record, dumps, loads
 from showtell.mllm.prices import is_installed, price
 from showtell.mllm.providers.vendors import ERRORS, PydanticAIModel
 from showtell.mllm.tokens import estimate_tokens, most_output
+from showtell.records.lines import LineFile
 
 __all__ = ["FILE_NAME", "BatchJobs", "BatchProgress"]
 
@@ -609,34 +610,33 @@ class BatchJobs:
         self._jobs.pop(job.tag, None)
 
     def _write(self, kind: str, **fields: Any) -> None:
-        line = dumps({"kind": kind, **fields}).encode() + b"\n"
-        with contextlib.ExitStack() as stack:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-            file = os.open(self.path, flags, 0o644)
-            stack.callback(os.close, file)
-            os.write(file, line)
-            os.fsync(file)
+        file = LineFile(self.path, fsync="always", exclusive=False)
+        try:
+            file.append(dumps({"kind": kind, **fields}).encode())
+        finally:
+            file.close(sync=False)
 
     def _read(self) -> None:
-        """Learn what stands in the folder; a torn last line is passed over."""
+        """Learn what stands in the folder; a torn line is passed over."""
         if not self.path.exists():
             self._write("start", schema=_SCHEMA)
             return
-        data = self.path.read_bytes()
-        for line in data.splitlines():
-            try:
-                row = json.loads(line)
-                self._learn(row)
-            except (ValueError, KeyError, TypeError):
-                continue
-        if data and not data.endswith(b"\n"):
-            with self.path.open("ab") as file:
-                file.write(b"\n")
+        file = LineFile(self.path, fsync="never", exclusive=False)
+        try:
+            for line, _ in file.lines():
+                try:
+                    self._learn(loads(line))
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                    continue
+        finally:
+            file.close()
 
     def _learn(self, row: Mapping[str, Any]) -> None:
         kind, tag = row["kind"], row.get("tag", "")
         if kind == "intent":
-            form = dumps(row["form"])
+            form, estimate = dumps(row["form"]), None
+            with contextlib.suppress(ValueError):  # the job was handed in, whatever it may cost
+                estimate = dollars_from_record(row, "estimate")
             self._forms[form] = (Settings(**row["form"]["settings"]), row["form"]["schema"])
             self._jobs[tag] = _Job(
                 tag=tag,
@@ -645,7 +645,7 @@ class BatchJobs:
                 form=form,
                 made=float(row["made"]),
                 scope=row.get("scope", ""),
-                estimate=None if row.get("estimate") is None else Decimal(row["estimate"]),
+                estimate=estimate,
             )
         elif kind in ("handle", "ended"):
             self._jobs[tag].handle = _HANDLE.validate_python(row["handle"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,8 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.mllm.fakes import answer, question
+from tests.small_disks import room_for
 
 from showtell.errors import InputError, MLLMServerError, RunError, SavedFolderError
+from showtell.mllm import TokenLogprob
 from showtell.mllm.call.journal import FILE_NAME, Journal
 
 
@@ -110,6 +113,82 @@ def test_a_line_torn_anywhere_costs_that_line_alone(tmp_path_factory, cut):
             "answer 2 again",
         ]
         assert len(list(journal.rows("answer"))) == 3
+
+
+IMPOSSIBLE = [
+    math.nan,
+    math.inf,
+    -math.inf,
+    -1,
+    "NaN",
+    "Infinity",
+    "-0.01",
+    "1e12",
+    "ten",
+    True,
+    [],
+]
+
+
+@pytest.mark.parametrize("value", IMPOSSIBLE)
+@pytest.mark.parametrize("name", ["cost_usd", "input_tokens", "output_tokens", "seconds"])
+def test_an_answer_with_an_impossible_number_is_damaged_and_its_request_in_doubt(
+    tmp_path, name, value
+):
+    with Journal(tmp_path) as journal:
+        journal.asking(question(1), Decimal("0.02"))
+        journal.answer(question(1), answer("cat", seconds=0.5))
+        journal.sample("a", status="ok", price_usd="0.01")
+    path = tmp_path / FILE_NAME
+    *before, answered, sample = path.read_text().splitlines()
+    spoiled = json.dumps(json.loads(answered) | {name: value})
+    path.write_text("\n".join([*before, spoiled, sample]) + "\n")
+    with Journal(tmp_path) as journal:
+        assert journal.n_damaged == 1
+        assert journal.find(question(1).key) is None
+        assert (journal.spent, journal.n_in_doubt) == (0, 1)
+        assert journal.in_doubt == Decimal("0.02")
+        assert "a" in journal.done
+
+
+@pytest.mark.parametrize("value", [*IMPOSSIBLE, {"a": 1}])
+def test_a_request_of_an_impossible_estimate_was_sent_all_the_same(tmp_path, value):
+    with Journal(tmp_path) as journal:
+        journal.asking(question(1), Decimal("0.02"))
+    path = tmp_path / FILE_NAME
+    start, asking = path.read_text().splitlines()
+    path.write_text(start + "\n" + json.dumps(json.loads(asking) | {"estimate_usd": value}) + "\n")
+    with Journal(tmp_path) as journal:
+        assert journal.n_damaged == 1
+        assert (journal.n_in_doubt, journal.n_doubts_unpriced, journal.in_doubt) == (1, 1, 0)
+
+
+def test_probabilities_of_zero_are_kept_and_impossible_ones_are_damage(tmp_path):
+    def sure(value):
+        return answer("cat", logprobs=(TokenLogprob(token="cat", logprob=value, top=()),))
+
+    with Journal(tmp_path) as journal:
+        journal.answer(question(1), sure(-math.inf))
+        journal.answer(question(2), sure(-0.125))
+        journal.answer(question(3), answer("cat", probabilities={"cat": 0.25}))
+    path = tmp_path / FILE_NAME
+    path.write_text(path.read_text().replace("-0.125", "NaN").replace("0.25", "-0.25"))
+    with Journal(tmp_path) as journal:
+        assert journal.n_damaged == 2
+        assert journal.find(question(1).key).logprobs[0].logprob == -9999.0
+
+
+def test_an_answer_that_finds_no_room_is_written_once_there_is_some(tmp_path):
+    journal = Journal(tmp_path)
+    journal.asking(question(1), Decimal("0.02"))
+    with room_for(10), pytest.raises(RunError, match="make room"):
+        journal.answer(question(1), answer("cat"))
+    with room_for(10), pytest.raises(RunError, match="make room"):
+        journal.asking(question(2))
+    journal.close()
+    with Journal(tmp_path) as again:
+        assert again.find(question(1).key).text == "cat"
+        assert (again.n_damaged, again.n_in_doubt, again.n_requests) == (0, 0, 1)
 
 
 @given(junk=st.binary(max_size=60))

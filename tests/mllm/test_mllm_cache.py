@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import sqlite3
+import stat
 import threading
 from decimal import Decimal
 
 import pytest
-from tests.mllm.fakes import answer
+from tests.mllm.fakes import ScriptedModel, answer, kinds, question
+from tests.small_disks import room_for
 
 from showtell.errors import InputError, RunError
-from showtell.mllm import Answer, TokenLogprob, Usage
+from showtell.mllm import Answer, Client, TokenLogprob, Usage
 from showtell.mllm.call.cache import AnswerCache, CacheWarning, default_cache
 from showtell.mllm.call.stored import answer_from_record, answer_to_record, dumps
 
@@ -172,3 +175,35 @@ def test_the_default_follows_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("SHOWTELL_ANSWERS", "off")
     assert default_cache() is None
     cache.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of files are Unix's")
+def test_answers_are_for_their_owners_eyes_alone(tmp_path):
+    before = os.umask(0)
+    try:
+        with AnswerCache(tmp_path / "new" / "answers.sqlite") as cache:
+            cache.put("k", answer("cat"))
+            modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in cache.path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes
+    assert set(modes.values()) == {0o600}
+
+
+def test_a_cache_that_gets_full_costs_no_answer(tmp_path):
+    cache = AnswerCache(tmp_path / "answers.sqlite")
+    cache.put(question(0).key, answer("dog"))
+    client = Client(ScriptedModel(lambda request, n: "cat"), cache=cache)
+    with room_for(cache.path.stat().st_size), pytest.warns(CacheWarning, match="on without it"):
+        outcomes = client.run([question(i) for i in range(30)])
+    assert kinds(outcomes) == ["dog", *["cat"] * 29]
+    cache.close()
+
+
+def test_a_cache_that_cannot_be_made_costs_no_answer(tmp_path):
+    (tmp_path / "file").write_text("")
+    client = Client(ScriptedModel(), cache=AnswerCache(tmp_path / "file" / "answers.sqlite"))
+    with pytest.warns(CacheWarning, match="on without it") as seen:
+        outcomes = client.run([question(i) for i in range(3)])
+    assert kinds(outcomes) == ["cat"] * 3
+    assert len([w for w in seen if w.category is CacheWarning]) == 1

@@ -56,6 +56,8 @@ class Database:
     """What to do if the file cannot be used; a sentence."""
     _warning: ClassVar[type[UserWarning]]
     """Category for damage."""
+    _private: ClassVar[bool] = False
+    """Whether a new file is for its owner's eyes alone."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -155,6 +157,9 @@ class Database:
         return connection
 
     def _connect(self) -> sqlite3.Connection:
+        if self._private:
+            with contextlib.suppress(OSError):  # it is there, or SQLite says what is wrong
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         self._opened = _identity(self.path)
         connection = sqlite3.connect(
             self.path, timeout=_AT_A_TIME, isolation_level=None, check_same_thread=False

@@ -685,7 +685,7 @@ class MLLMClassifier(MediaClassifier):
                         client.mllm,
                         journal.folder,
                         journal=journal,
-                        cache=client.cache,
+                        cache=client.kept.cache,
                         budget=client.budget,
                         scope=f"{self._fingerprint(run)}:{_named(images)}",
                         wait=self.batch_wait,

@@ -495,12 +495,7 @@ class Run:
                     yield from self._push(loose, ask, part, phase)
 
     def _has_answer(self, key: str) -> bool:
-        client = self.client
-        if client is None:
-            return False
-        if client.journal is not None and client.journal.knows(key):
-            return True
-        return client.cache is not None and client.cache.get(key) is not None
+        return self.client is not None and self.client.kept.knows(key)
 
     def _next_wave(self, asks: Sequence[_Ask], phase: Phase) -> Iterator[_Batch]:
         for (_, limit, *_), group in groupby(asks, key=lambda ask: _wave_order(ask)[:4]):

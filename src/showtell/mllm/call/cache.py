@@ -105,6 +105,7 @@ class AnswerCache(Database):
     )
     _advice = "Free the disk or choose another folder with SHOWTELL_CACHE_DIR."
     _warning = CacheWarning
+    _private = True
 
     def get(self, key: str) -> Answer | None:
         """Look an answer up.

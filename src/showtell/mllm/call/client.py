@@ -28,6 +28,7 @@ from showtell.mllm.call.background import wait_for
 from showtell.mllm.call.budget import Budget, Reservation
 from showtell.mllm.call.cache import AnswerCache
 from showtell.mllm.call.journal import Journal
+from showtell.mllm.call.kept import KeptAnswers
 from showtell.mllm.call.limits import AdaptiveConcurrency, Clock, RateLimiter, Sleep, backoff
 from showtell.mllm.capabilities import Capabilities, capabilities_of
 from showtell.mllm.collector import libraries_spared
@@ -162,7 +163,7 @@ class Client:
         if max_concurrency < 1:
             raise InputError(f"`max_concurrency` must be at least 1, got {max_concurrency}.")
         self.mllm = mllm
-        self.cache, self.journal = cache, journal
+        self.journal, self.kept = journal, KeptAnswers(journal, cache)
         self.budget, self.limiter = budget, limiter
         self.max_concurrency = max_concurrency
         self.concurrency = concurrency or AdaptiveConcurrency(
@@ -206,7 +207,7 @@ class Client:
             If a cap stands in the way.
         """
         key = request.key
-        found = self._find(key)
+        found = self.kept.find(key)
         if found is not None:
             self.totals.n_from_cache += 1
             if self.journal is not None and not self.journal.knows(key):
@@ -378,12 +379,6 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self.mllm.name!r}, max_concurrency={self.max_concurrency})"
 
-    def _find(self, key: str) -> Answer | None:
-        found = self.journal.find(key) if self.journal is not None else None
-        if found is None and self.cache is not None:
-            found = self.cache.get(key)
-        return found
-
     async def _outcome(self, request: Request) -> Outcome:
         try:
             return await self.ask(request)
@@ -495,8 +490,8 @@ class Client:
             self.journal.answer(request, answer, whole=whole)
         if not whole:
             self._n_partial[request.key] += 1
-        elif self.cache is not None:
-            self.cache.put(request.key, answer)
+        else:
+            self.kept.keep(request.key, answer)
         usage, totals = answer.usage, self.totals
         totals.n_answers += 1
         totals.input_tokens += usage.input_tokens or 0

@@ -85,13 +85,14 @@ class BatchClient:
     ) -> None:
         from showtell.mllm.jobs.endpoints import BatchJobs
 
-        self.mllm, self.journal, self.cache = mllm, journal, cache
+        self.mllm, self.journal = mllm, journal
         self.folder, self.wait, self._on_progress = folder, wait, on_progress
         inner: Any = getattr(mllm, "wrapped", mllm)
         self._count: Callable[[Answer], None] = getattr(mllm, "count", lambda _: None)
         self.jobs = BatchJobs(
             inner, folder, cache=cache, journal=journal, budget=budget, scope=scope
         )
+        self.kept = self.jobs.kept
         self.is_new = not self.jobs.unfinished
         """Whether no job of an earlier process has to be gone through again."""
         self._before = self._earlier_outcomes()
@@ -166,7 +167,7 @@ class BatchClient:
         except _StoppedError:
             return
         for key in list(waiting):
-            found = self._find(key)
+            found = self.kept.find(key)
             if found is not None:
                 give(key, found)
         wait = POLL_EVERY
@@ -206,12 +207,6 @@ class BatchClient:
                 await self._stopping.wait()
         except TimeoutError:
             return
-
-    def _find(self, key: str) -> Answer | None:
-        found = self.journal.find(key)
-        if found is None and self.cache is not None:
-            found = self.cache.get(key)
-        return found
 
     def stop(self) -> None:
         """Hand in nothing more and wait no longer. Called within the event loop."""

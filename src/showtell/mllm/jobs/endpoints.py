@@ -41,6 +41,7 @@ from showtell.mllm.call.budget import Budget, Reservation
 from showtell.mllm.call.cache import AnswerCache
 from showtell.mllm.call.client import Outcome, is_whole
 from showtell.mllm.call.journal import Journal
+from showtell.mllm.call.kept import KeptAnswers
 from showtell.mllm.call.limits import Sleep, backoff
 from showtell.mllm.call.stored import dollars_from_record, dumps, loads
 from showtell.mllm.prices import is_installed, price
@@ -164,7 +165,8 @@ class BatchJobs:
             )
         self.mllm = mllm.for_batches()
         self.path = Path(folder) / FILE_NAME
-        self.cache, self.journal, self.budget, self.check = cache, journal, budget, check
+        self.journal, self.kept = journal, KeptAnswers(journal, cache)
+        self.budget, self.check = budget, check
         self.scope = scope
         self.max_requests, self.max_bytes = max_requests, max_bytes
         self.poll_every, self._sleep = poll_every, sleep
@@ -234,7 +236,7 @@ class BatchJobs:
         form = ""
         for request in requests:
             await asyncio.sleep(0)  # whoever wants to stop this gets a chance
-            if request.key in known or self._answered(request.key):
+            if request.key in known or self.kept.find(request.key):
                 continue
             known.add(request.key)
             entry = await self._encode(model, request)
@@ -406,19 +408,13 @@ class BatchJobs:
             wait = min(1.5 * wait, _LONGEST_POLL)
         for key in wanted:
             if key not in given:
-                found = self._answered(key)
+                found = self.kept.find(key)
                 on_answer(
                     key,
                     found
                     if found is not None
                     else MLLMServerError(f"{self.mllm.name}: the batch ended without an answer."),
                 )
-
-    def _answered(self, key: str) -> Answer | None:
-        found = self.journal.find(key) if self.journal is not None else None
-        if found is None and self.cache is not None:
-            found = self.cache.get(key)
-        return found
 
     async def _encode(self, model: Model[Any], request: Request) -> _Entry:
         settings = self.mllm.settings(request, batch=True)
@@ -568,8 +564,8 @@ class BatchJobs:
             self.journal.batch_outcome(
                 key, outcome, model=self.mllm.name, job=job.tag, whole=self._whole(job, outcome)
             )
-        if self.cache is not None and isinstance(outcome, Answer) and self._whole(job, outcome):
-            self.cache.put(key, outcome)
+        if isinstance(outcome, Answer) and self._whole(job, outcome):
+            self.kept.keep(key, outcome)
 
     def _whole(self, job: _Job, outcome: Outcome) -> bool:
         if not isinstance(outcome, Answer):

@@ -14,7 +14,8 @@ import pytest
 import showtell
 
 ROOMS = (
-    "media", "datasets", "encoders", "metrics", "prompts", "classify", "evaluate", "explain",
+    "media", "datasets", "encoders", "metrics", "prompts", "classify", "recipes", "evaluate",
+    "explain",
     "reports",
 )  # fmt: skip
 HEAVY = {"torch", "transformers", "onnxruntime", "onnx", "pandas", "pyarrow", "sklearn", "scipy"}

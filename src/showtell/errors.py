@@ -32,7 +32,7 @@ Each message says what came, what is allowed and what to do next. All of them pi
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 __all__ = [
@@ -60,7 +60,42 @@ __all__ = [
 
 
 class ShowtellError(Exception):
-    """Root of all errors that showtell raises on purpose."""
+    """Root of all errors that showtell raises on purpose.
+
+    Parameters
+    ----------
+    *args : object
+        The message, where parameters stand between backticks.
+    param : str or sequence of str, default=()
+        Names of the parameters that the message speaks of; the command line shows their options.
+
+    Examples
+    --------
+    >>> error = InputError("`max_cost` must not be negative.", param="max_cost")
+    >>> error.param, error.told(lambda name: "--max-cost")
+    (('max_cost',), '--max-cost must not be negative.')
+    """
+
+    def __init__(self, *args: object, param: str | Sequence[str] = ()) -> None:
+        self.param: tuple[str, ...] = (param,) if isinstance(param, str) else tuple(param)
+        super().__init__(*args)
+
+    def told(self, named: Callable[[str], str]) -> str:
+        """Give the message with its parameters named in another way.
+
+        Parameters
+        ----------
+        named : callable
+            From the name of a parameter to what stands in its place.
+
+        Returns
+        -------
+        message : str
+        """
+        message = str(self)
+        for name in self.param:
+            message = message.replace(f"`{name}`", named(name))
+        return message
 
 
 class InputError(ShowtellError, ValueError):
@@ -180,12 +215,12 @@ class BudgetError(RunError):
         The cap in words: ``"100 requests"``.
     """
 
-    def __init__(self, message: str, cap: str = "") -> None:
+    def __init__(self, message: str, cap: str = "", *, param: str | Sequence[str] = ()) -> None:
         self.cap = cap
         self.predictions: Any = None
         """Where a classifier was stopped, its `Predictions`: what was answered until then; every
         other input is a row of status "error" that says why."""
-        super().__init__(message)
+        super().__init__(message, param=param)
 
 
 class RunInterrupt(KeyboardInterrupt):

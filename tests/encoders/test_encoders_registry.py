@@ -7,8 +7,7 @@ from importlib import metadata
 import numpy as np
 import pytest
 
-from showtell.encoders import Encoder, list_encoders, load_encoder, registry
-from showtell.encoders.base import PixelEncoder
+from showtell.encoders import Encoder, PixelEncoder, list_encoders, load_encoder, registry
 from showtell.errors import InputError, UnknownNameError
 from showtell.testing import ColourEncoder, HashEncoder, WordEncoder
 

@@ -14,15 +14,33 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TextIO, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TextIO, TypeAlias
 
 import numpy as np
 
 from showtell._extras import need
-from showtell.classify.predictions import FIXED_COLUMNS, STATUSES, Predictions
 from showtell.errors import DataError, InputError
 
-__all__ = ["RowWriter", "TableFormat", "html_table", "read_predictions", "table_format"]
+if TYPE_CHECKING:
+    from showtell.classify.predictions import Predictions
+
+__all__ = [
+    "FIXED_COLUMNS",
+    "STATUSES",
+    "RowWriter",
+    "Status",
+    "TableFormat",
+    "html_table",
+    "read_columns",
+    "table_format",
+]
+
+Status: TypeAlias = Literal["ok", "abstained", "error"]
+STATUSES: tuple[Status, ...] = ("ok", "abstained", "error")
+"""In the order of their codes in `Predictions.status_codes`."""
+
+FIXED_COLUMNS: tuple[str, ...] = ("image", "label", "confidence", "status", "error")
+"""The first columns of every table of predictions, in this order."""
 
 TableFormat: TypeAlias = Literal["csv", "jsonl", "parquet"]
 _SUFFIXES: dict[str, TableFormat] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
@@ -38,8 +56,6 @@ _COLUMN_TYPES: dict[str, type] = {
     "seconds": float,
 }
 """Method columns whose type is known, so that a CSV reads back as what was written."""
-
-P = TypeVar("P", bound=Predictions)
 
 
 def table_format(path: str | os.PathLike[str]) -> TableFormat:
@@ -264,8 +280,8 @@ def _plain_type(kind: type) -> type:
     return kind
 
 
-def read_predictions(cls: type[P], path: str | os.PathLike[str]) -> P:
-    """Read a table of predictions; see `Predictions.read`."""
+def read_columns(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a table of predictions as the arguments of `Predictions`; see `Predictions.read`."""
     where = os.fspath(path)
     if not Path(path).is_file():
         raise DataError(f"There is no file {where!r} to read predictions from.")
@@ -285,7 +301,7 @@ def read_predictions(cls: type[P], path: str | os.PathLike[str]) -> P:
             table.add(row)
         except (ValueError, InvalidOperation) as error:
             raise DataError(f"{where} line {line}: {error}") from None
-    return cls(**table.finish())
+    return table.finish()
 
 
 class _Columns:

@@ -7,22 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from showtell._extras import need
+from showtell.classify.prediction_files import (
+    FIXED_COLUMNS,
+    STATUSES,
+    RowWriter,
+    Status,
+    html_table,
+    read_columns,
+)
 from showtell.errors import InputError
 
 __all__ = ["FIXED_COLUMNS", "STATUSES", "Predictions", "Status"]
-
-Status: TypeAlias = Literal["ok", "abstained", "error"]
-STATUSES: tuple[Status, ...] = ("ok", "abstained", "error")
-"""In the order of their codes in `Predictions.status_codes`."""
-
-FIXED_COLUMNS: tuple[str, ...] = ("image", "label", "confidence", "status", "error")
-"""The first columns of every table of predictions, in this order."""
 
 _CHUNK = 8192
 
@@ -266,8 +267,6 @@ class Predictions:
         ...
         showtell.errors.InputError: Cannot tell the format of 'out.txt': ...
         """
-        from showtell.classify.prediction_files import RowWriter
-
         with RowWriter(
             path,
             self.header(proba=proba),
@@ -303,9 +302,7 @@ class Predictions:
         DataError
             If the file lacks a column or a row cannot be understood; the line is named.
         """
-        from showtell.classify.prediction_files import read_predictions
-
-        return read_predictions(cls, path)
+        return cls(**read_columns(path))
 
     @classmethod
     def empty(cls, classes: Sequence[str]) -> Self:
@@ -367,8 +364,6 @@ class Predictions:
 
     def _repr_html_(self) -> str:
         """Return a small table for notebooks: all rows of a short table, else both ends."""
-        from showtell.classify.prediction_files import html_table
-
         return html_table(self)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from showtell.encoders.base import Embeddings, Encoder, PixelEncoder, unit
+from showtell.encoders.base import Embeddings, Encoder, unit
 from showtell.encoders.embed import ImageEmbeddings, embed_images, embed_texts
+from showtell.encoders.pixels import PixelEncoder
 from showtell.encoders.registry import EncoderInfo, list_encoders, load_encoder
 from showtell.encoders.store import (
     EmbeddingStore,

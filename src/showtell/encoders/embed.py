@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
-from showtell.encoders.base import Embeddings, Encoder, PixelEncoder
+from showtell.encoders.base import Embeddings, Encoder, TakesPixels
 from showtell.encoders.store import EmbeddingStore, StoreWarning, default_store
 from showtell.errors import InputError, MediaError, RunError
 from showtell.media import (
@@ -155,7 +155,7 @@ def embed_images(
     if n_workers is not None and n_workers < 1:
         raise InputError(f"`n_workers` must be at least 1, got {n_workers}.")
     rows = _Rows(encoder.n_dims, len(images), progress)
-    if isinstance(encoder, PixelEncoder):
+    if isinstance(encoder, TakesPixels):
         shelf = _Shelf(encoder, store, background)
         reader = _Reader(encoder, shelf, background, limits, batch_size or encoder.batch_size)
         _run_pixels(encoder, images, rows, shelf, reader, n_workers or _n_cores(encoder))
@@ -192,7 +192,7 @@ def embed_texts(encoder: Encoder, texts: Sequence[str], *, store: Store = "defau
     row_of: dict[str, int] = {}
     rows = [row_of.setdefault(str(text), len(row_of)) for text in texts]
     matrix = np.empty((len(row_of), encoder.n_dims), np.float32)
-    shelf = _Shelf(encoder, store if isinstance(encoder, PixelEncoder) else None, None)
+    shelf = _Shelf(encoder, store if isinstance(encoder, TakesPixels) else None, None)
     key_of = {text: _text_digest(text) for text in row_of}
     known = shelf.get(list(key_of.values()))
     missing = [text for text in row_of if key_of[text] not in known]
@@ -209,7 +209,7 @@ def embed_texts(encoder: Encoder, texts: Sequence[str], *, store: Store = "defau
 
 
 def _run_pixels(
-    encoder: PixelEncoder,
+    encoder: TakesPixels,
     images: Sequence[Media],
     rows: _Rows,
     shelf: _Shelf,
@@ -308,7 +308,7 @@ class _Reader:
 
     def __init__(
         self,
-        encoder: PixelEncoder,
+        encoder: TakesPixels,
         shelf: _Shelf,
         background: tuple[int, int, int],
         limits: Limits,

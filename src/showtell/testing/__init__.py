@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from showtell.encoders.base import Embeddings, PixelEncoder, unit
+from showtell.encoders.base import Embeddings, unit
+from showtell.encoders.pixels import PixelEncoder
 from showtell.errors import InputError, MediaFormatError
 from showtell.media import Media, media_name
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from showtell.encoders.base import Embeddings, PixelEncoder, unit
+from showtell.encoders.base import Embeddings, unit
 from showtell.encoders.hub.config import CONFIG_FILES, read_model, read_scalars
 from showtell.encoders.hub.export import (
     IMAGE_FILE,
@@ -30,6 +30,7 @@ from showtell.encoders.hub.export import (
 from showtell.encoders.hub.files import digest_files, find_folder
 from showtell.encoders.hub.text import Tokens, TruncationWarning
 from showtell.encoders.onnx_session import import_onnxruntime
+from showtell.encoders.pixels import PixelEncoder
 from showtell.errors import InputError, RunError, UnknownNameError
 from showtell.records.folders import cache_folder
 

@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from showtell.encoders.base import Embeddings, PixelEncoder, unit
+from showtell.encoders.base import Embeddings, unit
 from showtell.encoders.mini.nouns import AnchorSenses, Nouns
 from showtell.encoders.onnx_session import import_onnxruntime
+from showtell.encoders.pixels import PixelEncoder
 from showtell.errors import InputError, RunError
 
 __all__ = ["MiniEncoder", "strip_template"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ pytest.importorskip("transformers", reason="extra `local` is not installed")
 from tests.mllm.tiny_vlm import make_idefics3, make_llava
 
 from showtell.errors import InputError, RunError, UnknownNameError
+from showtell.mllm.local import vlm as module
 from showtell.mllm.local.continuations import Continuations, score_labels
 from showtell.mllm.local.vlm import LocalVLM
 
@@ -57,6 +60,37 @@ def test_reuse_of_the_prefix_equals_full_passes(vlm, prompt, labels):
     np.testing.assert_array_equal(shared.lengths, full.lengths)
     assert shared.lengths.max() > 2
     assert shared.lengths.min() < shared.lengths.max()  # some are padded
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_the_cache_may_have_its_new_or_its_old_name(vlm, folder, prompt, labels, name, monkeypatch):
+    """transformers 5.24 renamed it, in calls and in answers; the model's signature tells."""
+    theirs, passed = vlm._cache_name, []
+    load = module._load
+
+    def load_renamed(*arguments):
+        processor, network = load(*arguments)
+        original = network.forward
+
+        def forward(**inputs):
+            if name in inputs:
+                passed.append(inputs.pop(name))
+                inputs[theirs] = passed[-1]
+            answer = original(**inputs)
+            return SimpleNamespace(logits=answer.logits, **{name: getattr(answer, theirs)})
+
+        only = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)
+        forward.__signature__ = inspect.Signature([only])
+        network.forward = forward
+        return processor, network
+
+    monkeypatch.setattr(module, "_load", load_renamed)
+    other = LocalVLM(f"local-dir:{folder}", threads=1)
+    got = other.score(picture(0), prompt, labels)
+    np.testing.assert_allclose(
+        got.logprobs, vlm.score(picture(0), prompt, labels).logprobs, atol=1e-6
+    )
+    assert len(passed) == 1
 
 
 def largest_difference(vlm: LocalVLM, seed: int) -> float:

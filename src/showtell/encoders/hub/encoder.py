@@ -22,6 +22,7 @@ from showtell.encoders.base import Embeddings, unit
 from showtell.encoders.hub.config import CONFIG_FILES, read_model, read_scalars
 from showtell.encoders.hub.export import (
     IMAGE_FILE,
+    INT8_SCHEME,
     TEXT_FILE,
     TorchTowers,
     export_towers,
@@ -306,12 +307,19 @@ class HubEncoder(PixelEncoder):
             "rules": RULES_VERSION,
             "weights": self._weights_digest,
             "config": digest_files(model.folder, CONFIG_FILES),
-            "precision": self.precision,
+            "precision": self._scheme(),
             "runtime": self.runtime,
             "image": asdict(model.image),
             "text": asdict(model.text),
         }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:24]
+
+    def _scheme(self) -> str:
+        """How weights are rounded, and that their products are summed without overflow."""
+        if self.precision == "fp32":
+            return "fp32"
+        is_made = self._model.weights.precision == "fp32"
+        return f"{INT8_SCHEME if is_made else 'int8_as_published'}, exact sums"
 
     def _ready_files(self) -> dict[str, Path]:
         """Give the two ONNX files to run, exported or quantized first if need be."""
@@ -331,7 +339,7 @@ class HubEncoder(PixelEncoder):
             key = f"{hashlib.sha256(said.encode()).hexdigest()[:24]}-{RULES_VERSION}"
             folder = made / key
             plain = {"image": folder / IMAGE_FILE, "text": folder / TEXT_FILE}
-        small = {side: made / f"{key}-int8" / path.name for side, path in plain.items()}
+        small = {side: made / f"{key}-{INT8_SCHEME}" / path.name for side, path in plain.items()}
         wants_small = self.precision == "int8" and weights.precision == "fp32"
         if wants_small and all(path.is_file() for path in small.values()):
             return small
@@ -403,6 +411,9 @@ def _open_session(path: str, threads: int, name: str) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # threads decode too
+    # Processors with AVX2 but not VNNI add pairs of 8-bit products in 16 bits, which overflows
+    # where weights are signed. With this switch they add in 32 bits; others do it anyway.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:

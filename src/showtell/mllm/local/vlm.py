@@ -115,6 +115,8 @@ class LocalVLM:
         self.end_ids = self._read_end_ids()
         accepted = inspect.signature(self._model.forward).parameters
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
+        # transformers named it past_key_values before 5.24, in calls and in answers
+        self._cache_name = "cache" if "cache" in accepted else "past_key_values"
 
     def __reduce__(self) -> tuple[Callable[[], LocalVLM], tuple[()]]:
         remake = partial(
@@ -401,7 +403,8 @@ class LocalVLM:
                 n = len(tokens[i]) - extra
                 fed[row, :n] = torch.tensor(tokens[i][:n])
                 real[row, :n] = 1
-            cache = copy.deepcopy(prefill.past_key_values)  # a forward pass changes it in place
+            # copied, for a forward pass changes it in place
+            cache = copy.deepcopy(getattr(prefill, self._cache_name))
             cache.batch_repeat_interleave(len(group))
             places = torch.arange(n_prefix, n_prefix + longest, device=self.device)
             answer = self._model(
@@ -410,8 +413,8 @@ class LocalVLM:
                     [mask.expand(len(group), -1), real.to(self.device)], dim=1
                 ),
                 position_ids=places.expand(len(group), -1),
-                past_key_values=cache,
                 use_cache=True,
+                **{self._cache_name: cache},
             )
             after = torch.log_softmax(answer.logits.float(), dim=-1)
             for row, i in enumerate(group):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from showtell.classify.estimator import join_scikit_learn
+
 if TYPE_CHECKING:
     from showtell.classify.asking.confidence import ConfidenceMap, label_probabilities
     from showtell.classify.asking.direct import DirectClassifier
@@ -165,6 +167,8 @@ def __getattr__(name: str) -> Any:
     """Load the file that holds `name`."""
     if name not in _HOME_OF:
         raise AttributeError(f"module 'showtell.classify' has no attribute {name!r}")
+    if name.endswith(("Classifier", "_classifier")):
+        join_scikit_learn()  # whoever takes one by its public name may use it as an estimator
     value = getattr(importlib.import_module(f"showtell.classify.{_HOME_OF[name]}"), name)
     globals()[name] = value
     return value

@@ -8,15 +8,14 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, ClassVar, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
 
 from showtell._progress import Progress, no_progress
+from showtell.classify.estimator import Estimator, check_is_fitted
 from showtell.classify.predictions import STATUSES, Predictions
 from showtell.classify.saved import Saving, rebuild_encoder_classifier, save_classifier
 from showtell.encoders import Embeddings, Encoder, ImageEmbeddings, embed_images, load_encoder
@@ -104,13 +103,15 @@ def media_list(X: Any) -> Sequence[Media]:
         ) from None
 
 
-class MediaClassifier(ClassifierMixin, BaseEstimator):
+class MediaClassifier(Estimator):
     """Base of every showtell classifier: X is a sequence of media, not a 2-D array.
 
     Subclasses implement `fit`, which sets ``classes_``, and `classify`; everything else follows.
     """
 
     classes_: NDArray[Any]
+    _shared: ClassVar[tuple[str, ...]] = ()
+    """Parameters that a clone shares instead of copying them: models, encoders, stores."""
 
     @abstractmethod
     def classify(self, X: Sequence[Media], *, progress: Progress = no_progress) -> Predictions:
@@ -186,6 +187,16 @@ class MediaClassifier(ClassifierMixin, BaseEstimator):
             )
         return predictions
 
+    def __sklearn_clone__(self) -> Self:
+        """Clone as scikit-learn does, but share what is in `_shared` instead of copying it."""
+        shell = copy.copy(self)
+        for name in self._shared:
+            setattr(shell, name, None)
+        twin: Self = super(MediaClassifier, shell).__sklearn_clone__()
+        for name in self._shared:
+            setattr(twin, name, getattr(self, name))
+        return twin
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
@@ -200,6 +211,7 @@ class EncoderClassifier(MediaClassifier):
     ``encoder_fingerprint_`` in `fit`, and implement `_score`.
     """
 
+    _shared: ClassVar[tuple[str, ...]] = ("encoder", "store")
     encoder: str | Encoder
     store: Store
     abstain_below: float | None
@@ -288,14 +300,6 @@ class EncoderClassifier(MediaClassifier):
     @abstractmethod
     def _restore_state(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take back what `_saved_state` gave."""
-
-    def __sklearn_clone__(self) -> Self:
-        """Clone as scikit-learn does, but share the encoder and the store instead of copying."""
-        shell = copy.copy(self)
-        shell.encoder, shell.store = "mini", None
-        twin: Self = BaseEstimator.__sklearn_clone__(shell)
-        twin.encoder, twin.store = self.encoder, self.store
-        return twin
 
     def _check_abstain_below(self) -> None:
         threshold = self.abstain_below

@@ -6,8 +6,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_expit, log_softmax, softmax
 
 __all__ = ["ProbabilityRule", "probabilities", "row_losses", "smoothed_temperature"]
 
@@ -36,7 +34,12 @@ def probabilities(logits: NDArray[Any], rule: ProbabilityRule) -> NDArray[np.flo
     array([[0.594806, 0.405194]], dtype=float32)
     """
     z = np.asarray(logits, np.float64)
-    rows = softmax(z, axis=1) if rule == "softmax" else expit(z)
+    # Written out: scipy.special takes longer to load than a folder takes to be classified.
+    if rule == "softmax":
+        rows = np.exp(z - z.max(axis=1, keepdims=True))
+        rows /= rows.sum(axis=1, keepdims=True)
+    else:
+        rows = np.exp(-np.logaddexp(0, -z))
     return np.asarray(rows, np.float32)
 
 
@@ -81,6 +84,9 @@ def smoothed_temperature(
     >>> probabilities(logits / t, "softmax")[0, 0].round(3)
     np.float32(0.833)
     """
+    from scipy.optimize import minimize_scalar  # slow to load, and only needed to fit
+    from scipy.special import log_expit, log_softmax
+
     z = np.asarray(logits, np.float64)
     n, n_classes = z.shape
     if n == 0 or n_classes < 2:
@@ -118,6 +124,8 @@ def row_losses(logits: NDArray[Any], codes: NDArray[Any]) -> NDArray[np.float64]
 
     Free of the logits' scale, so heads of different kinds can be compared.
     """
+    from scipy.special import log_softmax  # slow to load, and only needed to fit
+
     t = smoothed_temperature(logits, codes)
     losses: NDArray[np.float64] = -log_softmax(np.asarray(logits, np.float64) / t, axis=1)[
         np.arange(len(codes)), codes

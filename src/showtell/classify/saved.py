@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell._version import __version__
+from showtell.classify.estimator import check_is_fitted
 from showtell.encoders import Encoder, load_encoder
 from showtell.errors import InputError, SavedFolderError
 from showtell.prompts.concepts.trees import ConceptTree, read_concepts
@@ -88,8 +89,6 @@ def save_classifier(clf: MediaClassifier, path: str | os.PathLike[str]) -> Path:
     sklearn.exceptions.NotFittedError
         If `clf` is not fitted.
     """
-    from sklearn.utils.validation import check_is_fitted
-
     kind = type(clf).__name__
     if kind not in _HOMES or _class_named(kind) is not type(clf):
         raise InputError(f"Cannot save a {kind}; only {', '.join(_HOMES)}.")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from showtell._progress import Progress
-    from showtell.classify import MediaClassifier, Predictions
+    from showtell.classify.base import MediaClassifier
+    from showtell.classify.predictions import Predictions
     from showtell.cli.session import Session
     from showtell.datasets import Dataset, LabelSet
     from showtell.mllm import MLLM, Answer, Capabilities, Request

@@ -11,7 +11,7 @@ from showtell.cli.asking import BY_MODEL, Asking, check_asking, make_asking
 from showtell.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from showtell.classify import MediaClassifier
+    from showtell.classify.base import MediaClassifier
     from showtell.datasets import Dataset, LabelSet
 
 __all__ = ["METHODS", "Choices", "check_method", "given_labels", "make_classifier", "remarks"]
@@ -249,7 +249,7 @@ def _zero_shot(
     label_set: LabelSet | None,
     support: Dataset | None,
 ) -> MediaClassifier:
-    from showtell.classify import ZeroShotClassifier
+    from showtell.classify.embedding.zero_shot import ZeroShotClassifier
 
     if label_set is None and (support is None or not support.labels):
         raise InputError(
@@ -273,7 +273,7 @@ def _described(
     label_set: LabelSet | None,
     support: Dataset | None,
 ) -> MediaClassifier:
-    from showtell.classify import DescriptionClassifier
+    from showtell.classify.described.described import DescriptionClassifier
 
     if choices.batch is not None:
         raise InputError("--batch belongs to --method zero-shot; leave it out.")
@@ -299,7 +299,7 @@ def _by_clues(
     label_set: LabelSet | None,
     support: Dataset | None,
 ) -> MediaClassifier:
-    from showtell.classify import ConceptClassifier
+    from showtell.classify.concepts.classifier import ConceptClassifier
 
     support = _examples(choices, support)
     return ConceptClassifier(
@@ -333,7 +333,7 @@ def _few_shot(
     label_set: LabelSet | None,
     support: Dataset | None,
 ) -> MediaClassifier:
-    from showtell.classify import FewShotClassifier
+    from showtell.classify.embedding.few_shot import FewShotClassifier
 
     support = _examples(choices, support)
     method = {"auto": "auto", "few-shot": "auto"}.get(choices.method, choices.method)

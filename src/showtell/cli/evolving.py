@@ -12,12 +12,8 @@ from showtell.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from showtell.classify import (
-        Evolution,
-        EvolutionPlan,
-        EvolvingDescriptionClassifier,
-        Generation,
-    )
+    from showtell.classify.evolving.classifier import EvolutionPlan, EvolvingDescriptionClassifier
+    from showtell.classify.evolving.record import Evolution, Generation
     from showtell.cli.asking import Asking
     from showtell.datasets import Dataset, LabelSet
     from showtell.mllm import Request
@@ -97,7 +93,7 @@ def make_evolving(
     InputError
         If an option belongs to another method, or there are no labelled images.
     """
-    from showtell.classify import EvolvingDescriptionClassifier
+    from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 
     usual = {f.name: f.default for f in fields(asking)}
     foreign = [name for name in _FOREIGN if getattr(asking, name) != usual[name]]

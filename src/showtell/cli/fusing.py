@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from showtell.errors import InputError
 
 if TYPE_CHECKING:
-    from showtell.classify import MediaClassifier
+    from showtell.classify.base import MediaClassifier
     from showtell.cli.asking import Asking
     from showtell.datasets import Dataset, LabelSet
 

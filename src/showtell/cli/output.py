@@ -17,7 +17,7 @@ from showtell.cli.session import Session, is_terminal, printable
 from showtell.errors import InputError
 
 if TYPE_CHECKING:
-    from showtell.classify import Predictions
+    from showtell.classify.predictions import Predictions
 
 __all__ = [
     "check_output",

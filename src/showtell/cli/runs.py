@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from showtell.errors import BudgetError, InputError, RunInterrupt
 
 if TYPE_CHECKING:
-    from showtell.classify import Predictions
+    from showtell.classify.predictions import Predictions
 
 __all__ = ["claim", "finish", "until_stopped"]
 

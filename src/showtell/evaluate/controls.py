@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from showtell import metrics as m
 from showtell._progress import Progress, no_progress
-from showtell.classify import DescriptionClassifier, ZeroShotClassifier
-from showtell.classify.described.described import concept_template
+from showtell.classify.described.described import DescriptionClassifier, concept_template
+from showtell.classify.embedding.zero_shot import ZeroShotClassifier
 from showtell.datasets import Dataset
 from showtell.encoders import embed_images
 from showtell.errors import InputError, SavedFolderError

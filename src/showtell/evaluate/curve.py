@@ -16,7 +16,8 @@ from sklearn.base import clone
 from showtell import metrics as m
 from showtell._extras import need
 from showtell._progress import Progress, no_progress
-from showtell.classify import FewShotClassifier, ZeroShotClassifier
+from showtell.classify.embedding.few_shot import FewShotClassifier
+from showtell.classify.embedding.zero_shot import ZeroShotClassifier
 from showtell.datasets import Dataset, support_rows
 from showtell.errors import InputError
 from showtell.evaluate.notebook import html_table

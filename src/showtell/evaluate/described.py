@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from showtell.classify import DescriptionClassifier
+from showtell.classify.described.described import DescriptionClassifier
 from showtell.encoders import embed_images, embed_texts
 from showtell.errors import SavedFolderError
 from showtell.media import Media

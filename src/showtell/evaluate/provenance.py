@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from showtell import __version__
-from showtell.classify import ZeroShotClassifier
+from showtell.classify.embedding.zero_shot import ZeroShotClassifier
 from showtell.datasets import Dataset
 from showtell.encoders import load_encoder
 from showtell.media import Crop, Media, media_name

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from showtell.classify.concepts.classifier import ConceptClassifier
 from showtell.classify.concepts.evidence import ConceptEvidence
+from showtell.classify.estimator import check_is_fitted
 from showtell.errors import InputError
 from showtell.explain.clues import Changes, ClueStep, Swap, Waterfall
 from showtell.explain.neighbours import Examples, picture_of

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
-from showtell.classify import InContextClassifier
+from showtell.classify.asking.in_context import InContextClassifier
 from showtell.encoders import embed_images, load_encoder
 from showtell.errors import BudgetError, InputError
 from showtell.explain._drawing import inline_picture

@@ -7,19 +7,15 @@ from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
 from showtell._progress import Progress, no_progress
-from showtell.classify import (
-    DescriptionClassifier,
-    EncoderClassifier,
-    EvolvingDescriptionClassifier,
-    FusionClassifier,
-    InContextClassifier,
-    MediaClassifier,
-)
-from showtell.classify.base import media_list
+from showtell.classify.asking.in_context import InContextClassifier
+from showtell.classify.base import EncoderClassifier, MediaClassifier, media_list
 from showtell.classify.concepts.classifier import ConceptClassifier
+from showtell.classify.described.described import DescriptionClassifier
+from showtell.classify.described.fusion import FusionClassifier
+from showtell.classify.estimator import check_is_fitted
+from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 from showtell.errors import InputError, MediaError, UnknownNameError
 from showtell.explain.concepts import ClueReasons
 from showtell.explain.demonstrations import leave_one_out

@@ -11,14 +11,12 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
-from sklearn.utils.validation import check_is_fitted
 
-from showtell.classify import (
-    EncoderClassifier,
-    EvolvingDescriptionClassifier,
-    FusionClassifier,
-    ZeroShotClassifier,
-)
+from showtell.classify.base import EncoderClassifier
+from showtell.classify.described.fusion import FusionClassifier
+from showtell.classify.embedding.zero_shot import ZeroShotClassifier
+from showtell.classify.estimator import check_is_fitted
+from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 from showtell.encoders import load_encoder
 from showtell.errors import InputError, UnknownNameError
 from showtell.explain._drawing import heat_over, small_picture, to_array

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 from scipy.special import bdtr, ndtri
 
 from showtell.errors import InputError
@@ -182,6 +181,8 @@ def paired_difference(
         if (edge - target) * (1 if end < start else -1) <= 0:
             return end
         inner = start if abs(excess(start)) < 1e9 else start + 1e-12 * (end - start)
+        from scipy.optimize import brentq  # slow to load, and only needed here
+
         return float(brentq(lambda d: min(max(excess(d), -1e9), 1e9) - target, inner, end))
 
     middle = test.difference

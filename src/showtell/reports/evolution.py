@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from showtell import __version__
-from showtell.classify import EvolvingDescriptionClassifier
+from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 from showtell.classify.evolving.record import (
     Confusion,
     Evolution,

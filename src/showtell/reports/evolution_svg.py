@@ -10,7 +10,7 @@ from showtell.metrics import accuracy_interval
 from showtell.reports.words import percent
 
 if TYPE_CHECKING:
-    from showtell.classify import Evolution
+    from showtell.classify.evolving.record import Evolution
 
 __all__ = ["draw_progress"]
 

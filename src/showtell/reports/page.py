@@ -19,7 +19,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from showtell import __version__
-from showtell.classify import Predictions
+from showtell.classify.predictions import Predictions
 from showtell.errors import InputError
 from showtell.evaluate import Record
 from showtell.evaluate.provenance import now

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from showtell.classify import Predictions
+from showtell.classify.predictions import Predictions
 from showtell.evaluate import Record
 from showtell.metrics import NO_ANSWER
 from showtell.reports import svg

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -16,8 +15,6 @@ from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
 from showtell._progress import Progress, no_progress
 from showtell.classify.asking.confidence import (
@@ -40,6 +37,7 @@ from showtell.classify.asking.run import Given, Item, Phase, Run, explain
 from showtell.classify.asking.saved import from_saved, to_saved
 from showtell.classify.base import LimitsWarning, MediaClassifier, media_list
 from showtell.classify.embedding.prototypes import cosines, text_prototypes
+from showtell.classify.estimator import check_is_fitted
 from showtell.classify.labels import LabelWords, Texts, codes_of, label_words, true_labels
 from showtell.classify.predictions import STATUSES, Predictions
 from showtell.classify.saved import Saving
@@ -113,6 +111,8 @@ class MLLMClassifier(MediaClassifier):
     _anonymise = False
     _to_learn: tuple[Media, ...] = ()
     """What `fit` would still ask about, after `prepare`."""
+
+    _shared = ("model", "encoder", "store", "cache")
 
     def __init__(
         self,
@@ -1180,17 +1180,6 @@ class MLLMClassifier(MediaClassifier):
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
     # scikit-learn
-
-    def __sklearn_clone__(self) -> Self:
-        """Clone as scikit-learn does, but share model, encoder, store and cache."""
-        shared = ("model", "encoder", "store", "cache")
-        shell = copy.copy(self)
-        for name in shared:
-            setattr(shell, name, None)
-        twin: Self = BaseEstimator.__sklearn_clone__(shell)
-        for name in shared:
-            setattr(twin, name, getattr(self, name))
-        return twin
 
     def _to_saved(self) -> Saving:
         return to_saved(self)

@@ -10,7 +10,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from showtell._threads import one_blas_thread
@@ -301,6 +300,8 @@ def _platt(x: NDArray[np.float64], hit: NDArray[np.bool_]) -> tuple[float, float
         slope, intercept = parameters
         a = slope * z + intercept if varies else intercept + 0 * z
         return float(np.sum(np.logaddexp(0, a) - target * a))
+
+    from scipy.optimize import minimize  # slow to load, and only needed here
 
     start = np.array([1.0 if varies else 0.0, 0.0])
     with one_blas_thread():

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import check_is_fitted
 
 from showtell._progress import Progress, no_progress
 from showtell.classify.asking.classifier import MLLMClassifier
 from showtell.classify.asking.in_context import InContextClassifier
 from showtell.classify.asking.run import Item, Phase, Run, _Ask, explain
 from showtell.classify.base import media_list
+from showtell.classify.estimator import check_is_fitted
 from showtell.errors import InputError
 from showtell.media import Media
 from showtell.metrics import NO_ANSWER

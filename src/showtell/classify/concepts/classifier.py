@@ -9,7 +9,6 @@ from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.validation import check_is_fitted
 
 from showtell.classify.base import media_list
 from showtell.classify.concepts.contributions import forest_contributions, vote_contributions
@@ -49,6 +48,7 @@ from showtell.classify.concepts.selection import (
 from showtell.classify.described.described import Descriptions
 from showtell.classify.embedding.prototypes import cosines
 from showtell.classify.embedding.support import SupportClassifier
+from showtell.classify.estimator import check_is_fitted
 from showtell.classify.labels import LabelWords, codes_of, label_words, true_labels
 from showtell.encoders import Embeddings, Encoder, embed_images, embed_texts, load_encoder
 from showtell.encoders.embed import Store

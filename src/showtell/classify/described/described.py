@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from showtell.classify.base import media_list, say_limits_once
 from showtell.classify.embedding.prompted import PromptedClassifier
+from showtell.classify.estimator import check_is_fitted
 from showtell.classify.labels import codes_of, label_words, true_labels
 from showtell.encoders import Encoder, embed_images, embed_texts, load_encoder
 from showtell.encoders.embed import Store
@@ -459,8 +460,6 @@ class DescriptionClassifier(PromptedClassifier):
         return evidence
 
     def _checked_classes(self) -> NDArray[Any]:
-        from sklearn.utils.validation import check_is_fitted
-
         check_is_fitted(self)
         return self.classes_
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import itertools
 import os
@@ -13,12 +12,11 @@ from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
 from showtell._progress import Progress, no_progress
 from showtell.classify.base import EncoderClassifier, make_predictions, media_list
 from showtell.classify.described.described import Descriptions
+from showtell.classify.estimator import check_is_fitted
 from showtell.classify.labels import codes_of, label_words, true_labels
 from showtell.classify.predictions import Predictions
 from showtell.classify.probability import probabilities, smoothed_temperature
@@ -173,6 +171,8 @@ class FusionClassifier(EncoderClassifier):
     >>> clf.fit().predict(["a dog on a sofa"])
     array(['dog'], dtype='<U3')
     """
+
+    _shared = ("model", "encoder", "store", "cache")
 
     def __init__(
         self,
@@ -782,17 +782,6 @@ class FusionClassifier(EncoderClassifier):
         given = self.descriptions
         known = None if given is None else read_descriptions(given)
         self.descriptions_ = None if known is None else known.restricted(self.names_)
-
-    def __sklearn_clone__(self) -> Self:
-        """Clone as scikit-learn does, but share model, encoder, store and cache."""
-        shared = ("model", "encoder", "store", "cache")
-        shell = copy.copy(self)
-        for name in shared:
-            setattr(shell, name, None)
-        twin: Self = BaseEstimator.__sklearn_clone__(shell)
-        for name in shared:
-            setattr(twin, name, getattr(self, name))
-        return twin
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

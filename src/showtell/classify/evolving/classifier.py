@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -15,8 +14,6 @@ from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
 from showtell._progress import Progress, no_progress
 from showtell.classify.base import (
@@ -31,6 +28,7 @@ from showtell.classify.described.described import (
     DescriptionEvidence,
     Descriptions,
 )
+from showtell.classify.estimator import check_is_fitted
 from showtell.classify.evolving.loop import Loop, Rules, groups_of, sample_number
 from showtell.classify.evolving.questions import Asker, Feedback
 from showtell.classify.evolving.record import (
@@ -219,6 +217,8 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
     >>> clf.predict(["it has spots"])
     array(['leopard'], dtype='<U7')
     """
+
+    _shared = ("model", "encoder", "store", "cache")
 
     def __init__(
         self,
@@ -920,17 +920,6 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         own._restore_state(values["classifier"], arrays)
         self.classifier_ = own
         self._share()
-
-    def __sklearn_clone__(self) -> Self:
-        """Clone as scikit-learn does, but share model, encoder, store and cache."""
-        shared = ("model", "encoder", "store", "cache")
-        shell = copy.copy(self)
-        for name in shared:
-            setattr(shell, name, None)
-        twin: Self = BaseEstimator.__sklearn_clone__(shell)
-        for name in shared:
-            setattr(twin, name, getattr(self, name))
-        return twin
 
 
 @dataclass(frozen=True, kw_only=True)

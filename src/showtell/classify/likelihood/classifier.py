@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import log_softmax, softmax
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
 from showtell._progress import Progress, no_progress
 from showtell.classify.asking.null_images import content_free_pictures
 from showtell.classify.base import MediaClassifier, _Named, make_predictions, media_list, say_once
 from showtell.classify.embedding.prototypes import cosines, text_prototypes
+from showtell.classify.estimator import check_is_fitted
 from showtell.classify.labels import Texts, codes_of, label_words, true_labels
 from showtell.classify.likelihood.saved import from_saved, to_saved
 from showtell.classify.predictions import Predictions
@@ -162,6 +160,8 @@ class LikelihoodClassifier(MediaClassifier):
     >>> clf.fit().predict(["cat.jpg"])  # doctest: +SKIP
     array(['cat'], dtype='<U3')
     """
+
+    _shared = ("model", "encoder", "store")
 
     def __init__(
         self,
@@ -583,14 +583,6 @@ class LikelihoodClassifier(MediaClassifier):
             return
         self.temperature_ = smoothed_temperature(logits, truth)
         self.calibrated_ = True
-
-    def __sklearn_clone__(self) -> Self:
-        """Clone as scikit-learn does, but share model, encoder and store."""
-        shell = copy.copy(self)
-        shell.model, shell.encoder, shell.store = "", "mini", None
-        twin: Self = BaseEstimator.__sklearn_clone__(shell)
-        twin.model, twin.encoder, twin.store = self.model, self.encoder, self.store
-        return twin
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

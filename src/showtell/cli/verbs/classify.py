@@ -35,7 +35,8 @@ from showtell.cli.runs import until_stopped
 from showtell.cli.session import Session, begin
 
 if TYPE_CHECKING:
-    from showtell.classify import MediaClassifier, Predictions
+    from showtell.classify.base import MediaClassifier
+    from showtell.classify.predictions import Predictions
     from showtell.datasets import Dataset
 
 __all__ = ["add_to", "classify"]

@@ -32,7 +32,7 @@ from showtell.cli.verbs.estimate import add_up
 from showtell.errors import InputError, ShowtellError
 
 if TYPE_CHECKING:
-    from showtell.classify import MediaClassifier
+    from showtell.classify.base import MediaClassifier
     from showtell.datasets import Dataset, LabelSet
     from showtell.explain import ConceptOverview, Explanation
 
@@ -330,7 +330,7 @@ def _limited(
 
 def _asks(classifier: MediaClassifier, wanted: list[str] | None, caps: BudgetOptions) -> bool:
     """Whether a model is to be asked again without each demonstration."""
-    from showtell.classify import InContextClassifier
+    from showtell.classify.asking.in_context import InContextClassifier
 
     if not isinstance(classifier, InContextClassifier):
         return False
@@ -349,7 +349,7 @@ def _say_price(
     json: bool,
 ) -> None:
     """Say what leaving out demonstrations takes, before it is done."""
-    from showtell.classify import InContextClassifier
+    from showtell.classify.asking.in_context import InContextClassifier
     from showtell.explain import leave_one_out_requests
     from showtell.mllm import capabilities_of, default_cache
 

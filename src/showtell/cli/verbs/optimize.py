@@ -36,7 +36,8 @@ from showtell.cli.verbs.estimate import add_up, ready_to_count
 from showtell.errors import BudgetError, InputError, RunError
 
 if TYPE_CHECKING:
-    from showtell.classify import Evolution, EvolvingDescriptionClassifier, Outcome
+    from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
+    from showtell.classify.evolving.record import Evolution, Outcome
     from showtell.cli.data import Parts
     from showtell.prompts import DescriptionSet
 
@@ -266,7 +267,7 @@ def optimize(
         limit=None,
         seed=seed,
     )
-    from showtell.classify import EvolvingDescriptionClassifier
+    from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
     from showtell.encoders import load_encoder
 
     clf = EvolvingDescriptionClassifier(
@@ -317,7 +318,7 @@ def _evolve(
     session: Session, clf: EvolvingDescriptionClassifier, parts: Parts
 ) -> tuple[Evolution, BudgetError | KeyboardInterrupt | None]:
     """Let the words evolve and measure them; where that is stopped, take what there is."""
-    from showtell.classify import read_evolution
+    from showtell.classify.evolving.record import read_evolution
 
     seen: list[Evolution] = []
     tell = live_lines(session.summary)

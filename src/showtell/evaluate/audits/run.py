@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted
 
 from showtell._progress import Progress, no_progress
 from showtell.classify.asking.direct import DirectClassifier
 from showtell.classify.asking.in_context import InContextClassifier
 from showtell.classify.asking.variants import ArmAnswers, PromptArm, arm_requests, ask_arms
+from showtell.classify.estimator import check_is_fitted
 from showtell.datasets import Dataset, limit_dataset
 from showtell.errors import InputError, UnknownNameError
 from showtell.evaluate.audits.plan import MOST_ARMS, NONCE, AuditPlan, audit_size, plan_audit

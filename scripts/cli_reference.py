@@ -1,26 +1,32 @@
 """Write docs/reference/cli.md from the commands themselves; ``--check`` says whether it is stale.
 
-Everything on the page comes from what ``--help`` shows: the command's text, its arguments, its
-options with their environment variables and keys of showtell.toml, and its examples.
+Everything on the page comes from the commands: what ``--help`` prints, word for word, and all that
+``--help-all`` knows, as tables with the environment variables.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
+import typer
 from typer.main import get_command
 
+from showtell.cli.help import help_page, sections_of
 from showtell.cli.main import app
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "cli.md"
 
+WIDTH = 98  # of a terminal with 100 columns
+
 HEAD = """# Command line
 
 <!-- Written by scripts/cli_reference.py from the commands; do not edit. -->
+
+`showtell VERB --help` prints the examples and the options that most people use, as below each verb;
+`showtell VERB --help-all` prints all of them, as in the tables.
 
 Every option has an environment variable and a key in `showtell.toml`, named in the tables below.
 The command line wins, then the environment, then the section of the verb in `showtell.toml`, then
@@ -51,9 +57,16 @@ def page() -> str:
 def section(name: str, command: Any) -> str:
     """One verb: usage, text, arguments, options by panel, examples."""
     arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
-    usage = " ".join(["showtell", name, *(a.metavar or a.name.upper() for a in arguments)])
-    lines = [f"## showtell {name}", "", f"```text\n{usage} [OPTIONS]\n```", "", command.help, ""]
+    options = [
+        p
+        for p in command.params
+        if p.param_type_name == "option" and p.name not in {"help", "help_all"}
+    ]
+    context = typer.Context(command, info_name=f"showtell {name}")
+    short = help_page(command, context, WIDTH)
+    lines = [f"## showtell {name}", "", f"```text\n{short}```", ""]
+    for paragraph in (command.help or "").split("\n\n")[1:]:
+        lines += [paragraph, ""]
     for argument in arguments:
         lines += [f"`{argument.metavar or argument.name}`", f": {argument.help}", ""]
     panels = dict.fromkeys(p.rich_help_panel or "Options" for p in options)
@@ -61,9 +74,8 @@ def section(name: str, command: Any) -> str:
         lines += [f"**{panel}**", "", "| option | meaning | default |", "|---|---|---|"]
         lines += [row(p) for p in options if (p.rich_help_panel or "Options") == panel]
         lines.append("")
-    examples = re.findall(r"^\w*showtell.*|^\w+ .*\| showtell.*", command.epilog or "", re.M)
-    if examples:
-        lines += ["Examples", "", "```text", *examples, "```", ""]
+    for heading, text in sections_of(command.epilog)[1:]:
+        lines += [f"**{heading}**", "", " ".join(text.split()), ""]
     return "\n".join(lines)
 
 

@@ -116,6 +116,7 @@ class TalkOptions:
     quiet: o.Quiet = False
     verbose: o.Verbose = False
     debug: o.Debug = False
+    help_all: o.HelpAll = False
 
 
 def grouped(verb: Callable[..., None]) -> Callable[..., None]:

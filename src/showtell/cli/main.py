@@ -8,11 +8,13 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from showtell._version import __version__
+from showtell.cli.help import Verb, overview
 from showtell.cli.options import paragraphs
 from showtell.cli.session import Session
 from showtell.cli.verbs import (
@@ -58,7 +60,7 @@ Works at once and offline with an embedded encoder, says how sure it is, and mea
 it is right.
 """
 
-_EPILOG = """[bold]Examples[/bold]
+_EPILOG = """# Examples
 
 showtell classify photos/ --labels "cat,dog,garden"
 
@@ -66,12 +68,12 @@ showtell evaluate butterflies/ --shots 5 --report report.html
 
 showtell compare butterflies/ --methods zero-shot,prototype,linear
 
-[bold]Settings[/bold]
+# Settings
 
 Every option can also be set by an environment variable (SHOWTELL_ENCODER for --encoder) or by
 a key in showtell.toml (encoder = "mini"). The command line wins, then the environment.
 
-[bold]Exit codes[/bold]
+# Exit codes
 
 0 all inputs got a row; 1 the run failed; 2 bad usage or input; 3 stopped, run again to resume
 """
@@ -90,8 +92,6 @@ class _Group(TyperGroup):
         **extra: Any,
     ) -> Any:
         given = sys.argv[1:] if args is None else list(args)
-        if given == ["--version"]:  # what many try first
-            args = ["version"]
         session = Session()
         _let_any_name_be_printed()
 
@@ -118,22 +118,56 @@ class _Group(TyperGroup):
         except (KeyboardInterrupt, BrokenPipeError) as error:
             raise _Ended from error  # typer itself would end with 130 and with 1
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        formatter.write(overview(self, ctx, formatter.width))
+
+
+class _App(typer.Typer):
+    """Its commands have a help that fits on a screen."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Any:
+        return super().command(name, cls=Verb, **settings)
+
 
 class _Ended(BaseException):
     """Ctrl-C, or a reader that had enough, on its way past typer."""
 
 
-app = typer.Typer(
+app = _App(
     cls=_Group,
     name="showtell",
     help=paragraphs(_HELP),
     epilog=paragraphs(_EPILOG),
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"showtell {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _begin(
+    ctx: typer.Context,
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", metavar="", is_eager=True, callback=_show_version,
+            help="Show the version and exit.",
+        ),
+    ] = False,
+) -> None:  # fmt: skip
+    if ctx.invoked_subcommand is None:  # nothing was asked for
+        typer.echo(ctx.get_help())
+        raise typer.Exit(EXIT_INPUT)
+
+
 for _verb in (
     classify, evaluate, compare, explain, estimate, audit, describe, optimize, concepts, encoders,
     models, try_server, cache, version,

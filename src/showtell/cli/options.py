@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from showtell.cli.help import Panel, help_page
 from showtell.cli.settings import envvar_of, use_settings
 
 LABELS = "What to look for"
@@ -17,13 +18,26 @@ OUTPUT = "What to write"
 RUNNING = "How to run"
 
 
-def option(*flags: str, help: str, panel: str, **more: Any) -> Any:
-    """Make an option whose environment variable follows from its name; no metavar: a flag."""
+def option(*flags: str, help: str, panel: str, common: bool = False, **more: Any) -> Any:
+    """Make an option.
+
+    Its environment variable follows from its name. Without `metavar` it is a flag. Those that are
+    `common` are shown by ``--help``, all by ``--help-all``.
+    """
     long = next(flag for flag in flags if flag.startswith("--")).split("/")[0]
-    more.setdefault("metavar", "")
-    return typer.Option(
-        *flags, help=help, rich_help_panel=panel, envvar=envvar_of(long), show_envvar=False, **more
-    )
+    known = {
+        "metavar": "",
+        "envvar": envvar_of(long),
+        "rich_help_panel": Panel(panel, common=common),
+    }
+    return typer.Option(*flags, help=help, show_envvar=False, **(known | more))
+
+
+def _show_all(ctx: typer.Context, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        width = ctx.make_formatter().width
+        typer.echo(help_page(ctx.command, ctx, width, everything=True), nl=False)
+        raise typer.Exit
 
 
 def paragraphs(text: str | None) -> str:
@@ -44,6 +58,7 @@ Labels: TypeAlias = Annotated[
         "--labels",
         "-l",
         panel=LABELS,
+        common=True,
         metavar="NAMES",
         help='Label names, "cat,dog", or with descriptions, "jam=a jar of jam,tea=a cup of tea".',
     ),
@@ -53,6 +68,7 @@ LabelsFile: TypeAlias = Annotated[
     option(
         "--labels-file",
         panel=LABELS,
+        common=True,
         metavar="FILE",
         help="Labels one per line, or a CSV or JSON file with descriptions.",
     ),
@@ -62,6 +78,7 @@ Examples: TypeAlias = Annotated[
     option(
         "--examples",
         panel=LABELS,
+        common=True,
         metavar="DIR",
         help="A folder per label with a few pictures each: learn from these.",
     ),
@@ -74,6 +91,7 @@ EncoderName: TypeAlias = Annotated[
         "--encoder",
         "-e",
         panel=METHOD,
+        common=True,
         metavar="NAME",
         help="mini, hf-hub:org/name or local-dir:path. `showtell encoders` lists them.",
     ),
@@ -90,6 +108,7 @@ Method: TypeAlias = Annotated[
         "--method",
         "-m",
         panel=METHOD,
+        common=True,
         metavar="NAME",
         help="With an encoder: zero-shot, few-shot, prototype, tip-adapter or linear; by "
         "descriptions: dclip, cupl, waffle or waffle+descriptions; by clues and examples: concepts "
@@ -162,6 +181,7 @@ Shots: TypeAlias = Annotated[
         "--shots",
         "-k",
         panel=METHOD,
+        common=True,
         min=0,
         metavar="K",
         help="Examples per label to learn from, or with --model to show; unless given all there "
@@ -189,6 +209,7 @@ Model: TypeAlias = Annotated[
     option(
         "--model",
         panel=MODEL,
+        common=True,
         metavar="PROVIDER:NAME",
         help="Ask this multimodal LLM: openai:gpt-4.1-mini, google:gemini-2.5-flash, "
         "anthropic:NAME, ollama:llava, or an Ollama Modelfile. `showtell models` lists more. "
@@ -210,6 +231,7 @@ MaxCost: TypeAlias = Annotated[
     option(
         "--max-cost",
         panel=MODEL,
+        common=True,
         metavar="USD",
         help="Stop, with exit code 3, before more than this is spent. The same command with a "
         "higher cap goes on from there.",
@@ -449,6 +471,7 @@ DryRun: TypeAlias = Annotated[
     option(
         "--dry-run",
         panel=MODEL,
+        common=True,
         help="Only say what it would take: requests, tokens, dollars. Nothing is asked, and no key "
         "is needed.",
     ),
@@ -460,6 +483,7 @@ Limit: TypeAlias = Annotated[
     option(
         "--limit",
         panel=DATA,
+        common=True,
         min=1,
         metavar="N",
         help="Take only N images, spread over the labels as in the whole; --seed chooses which.",
@@ -519,6 +543,7 @@ Output: TypeAlias = Annotated[
         "--output",
         "-o",
         panel=OUTPUT,
+        common=True,
         metavar="FILE",
         help="One row per image, as .csv, .parquet or .jsonl.",
     ),
@@ -531,20 +556,30 @@ Proba: TypeAlias = Annotated[
 ]
 Report: TypeAlias = Annotated[
     Path | None,
-    option("--report", panel=OUTPUT, metavar="PAGE.html", help="A page to look at, in one file."),
+    option(
+        "--report",
+        panel=OUTPUT,
+        common=True,
+        metavar="PAGE.html",
+        help="A page to look at, in one file.",
+    ),
 ]
 RunFolder: TypeAlias = Annotated[
     Path | None,
     option(
         "--run",
         panel=OUTPUT,
+        common=True,
         metavar="DIR",
         help="Keep everything in a folder: run.json, predictions and report.html. "
         "The same command again goes on where it stopped.",
     ),
 ]
 Json: TypeAlias = Annotated[
-    bool, option("--json", panel=OUTPUT, help="Print one JSON object for a program to read.")
+    bool,
+    option(
+        "--json", panel=OUTPUT, common=True, help="Print one JSON object for a program to read."
+    ),
 ]
 
 # -- how to run -----------------------------------------------------------------------------------
@@ -579,4 +614,16 @@ Verbose: TypeAlias = Annotated[
 ]
 Debug: TypeAlias = Annotated[
     bool, option("--debug", panel=RUNNING, help="Show where an error comes from.")
+]
+HelpAll: TypeAlias = Annotated[
+    bool,
+    option(
+        "--help-all",
+        panel=RUNNING,
+        common=True,
+        is_eager=True,
+        envvar=None,
+        callback=_show_all,
+        help="Show every option and exit.",
+    ),
 ]

@@ -14,7 +14,7 @@ from showtell.errors import InputError, UnknownNameError
 __all__ = ["FILE_NAME", "envvar_of", "found_beside", "use_settings"]
 
 FILE_NAME = "showtell.toml"
-_NOT_SETTINGS = {"help", "config", "install_completion", "show_completion"}
+_NOT_SETTINGS = {"help", "help_all", "version", "config", "install_completion", "show_completion"}
 
 
 def envvar_of(flag: str) -> str:

@@ -35,7 +35,7 @@ _SHOWING = ("order", "majority", "names")
 _CORRECTIONS = ("permutations", "contextual", "batch")
 _AUDIT = "What to audit"
 
-_EPILOG = """[bold]Examples[/bold]
+_EPILOG = """# Examples
 
 showtell audit butterflies/ --model google:gemini-2.5-flash --report audit.html
 
@@ -43,7 +43,7 @@ showtell audit butterflies/ --model openai:gpt-4.1-mini --probes example,positio
 
 showtell audit butterflies/ --model ollama:llava --n 60 --corrections permutations --run audit/
 
-[bold]Probes[/bold]
+# Probes
 
 example: a label named in the example of an answer   position: place in the list of labels
 order: what was shown last   majority: what was shown most   names: real or neutral names
@@ -73,6 +73,7 @@ def audit(
         o.option(
             "--probes",
             panel=_AUDIT,
+            common=True,
             metavar="NAMES",
             help="Some of example,position,order,majority,names; unless given all of them, or "
             "with --shots 0 the first two.",
@@ -83,6 +84,7 @@ def audit(
         o.option(
             "--n",
             panel=_AUDIT,
+            common=True,
             min=1,
             metavar="N",
             help="Images to ask about. Unless given 100, or more where there are few labels: "
@@ -94,6 +96,7 @@ def audit(
         o.option(
             "--corrections",
             panel=_AUDIT,
+            common=True,
             metavar="NAMES",
             help="Measure what permutations, contextual or batch gain. Each asks about every image "
             "twice per label.",
@@ -105,6 +108,7 @@ def audit(
             "--shots",
             "-k",
             panel=_AUDIT,
+            common=True,
             min=0,
             metavar="K",
             help="Examples per label to show; unless given 1 where a probe needs some. "

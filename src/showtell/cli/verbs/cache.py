@@ -15,7 +15,7 @@ from showtell.errors import InputError
 
 __all__ = ["add_to", "cache"]
 
-_EPILOG = """[bold]Examples[/bold]
+_EPILOG = """# Examples
 
 showtell cache
 
@@ -37,8 +37,9 @@ def cache(
     action: Annotated[
         Literal["info", "prune", "clear"],
         typer.Argument(
+            metavar="[info|prune|clear]",
             help="info: say what is kept. prune: remove what was not used for longest. "
-            "clear: remove all."
+            "clear: remove all.",
         ),
     ] = "info",
     max_mb: Annotated[

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to", "classify"]
 
-_EPILOG = """[bold]Examples[/bold]
+_EPILOG = """# Examples
 
 showtell classify photos/ --labels "cat,dog,garden"
 
@@ -53,7 +53,7 @@ showtell classify photos/ --labels "cat,dog" --model google:gemini-2.5-flash --m
 
 showtell classify photos/ --examples sorted/ --shots 3 --model ollama:llava --run tuesday/
 
-showtell classify photos/ -l "cat,dog" --model openai:gpt-4.1-mini --batch-api --run jobs/ --no-wait
+showtell classify photos/ -l "cat,dog" --model openai:gpt-4.1 --batch-api --run jobs/ --no-wait
 
 find . -name "*.jpg" | showtell classify - --labels "cat,dog" --json
 """

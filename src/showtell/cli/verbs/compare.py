@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to", "compare"]
 
-_EPILOG = """[bold]Examples[/bold]
+_EPILOG = """# Examples
 
 showtell compare butterflies/ --methods zero-shot,prototype,linear
 
@@ -75,7 +75,7 @@ showtell compare butterflies/ --methods zero-shot,dclip,waffle --descriptions wo
 
 showtell compare butterflies/ --methods linear,in-context --shots 5 --model openai:gpt-4.1-mini
 
-showtell compare data/ --methods direct --model openai:gpt-4.1-mini,ollama:llava --report page.html
+showtell compare data/ --methods direct --model openai:gpt-4.1,ollama:llava --report page.html
 
 showtell compare data/ --methods zero-shot,direct@ollama:llava,in-context@openai:gpt-4.1-mini
 
@@ -112,6 +112,7 @@ def compare(
         o.option(
             "--methods",
             panel=o.METHOD,
+            common=True,
             metavar="NAMES",
             help="Ways to compare on the same images: zero-shot,prototype,linear; with "
             "--model also direct,in-context,fusion,evolving or likelihood. Each goes with every "
@@ -126,6 +127,7 @@ def compare(
             "--encoder",
             "-e",
             panel=o.METHOD,
+            common=True,
             metavar="NAME",
             help="mini, hf-hub:org/name or local-dir:path; may be given several times. "
             "`showtell encoders` lists them.",
@@ -152,6 +154,7 @@ def compare(
         o.option(
             "--model",
             panel=o.MODEL,
+            common=True,
             metavar="PROVIDER:NAME",
             help="Ask this multimodal LLM: openai:gpt-4.1-mini, google:gemini-2.5-flash, "
             "anthropic:NAME, ollama:llava; may be given several times. `showtell models` lists "

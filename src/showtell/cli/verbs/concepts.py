@@ -32,7 +32,7 @@ _LEGIBLE = 150  # values of a drawing that can still be read at a glance
 _ANSWER_TOKENS = 90  # of an answer, about
 _SHOWN_GAPS = 8
 
-_EPILOG = """[bold]Examples[/bold]
+_EPILOG = """# Examples
 
 showtell concepts dog --labels "Corgi,Collie,Pug" --model openai:gpt-4.1-mini --dry-run
 
@@ -58,7 +58,13 @@ class Growing:
     depth: Annotated[
         int,
         o.option(
-            "--depth", panel=_TREE, min=1, max=5, metavar="N", help="Levels of parts, at most."
+            "--depth",
+            panel=_TREE,
+            common=True,
+            min=1,
+            max=5,
+            metavar="N",
+            help="Levels of parts, at most.",
         ),
     ] = 3
     layout: Annotated[
@@ -76,6 +82,7 @@ class Growing:
         o.option(
             "--until",
             panel=_TREE,
+            common=True,
             metavar="parts|attributes|values",
             help="Where to stop, for example to edit the parts before their attributes are asked.",
         ),
@@ -109,6 +116,7 @@ class Drawing:
         o.option(
             "--draw",
             panel=_DRAWN,
+            common=True,
             metavar="FILE",
             help="Draw the tree into a file that ends in .svg, .png, .pdf or .dot.",
         ),
@@ -160,6 +168,7 @@ def concepts(
             "--output",
             "-o",
             panel=o.OUTPUT,
+            common=True,
             metavar="FILE",
             help="Write the tree to a file that ends in .json, to be edited.",
         ),

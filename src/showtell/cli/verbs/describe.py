@@ -33,7 +33,7 @@ _FILES = (".json", ".csv", ".yaml", ".yml")
 _WRITTEN = "What to write"
 _PHRASE_TOKENS, _SENTENCE_TOKENS, _FRAME_TOKENS = 10, 24, 20  # of an answer
 
-_EPILOG = """[bold]Examples[/bold]
+_EPILOG = """# Examples
 
 showtell describe --labels "tiger,zebra" --model openai:gpt-4.1-mini -o animals.json
 
@@ -71,6 +71,7 @@ def describe(
         o.option(
             "--style",
             panel=_WRITTEN,
+            common=True,
             metavar="dclip|cupl",
             help="dclip: short phrases, one question per label. cupl: whole sentences, five "
             "questions per label.",
@@ -81,6 +82,7 @@ def describe(
         o.option(
             "--count",
             panel=_WRITTEN,
+            common=True,
             min=1,
             metavar="N",
             help="Descriptions to ask for in each question; unless given 8 phrases or 10 "
@@ -111,6 +113,7 @@ def describe(
         o.option(
             "--check",
             panel=_WRITTEN,
+            common=True,
             help="Look the set over: repeats, names of other labels, labels without any. Without "
             "--model nothing is asked, and DATA is the file to check.",
         ),
@@ -145,6 +148,7 @@ def describe(
             "--output",
             "-o",
             panel=o.OUTPUT,
+            common=True,
             metavar="FILE",
             help="Write the descriptions to a file that ends in .json, .csv or .yaml.",
         ),

@@ -14,7 +14,7 @@ from showtell.cli.session import begin, is_terminal
 
 __all__ = ["add_to", "encoders"]
 
-_EPILOG = """[bold]Examples[/bold]
+_EPILOG = """# Examples
 
 showtell encoders
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to", "add_up", "estimate", "ready_to_count", "rule_in_words"]
 
-_EPILOG = """[bold]Examples[/bold]
+_EPILOG = """# Examples
 
 showtell estimate photos/ --labels "cat,dog" --model google:gemini-2.5-flash
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to", "evaluate"]
 
-_EPILOG = """[bold]Examples[/bold]
+_EPILOG = """# Examples
 
 showtell evaluate butterflies/ --report report.html
 
@@ -121,7 +121,12 @@ def evaluate(
     check_duplicates: o.CheckDuplicates = True,
     curve: Annotated[
         bool,
-        o.option("--curve", panel=_CURVE, help="Measure several numbers of examples per label."),
+        o.option(
+            "--curve",
+            panel=_CURVE,
+            common=True,
+            help="Measure several numbers of examples per label.",
+        ),
     ] = False,
     curve_shots: Annotated[
         str,
@@ -135,6 +140,7 @@ def evaluate(
         o.option(
             "--predictions",
             panel=_ANSWERS,
+            common=True,
             metavar="TABLE",
             help="A table with the truth and somebody's answers, as words.",
         ),

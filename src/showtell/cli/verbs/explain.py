@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to", "explain"]
 
-_EPILOG = """[bold]Examples[/bold]
+_EPILOG = """# Examples
 
 showtell explain rex.jpg --labels "dog,wolf,fox"
 
@@ -92,6 +92,7 @@ def explain(
         o.option(
             "--label",
             panel=_WHY,
+            common=True,
             metavar="TRUE",
             help="The true label of the images, to ask why it was not the answer.",
         ),
@@ -147,6 +148,7 @@ def explain(
             "--report",
             "-o",
             panel=o.OUTPUT,
+            common=True,
             metavar="PAGE.html",
             help="A page to click through, in one file.",
         ),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to", "models"]
 
-_EPILOG = """[bold]Examples[/bold]
+_EPILOG = """# Examples
 
 showtell models
 

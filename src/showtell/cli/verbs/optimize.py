@@ -46,7 +46,7 @@ __all__ = ["add_to", "optimize"]
 _FILES = (".json", ".csv", ".yaml", ".yml")
 _EVOLVE = "How they evolve"
 
-_EPILOG = """[bold]Examples[/bold]
+_EPILOG = """# Examples
 
 showtell optimize butterflies/ --model openai:gpt-4.1-mini --dry-run
 
@@ -63,8 +63,8 @@ def add_to(app: typer.Typer) -> None:
     app.command("optimize", help=o.paragraphs(optimize.__doc__), epilog=_EPILOG)(optimize)
 
 
-def _whole(flag: str, help: str, least: int = 1) -> Any:
-    return o.option(flag, panel=_EVOLVE, min=least, metavar="N", help=help)
+def _whole(flag: str, help: str, least: int = 1, **more: Any) -> Any:
+    return o.option(flag, panel=_EVOLVE, min=least, metavar="N", help=help, **more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +76,15 @@ class Evolving:
         o.option(
             "--descriptions",
             panel=_EVOLVE,
+            common=True,
             metavar="START",
             help="Phrases to start from, as `showtell describe` writes them; otherwise the names.",
         ),
     ] = None
     concept: o.Concept = None
-    generations: Annotated[int, _whole("--generations", "Rounds of rewriting, at most.", 0)] = 10
+    generations: Annotated[
+        int, _whole("--generations", "Rounds of rewriting, at most.", 0, common=True)
+    ] = 10
     candidates: Annotated[int, _whole("--candidates", "Answers to each question.")] = 4
     count: Annotated[int, _whole("--count", "Descriptions of a label, at most.")] = 30
     replace: Annotated[
@@ -119,6 +122,7 @@ class Evolving:
             "--shots",
             "-k",
             panel=_EVOLVE,
+            common=True,
             min=0,
             metavar="K",
             help="Photos per label that choose the words; 0: all.",
@@ -186,6 +190,7 @@ def optimize(
         o.option(
             "--dry-run",
             panel=o.MODEL,
+            common=True,
             help="Only say what it would take at most: requests, tokens, dollars. Nothing is "
             "asked, and no key is needed.",
         ),
@@ -199,6 +204,7 @@ def optimize(
             "--output",
             "-o",
             panel=o.OUTPUT,
+            common=True,
             metavar="FILE",
             help="Write the best descriptions to a file that ends in .json, .csv or .yaml.",
         ),

@@ -16,7 +16,7 @@ from showtell.cli.session import begin
 
 __all__ = ["add_to", "try_server"]
 
-_EPILOG = """[bold]Examples[/bold]
+_EPILOG = """# Examples
 
 showtell try-server --port 8765
 
@@ -38,17 +38,33 @@ Kind = Annotated[
 ]
 Port = Annotated[
     int,
-    o.option("--port", panel=_SERVER, min=0, max=65535, metavar="N", help="0 takes a free one."),
+    o.option(
+        "--port",
+        panel=_SERVER,
+        common=True,
+        min=0,
+        max=65535,
+        metavar="N",
+        help="0 takes a free one.",
+    ),
 ]
 Latency = Annotated[
     float,
-    o.option("--latency", panel=_SERVER, min=0.0, metavar="S", help="Seconds before each answer."),
+    o.option(
+        "--latency",
+        panel=_SERVER,
+        common=True,
+        min=0.0,
+        metavar="S",
+        help="Seconds before each answer.",
+    ),
 ]
 FaultSpec = Annotated[
     str,
     o.option(
         "--faults",
         panel=_SERVER,
+        common=True,
         metavar="SPEC",
         help="What goes wrong, how often: 429, 500, timeout, cut, refuse, block, empty, "
         "broken-json per request; drop, duplicate, conflict, swap, unknown, alien per image; "

@@ -20,7 +20,7 @@ _LIBRARIES = (
     "transformers", "onnx",
 )  # fmt: skip
 
-_EPILOG = """[bold]Examples[/bold]
+_EPILOG = """# Examples
 
 showtell version
 

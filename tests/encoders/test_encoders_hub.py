@@ -543,7 +543,7 @@ def test_int8_is_made_from_published_fp32_without_torch(
     assert 0.99 < cosine.min() < 1 - 1e-7
 
 
-@pytest.mark.filterwarnings("ignore::showtell.encoders.hub.HubWarning")
+@pytest.mark.filterwarnings("ignore::showtell.encoders.hub.encoder.HubWarning")
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("weights", ["QInt8", "QUInt8"])
 def test_published_int8_stays_near_fp32_on_every_processor(

@@ -9,7 +9,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 import traceback
 
 import pytest
@@ -96,9 +95,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
         try:
             self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
-            for _ in range(400):
+            for _ in range(1200):
+                if self.server.is_left.wait(0.05):
+                    return
                 self.wfile.write(b"x")
-                time.sleep(0.05)
+            self.server.was_endured = True
         except OSError:
             pass
 
@@ -112,6 +113,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.requests: list = []
         self.redirect = ""
         self.sent = 0
+        self.is_left, self.was_endured = threading.Event(), False
         self.port = self.server_address[1]
         self.base = f"http://127.0.0.1:{self.port}"
 
@@ -419,11 +421,12 @@ def test_an_endless_answer_is_stopped_at_the_limit(server):
 
 @pytest.mark.parametrize("path", ["/drip.jpg"])
 def test_a_dripping_server_is_left_when_the_time_is_up(server, path):
-    start = time.perf_counter()
+    """It drips for a minute, unless the test goes on before."""
     limits = Limits(allow_private=True, timeout=0.4)
     reason = refusal(server.base + path, limits, MediaLimitError)
+    server.is_left.set()
     assert reason == "it took longer than the 0.4 seconds allowed (Limits.timeout)"
-    assert time.perf_counter() - start < 15  # it drips for 20 seconds
+    assert not server.was_endured
 
 
 def test_a_silent_server_is_left_when_the_time_is_up():
@@ -432,20 +435,23 @@ def test_a_silent_server_is_left_when_the_time_is_up():
         silent.listen()
         limits = Limits(allow_private=True, timeout=0.3)
         for scheme in ("http", "https"):
-            start = time.perf_counter()
             with pytest.raises(MediaError, match=r"longer than the 0\.3 seconds"):
                 open_image(f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/a.jpg", limits=limits)
-            assert time.perf_counter() - start < 30
 
 
 def test_a_slow_look_up_is_left_when_the_time_is_up(monkeypatch):
-    release = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: release.wait(60) and [])
-    start = time.perf_counter()
+    release, ended = threading.Event(), threading.Event()
+
+    def look_up(*arguments, **more):
+        release.wait(60)
+        ended.set()
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     reason = refusal("http://example.org/a.jpg", Limits(timeout=0.2), MediaLimitError)
+    assert not ended.is_set()
     release.set()
     assert "longer than the 0.2 seconds" in reason
-    assert time.perf_counter() - start < 30
 
 
 @pytest.mark.parametrize("host", ["nowhere.test", "a" * 70 + ".test", "a..b"])

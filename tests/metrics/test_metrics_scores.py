@@ -325,13 +325,19 @@ def test_outcomes_must_be_right_or_wrong():
         auroc_of_correctness([0.5], ["yes"])
 
 
-def test_a_million_rows_take_seconds():
+def test_a_million_rows_take_little_longer_than_sorting_them():
     rng = np.random.default_rng(0)
     n = 1_000_000
-    y_true, y_pred = rng.integers(0, 100, n), rng.integers(-1, 100, n)
-    start = time.process_time()
-    s = scores(y_true, y_pred, 100)
-    curve = coverage_risk(rng.random(n), y_true == y_pred)
-    assert time.process_time() - start < 10
+    y_true, y_pred, sure = rng.integers(0, 100, n), rng.integers(-1, 100, n), rng.random(n)
+    ours, sorting = [], []
+    for _ in range(3):
+        start = time.process_time()
+        s = scores(y_true, y_pred, 100)
+        curve = coverage_risk(sure, y_true == y_pred)
+        ours.append(time.process_time() - start)
+        start = time.process_time()
+        np.lexsort((y_true, sure))
+        sorting.append(time.process_time() - start)
+    assert min(ours) < 20 * min(sorting)
     assert s.n_samples == n
     assert curve.risk[-1] == pytest.approx(1 - s.accuracy)

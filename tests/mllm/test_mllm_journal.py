@@ -304,4 +304,4 @@ def test_a_journal_of_200_000_rows_is_read_within_5_seconds(tmp_path):
         for line in file:
             json.loads(line)
     bare = time.process_time() - began  # a slower machine is slower at this too
-    assert seconds < max(5, 6 * bare), f"{seconds:.1f} s, {bare:.1f} s for the JSON alone"
+    assert seconds < 8 * bare, f"{seconds:.1f} s, {bare:.1f} s for the JSON alone"

@@ -407,22 +407,30 @@ def test_answers_pickle(pets):
     assert pickle.loads(pickle.dumps(pets)).parse("a dog") == answer
 
 
-def test_twenty_thousand_answers_a_second_with_a_thousand_labels():
+def quickest(parser, texts):
+    """Processor time of reading the texts, the best of three."""
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        for text in texts:
+            parser.parse(text)
+        seconds.append(time.process_time() - start)
+    return min(seconds)
+
+
+def test_a_thousand_labels_take_no_longer_than_ten():
     labels = [f"kind {i} of thing" for i in range(1000)]
-    parser = AnswerParser(labels)
-    texts = [f"It looks to me like kind {i % 1000} of thing, number {i}." for i in range(10_000)]
-    start = time.process_time()
-    answers = [parser.parse(text) for text in texts]
-    seconds = time.process_time() - start
-    assert [a.code for a in answers[:3]] == [0, 1, 2]
-    assert seconds < 2  # measured 0.2; room for a slow machine
+    texts = [f"It looks to me like kind {i % 10} of thing, number {i}." for i in range(10_000)]
+    many, few = AnswerParser(labels), AnswerParser(labels[:10])
+    assert [many.parse(text).code for text in texts[:3]] == [0, 1, 2]
+    assert quickest(many, texts) < 4 * quickest(few, texts)  # a look at each would take 100 times
 
 
 @pytest.mark.parametrize("text", ["{" * 100_000, "[" * 100_000, '{"a":' * 50_000, "cat " * 100_000])
 def test_long_and_nested_answers_take_no_longer_than_their_length(pets, text):
-    start = time.process_time()
     assert pets.parse(text).rule in ANSWER_RULES
-    assert time.process_time() - start < 5
+    whole, tenth = quickest(pets, [text]), quickest(pets, [text[: len(text) // 10]] * 10)
+    assert whole < 4 * tenth  # 10 times where the square of the length counts
 
 
 def test_messy_answers_land_where_the_rules_say(pets):

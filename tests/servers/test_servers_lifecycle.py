@@ -17,6 +17,7 @@ from tests.servers.wire import LABELS, SYSTEM, contract, openai_content, png, sh
 from showtell.errors import InputError, MissingExtraError, RunError
 from showtell.testing import ColourEncoder
 from showtell.testing.servers import LocalServer
+from showtell.testing.servers.engine import Engine
 
 httpx2 = pytest.importorskip("httpx2", reason="needs the extra `mllm`")
 
@@ -248,9 +249,15 @@ def test_it_serves_2000_small_requests_over_64_connections():
 
 
 @pytest.mark.slow
-def test_it_holds_64_requests_at_once():
-    """Answers take long enough for all to arrive before the first one leaves."""
-    with LocalServer("openai", encoder=ColourEncoder(), latency=4.0) as server:
+def test_it_holds_64_requests_at_once(monkeypatch):
+    """No answer leaves before all requests have come."""
+
+    async def sleep(engine, seconds):
+        while engine.stats.max_in_flight < 64:
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(Engine, "_sleep", sleep)
+    with LocalServer("openai", encoder=ColourEncoder(), latency=1000) as server:
         server.warm([png(label, n) for n in range(50) for label in LABELS])
         assert asyncio.run(_hammer(server.port, _small_requests(64), 64)) == [200] * 64
         assert server.stats.max_in_flight == 64

@@ -15,11 +15,15 @@
     ├── MissingExtraError (ImportError)    an optional dependency is not installed
     └── RunError (RuntimeError)            the run itself failed, although the input was fine
         ├── BudgetError                    stopped by a cap; everything paid for is kept
+        ├── ServerDownError                nobody answers any more; run again to go on
+        ├── NoRoomError                    the disk takes nothing more; make room and run again
         ├── JobsPendingError               batch jobs are under way; run again to collect them
         └── MLLMError                      a question to an MLLM got no answer
             ├── MLLMAuthError              key missing, wrong or without rights
             ├── MLLMRequestError           the provider will never take this request
             ├── MLLMServerError            trouble at the provider or on the way; try again
+            │   └── MLLMUnreachableError   no connection, so nothing was sent
+            ├── MLLMAnswerError            what came back cannot be read
             ├── MLLMTimeoutError (TimeoutError)
             └── RateLimitedError           too many requests or tokens per minute; wait
 
@@ -39,21 +43,25 @@ __all__ = [
     "BudgetError",
     "DataError",
     "InputError",
+    "MLLMAnswerError",
     "MLLMAuthError",
     "MLLMError",
     "MLLMRequestError",
     "MLLMServerError",
     "MLLMTimeoutError",
+    "MLLMUnreachableError",
     "MediaError",
     "MediaFormatError",
     "MediaLimitError",
     "MediaNotFoundError",
     "MediaUrlError",
     "MissingExtraError",
+    "NoRoomError",
     "RateLimitedError",
     "RunError",
     "RunInterrupt",
     "SavedFolderError",
+    "ServerDownError",
     "ShowtellError",
     "UnknownNameError",
 ]
@@ -203,6 +211,10 @@ class MissingExtraError(ShowtellError, ImportError):
 class RunError(ShowtellError, RuntimeError):
     """The run itself failed, although the input was fine."""
 
+    predictions: Any = None
+    """Where a classifier was stopped, its `Predictions`: what was answered until then; every other
+    input is a row of status "error" that says why."""
+
 
 class BudgetError(RunError):
     """Stopped by a cap on dollars or requests; run again with a higher one to go on.
@@ -217,10 +229,15 @@ class BudgetError(RunError):
 
     def __init__(self, message: str, cap: str = "", *, param: str | Sequence[str] = ()) -> None:
         self.cap = cap
-        self.predictions: Any = None
-        """Where a classifier was stopped, its `Predictions`: what was answered until then; every
-        other input is a row of status "error" that says why."""
         super().__init__(message, param=param)
+
+
+class ServerDownError(RunError):
+    """The server of a model answers nobody any more; what was answered is kept, so run again."""
+
+
+class NoRoomError(RunError):
+    """The disk takes nothing more, so nothing is sent that could not be written down."""
 
 
 class RunInterrupt(KeyboardInterrupt):
@@ -229,7 +246,7 @@ class RunInterrupt(KeyboardInterrupt):
     Parameters
     ----------
     predictions : Predictions
-        As in `BudgetError`.
+        As in `RunError`.
     """
 
     def __init__(self, predictions: Any) -> None:
@@ -266,6 +283,14 @@ class MLLMServerError(MLLMError):
     """Trouble at the provider or on the way to it."""
 
     retryable = True
+
+
+class MLLMUnreachableError(MLLMServerError):
+    """No connection to the server, so nothing was sent: it refuses, its name is not known ..."""
+
+
+class MLLMAnswerError(MLLMError):
+    """What came back is no answer that can be read; it may be billed all the same."""
 
 
 class MLLMTimeoutError(MLLMError, TimeoutError):

@@ -9,7 +9,7 @@ import pytest
 from tests.classify.scripted import ScriptedMLLM, dumps, picture, pictures
 
 from showtell import DirectClassifier
-from showtell.classify import _mllm_run
+from showtell.classify.asking import run as asking_run
 from showtell.errors import BudgetError, RunInterrupt
 
 LABELS = ["red", "green", "blue"]
@@ -90,7 +90,7 @@ def test_asking_again_in_a_resumed_run_puts_the_same_questions(tmp_path):
 
 
 def test_ctrl_c_gives_the_rows_with_it(monkeypatch):
-    wait_for = _mllm_run.wait_for
+    wait_for = asking_run.wait_for
 
     def pressed(work, *, stop):
         """Press Ctrl-C while the fourth request is in flight."""
@@ -104,7 +104,7 @@ def test_ctrl_c_gives_the_rows_with_it(monkeypatch):
         raise KeyboardInterrupt
 
     clf, mllm = direct()
-    monkeypatch.setattr(_mllm_run, "wait_for", pressed)
+    monkeypatch.setattr(asking_run, "wait_for", pressed)
     rows = list(stopped(clf, X, RunInterrupt).rows())
     assert [row["status"] for row in rows] == ["ok"] * 4 + ["error"] * 8
     assert {row["error"] for row in rows[4:]} == {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from collections import Counter
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,11 +133,45 @@ def test_a_wrong_key_stops_the_run_at_once():
 
 
 def test_being_told_to_slow_down_does_not_use_up_the_tries():
-    model = ScriptedModel(lambda request, n: RateLimitedError("429", 2.0) if n <= 20 else "cat")
+    model = ScriptedModel(lambda request, n: RateLimitedError("429", 2.0) if n <= 7 else "cat")
     outcomes, client, seconds = ask_all(model, [question(1)], draw=lambda: 0.0)
     assert outcomes[0][1].text == "cat"
-    assert seconds == pytest.approx(40)
-    assert client.totals.n_rate_limited == 20
+    assert seconds == pytest.approx(2 + 2 + 2 + 2 + 4 + 8 + 15)  # never less than it asks for
+    assert client.totals.n_rate_limited == client.totals.n_turned_away == 7
+
+
+ODD_WAITS = [None, 0.0, -3.0, 1e-9, 0.05, math.nan, math.inf, -math.inf]
+
+
+@pytest.mark.parametrize("asked", ODD_WAITS)
+def test_a_provider_that_asks_to_come_back_at_once_is_met_with_growing_waits(asked):
+    times = []
+
+    async def story(loop):
+        def script(request, n):
+            times.append(loop.time())
+            return RateLimitedError("429", asked)
+
+        outcomes = []
+        client = virtual(loop, ScriptedModel(script), draw=lambda: 1.0)
+        await client.map([question(1)], lambda _, outcome: outcomes.append(outcome))
+        return outcomes, loop.time()
+
+    outcomes, seconds = run_virtually(story)
+    assert kinds(outcomes) == ["RateLimitedError"]
+    waits = np.diff(times)
+    assert waits[:6] == pytest.approx([0.5, 1, 2, 4, 8, 16], abs=0.1)
+    assert (np.diff(waits) >= -0.1).all()
+    assert sum(t <= 40 for t in times) <= 8
+    assert seconds <= 120  # the timeout of a request
+
+
+@pytest.mark.parametrize("asked", [130.0, 3600.0, 1e30])
+def test_a_wait_that_is_longer_than_patience_is_not_waited_for(asked):
+    model = ScriptedModel(lambda request, n: RateLimitedError("429", asked))
+    outcomes, _, seconds = ask_all(model, [question(1)])
+    assert kinds([o for _, o in outcomes]) == ["RateLimitedError"]
+    assert (len(model.asked), seconds) == (1, 0)
 
 
 def test_patience_with_being_told_to_slow_down_ends():
@@ -430,7 +466,7 @@ def test_at_least_95_percent_of_a_quota_is_used_and_no_request_is_lost(known):
 
 def test_rate_limits_do_not_use_up_a_cap_on_dollars():
     model = ScriptedModel(
-        lambda r, n: RateLimitedError("429", 0.1) if n <= 50 else "cat",
+        lambda r, n: RateLimitedError("429", 0.1) if n <= 7 else "cat",
         name="openai:gpt-4.1-mini",
         cost=CENT,
     )
@@ -532,7 +568,7 @@ def test_every_request_ends_exactly_once_whatever_goes_wrong(seed, n_requests, n
 
     model = ScriptedModel(script, latency=0.2)
     requests = [question(i) for i in range(n_requests)]
-    outcomes, client, _ = ask_all(model, requests, max_concurrency=n_slots)
+    outcomes, client, _ = ask_all(model, requests, max_concurrency=n_slots, give_up_after=None)
     assert Counter(r.key for r, _ in outcomes) == Counter(r.key for r in requests)
     for request, outcome in outcomes:
         if isinstance(outcome, Answer):

@@ -19,7 +19,7 @@ from tests.small_disks import room_for
 
 from showtell.errors import InputError, MLLMServerError, RunError, SavedFolderError
 from showtell.mllm import TokenLogprob
-from showtell.mllm.call.journal import FILE_NAME, Journal
+from showtell.mllm.call.journal import FILE_NAME, Journal, JournalWarning
 
 
 def rows(folder):
@@ -181,14 +181,30 @@ def test_probabilities_of_zero_are_kept_and_impossible_ones_are_damage(tmp_path)
 def test_an_answer_that_finds_no_room_is_written_once_there_is_some(tmp_path):
     journal = Journal(tmp_path)
     journal.asking(question(1), Decimal("0.02"))
-    with room_for(10), pytest.raises(RunError, match="make room"):
+    with room_for(10):
         journal.answer(question(1), answer("cat"))
-    with room_for(10), pytest.raises(RunError, match="make room"):
-        journal.asking(question(2))
+        journal.sample("a", status="ok")
+        assert journal.spent == Decimal("0.01")
+        with pytest.raises(RunError, match="make room"):
+            journal.asking(question(2))  # what cannot be written down is not sent
+        with pytest.raises(RunError, match="2 lines found no room"):
+            journal.settle()
     journal.close()
     with Journal(tmp_path) as again:
         assert again.find(question(1).key).text == "cat"
+        assert "a" in again.done
         assert (again.n_damaged, again.n_in_doubt, again.n_requests) == (0, 0, 1)
+
+
+def test_a_journal_whose_folder_is_moved_says_where_the_answers_are(tmp_path):
+    journal = Journal(tmp_path / "run")
+    journal.asking(question(1))
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    journal.answer(question(1), answer("cat"))
+    with pytest.warns(JournalWarning, match="moved or removed"):
+        journal.close()
+    with Journal(tmp_path / "elsewhere") as again:
+        assert again.find(question(1).key).text == "cat"
 
 
 @given(junk=st.binary(max_size=60))

@@ -52,15 +52,16 @@ def test_what_was_held_for_want_of_room_is_written_when_there_is_some(tmp_path):
     path = tmp_path / "a.jsonl"
     file = LineFile(path, fsync="never")
     with room_for(0):
-        for line in (b"one", b"two"):
-            with pytest.raises(RunError):
-                file.append(line)
-            file.hold(line)
-    file.append(b"three")
+        assert file.append(b"one", hold=True) == (1, None)
+        assert file.append(b"two", hold=True) == (2, None)
+        with pytest.raises(RunError, match="2 lines found no room"):
+            file.settle()
+    number, place = file.append(b"three")
+    assert (number, file.read_at(place)) == (3, b"three\n")
+    file.settle()
     assert lines(path) == [b"one", b"two", b"three"]
-    with room_for(3), pytest.raises(RunError):
-        file.append(b"four")
-    file.hold(b"four")
+    with room_for(3):
+        file.append(b"four", hold=True)
     file.close()
     assert lines(path) == [b"one", b"two", b"three", b"four"]
 

@@ -14,6 +14,14 @@ import typer
 from typer.core import TyperGroup
 
 from showtell._version import __version__
+from showtell.cli.ending import (
+    EXIT_FAILED,
+    EXIT_INPUT,
+    EXIT_OK,
+    EXIT_STOPPED,
+    EXIT_UNWRITTEN,
+    got_answers,
+)
 from showtell.cli.help import Verb, overview
 from showtell.cli.options import paragraphs
 from showtell.cli.session import Session
@@ -33,9 +41,16 @@ from showtell.cli.verbs import (
     try_server,
     version,
 )
-from showtell.errors import BudgetError, InputError, JobsPendingError, ShowtellError
+from showtell.errors import (
+    BudgetError,
+    InputError,
+    JobsPendingError,
+    NoRoomError,
+    ServerDownError,
+    ShowtellError,
+)
 
-__all__ = ["EXIT_FAILED", "EXIT_INPUT", "EXIT_OK", "EXIT_STOPPED", "app", "run"]
+__all__ = ["app", "run"]
 
 _STOPPED_BY_TYPER = 130
 _FLAG_OF = {
@@ -51,9 +66,6 @@ _PARAMETERS = (
     "n_samples", "shortlist", "calibrate", "anonymise", "role", "prompt_dir", "abstain_below",
     "shots", "question", "batch_api", "permutations", "correct", *_FLAG_OF,
 )  # fmt: skip
-EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED = 0, 1, 2, 3
-"""All inputs got a row; the run failed; bad usage or input; stopped, and can be resumed."""
-
 _HELP = """Classify images by showing a few examples or telling what to look for.
 
 Works at once and offline with an embedded encoder, says how sure it is, and measures how often
@@ -75,7 +87,8 @@ a key in showtell.toml (encoder = "mini"). The command line wins, then the envir
 
 # Exit codes
 
-0 all inputs got a row; 1 the run failed; 2 bad usage or input; 3 stopped, run again to resume
+0 all inputs got a row; 1 the run failed, or not one input got an answer; 2 bad usage or input;
+3 stopped, run again to resume; 4 all was computed, but a file could not be written
 """
 
 
@@ -208,6 +221,12 @@ def _exit_code_of(invoke: Callable[[], object], session: Session, command: str) 
         except (BudgetError, JobsPendingError) as error:
             message = f"{_with_flags(str(error))} {session.resume_hint}"
             return _failed(error, message, EXIT_STOPPED, session)
+        except ServerDownError as error:
+            message = f"{error} {session.resume_hint}"
+            code = EXIT_STOPPED if got_answers(error.predictions) else EXIT_FAILED
+            return _failed(error, message, code, session)
+        except NoRoomError as error:
+            return _failed(error, str(error), EXIT_UNWRITTEN, session)
         except ShowtellError as error:
             return _failed(error, _with_flags(str(error)), EXIT_FAILED, session)
         except BrokenPipeError:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showtell.errors import BudgetError, InputError, RunInterrupt
+from showtell.errors import InputError, RunError, RunInterrupt
 
 if TYPE_CHECKING:
     from showtell.classify.predictions import Predictions
@@ -62,8 +62,8 @@ def claim(folder: Path, request: Mapping[str, Any]) -> bool:
 
 def until_stopped(
     work: Callable[[], Predictions],
-) -> tuple[Predictions, BudgetError | RunInterrupt | None]:
-    """Classify, and where a cap or Ctrl-C stops that, take what was answered until then.
+) -> tuple[Predictions, RunError | RunInterrupt | None]:
+    """Classify, and where something stops that (a cap, Ctrl-C), take what was answered so far.
 
     Parameters
     ----------
@@ -73,12 +73,12 @@ def until_stopped(
     -------
     predictions : Predictions
         A row for every input, whether it was asked about or not.
-    stop : BudgetError, RunInterrupt or None
+    stop : RunError, RunInterrupt or None
         To be raised once the rows are written.
     """
     try:
         return work(), None
-    except (BudgetError, RunInterrupt) as stop:
+    except (RunError, RunInterrupt) as stop:
         if stop.predictions is None:
             raise
         return stop.predictions, stop

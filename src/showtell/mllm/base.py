@@ -88,6 +88,9 @@ class Request:
     """The label set of a single question, for providers with a classification endpoint."""
     sample: int = 0
     """Number of the repetition, when the same question is asked several times."""
+    endpoint: str = ""
+    """Where it is asked, filled in by `Client`: the address, unless it is the provider's own, and
+    the digest of a model of one's own, where its server tells one."""
     idempotency_key: str | None = field(default=None, compare=False, repr=False)
     """Sent along by `Client`: the same request come again has the same one, so that a server which
     heeds it answers from its books instead of a second time. Cannot change an answer, so it is no
@@ -115,6 +118,8 @@ class Request:
             "labels": list(self.labels),
             "sample": self.sample,
         }
+        if self.endpoint:
+            content["endpoint"] = self.endpoint
         text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
@@ -161,6 +166,8 @@ class Answer:
     """Probability per label, from a provider's classification endpoint."""
     first_usage: Usage | None = None
     """What it took when it was asked, for an answer that is used again."""
+    made_up: bool = False
+    """Whether ``showtell try-server`` gave it."""
 
     @property
     def price_usd(self) -> Decimal | None:

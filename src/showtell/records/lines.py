@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from showtell.errors import InputError, RunError
+from showtell.errors import InputError, NoRoomError, RunError
 
 __all__ = ["FsyncPolicy", "LineFile"]
 
@@ -35,7 +35,7 @@ class LineFile:
     """Appends lines; made readable by its owner alone.
 
     A line that could not be written whole (a full disk, a kill) is cut off again, or ended, so
-    that the next one never stands on the rest of it. Lines that found no room are held, and are
+    that the next one never stands on the rest of it. Lines that found no room may be held, and are
     written before the next one.
 
     Parameters
@@ -94,24 +94,27 @@ class LineFile:
         os.lseek(self._file, position, os.SEEK_SET)  # opened to append: writing ignores it
         return os.read(self._file, length)
 
-    def append(self, line: bytes) -> tuple[int, int]:
+    def append(self, line: bytes, *, hold: bool = False) -> tuple[int, int | None]:
         """Write a line in one call, so that lines of threads never mix.
 
         Parameters
         ----------
         line : bytes
             Without the line break.
+        hold : bool, default=False
+            Keep a line that finds no room, to be written as soon as there is some.
 
         Returns
         -------
-        number, place : int
-            Its number in the file, from 1, and its place.
+        number : int
+            In the file, from 1; of a line that is held, the one it will have.
+        place : int or None
+            None if it is held.
 
         Raises
         ------
-        RunError
-            If the disk refuses. The line is not there then, or is written by the next `append`
-            or `close` that finds room.
+        NoRoomError
+            If the disk refuses, and the line is not to be held.
         """
         with self._lock:
             if self._file < 0:
@@ -124,19 +127,38 @@ class LineFile:
                     os.fsync(self._file)
                     self._synced = now
             except OSError as error:
-                raise RunError(
-                    f"{self.path} cannot be written: {error.strerror}. What was written before is "
-                    "kept; make room and run again."
-                ) from error
+                if not hold:
+                    raise self._refused(error) from error
+                self._held.append(line + b"\n")
+                return self.n_lines + len(self._held), None
             return self.n_lines, place
 
-    def hold(self, line: bytes) -> None:
-        """Keep a line that found no room, to be written as soon as there is some."""
+    def settle(self) -> None:
+        """Write what is held.
+
+        Raises
+        ------
+        NoRoomError
+            If there is still no room.
+        """
         with self._lock:
-            self._held.append(line + b"\n")
+            try:
+                self._write_held()
+            except OSError as error:
+                raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> NoRoomError:
+        n = len(self._held)
+        lost = f" {n:,} line{'' if n == 1 else 's'} found no room." if n else ""
+        return NoRoomError(
+            f"{self.path} cannot be written: {error.strerror}.{lost} What was written before is "
+            "kept; make room and run again."
+        )
 
     def moved_to(self) -> str | None:
         """Say where the file is now, if it is no longer at its path; "" if it was removed."""
+        if self._file < 0:
+            return None
         with contextlib.suppress(OSError):
             here, there = os.fstat(self._file), self.path.stat()
             if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
@@ -151,7 +173,10 @@ class LineFile:
         """Have the disk keep all that was written."""
         with self._lock:
             if self._file >= 0:
-                os.fsync(self._file)
+                try:
+                    os.fsync(self._file)
+                except OSError as error:
+                    raise self._refused(error) from error
                 self._synced = time.monotonic()
 
     def close(self, *, sync: bool = True) -> None:

@@ -44,7 +44,14 @@ from showtell.classify.saved import Saving
 from showtell.datasets import LabelKey, anonymise_labels
 from showtell.encoders import Encoder, embed_images, load_encoder
 from showtell.encoders.embed import Store
-from showtell.errors import BudgetError, InputError, RunInterrupt, UnknownNameError
+from showtell.errors import (
+    BudgetError,
+    InputError,
+    JobsPendingError,
+    RunError,
+    RunInterrupt,
+    UnknownNameError,
+)
 from showtell.media import Media, media_name
 from showtell.metrics import count_votes, fit_batch_gamma, geometric_mean
 from showtell.mllm.base import MLLM, ImagePart, Request, Settings
@@ -545,10 +552,15 @@ class MLLMClassifier(MediaClassifier):
             If `max_cost` or `max_requests` stopped the run. What was answered is kept (cache, and
             `run_folder`), so a run with a higher cap goes on from there. Its ``predictions`` have
             a row for every input: those that were not asked about are errors of reason "stopped".
+        ServerDownError
+            If nobody answers any more, with the same ``predictions``.
+        RunError
+            If the disk of the run folder is full, with the same ``predictions``; nothing is sent
+            that could not be written down.
         RunInterrupt
             At Ctrl-C, with the same ``predictions``. It is a KeyboardInterrupt.
         MLLMAuthError
-            If the provider refuses the key.
+            If the provider refuses the key, with the same ``predictions``.
         """
         check_is_fitted(self)
         images = media_list(X)
@@ -570,7 +582,7 @@ class MLLMClassifier(MediaClassifier):
             )
         asked = self._ask(images, progress)
         predictions = self._predictions(images, asked)
-        if isinstance(asked.stop, BudgetError):
+        if isinstance(asked.stop, RunError):
             asked.stop.predictions = predictions
             raise asked.stop
         if asked.stop is not None:
@@ -635,23 +647,26 @@ class MLLMClassifier(MediaClassifier):
         """Ask about all images in as many phases as the label set takes."""
         if not len(images):
             return _Asked(items=[], judged=[], distinct=np.zeros(0, np.int64), errors={})
-        stop: BudgetError | KeyboardInterrupt | None = None
+        stop: RunError | KeyboardInterrupt | None = None
         line = ""
         try:
-            with self._open_run(images, progress) as (run, journal):
+            with self._open_run(images, progress) as (run, client):
+                journal = client.journal
                 try:
                     items, distinct, errors = self._phases(run, journal, images, progress)
-                except (BudgetError, KeyboardInterrupt) as error:
-                    if not judged:
+                    if journal is not None:
+                        journal.settle()
+                except (RunError, KeyboardInterrupt) as error:
+                    if not judged or isinstance(error, JobsPendingError):
                         raise
                     stop, line = error, _why_stopped(error)
                     notes = self._notes(run, journal)
-                    noted = notes.digests() if isinstance(error, BudgetError) else frozenset()
+                    noted = notes.digests() if isinstance(error, RunError) else frozenset()
                     items, distinct, errors = run.so_far(images, line, noted, notes.recall)
                     raise
                 finally:
-                    doubts = _doubts_of(journal)
-        except (BudgetError, KeyboardInterrupt):
+                    doubts = _doubts_of(client)
+        except (RunError, KeyboardInterrupt):
             if stop is None:
                 raise
         outcomes: list[_Judged] = []
@@ -672,7 +687,7 @@ class MLLMClassifier(MediaClassifier):
     @contextmanager
     def _open_run(
         self, images: Sequence[Media], progress: Progress
-    ) -> Iterator[tuple[Run, Journal | None]]:
+    ) -> Iterator[tuple[Run, Client]]:
         """Build what a run needs, and close it."""
         with open_client(self._access()) as client:
             journal = client.journal
@@ -693,7 +708,7 @@ class MLLMClassifier(MediaClassifier):
                             state.n_ended, state.n_jobs, "batch jobs"
                         ),
                     )
-                yield run, journal
+                yield run, client
                 if jobs is not None:
                     jobs.finish()
             finally:
@@ -1206,25 +1221,29 @@ class _Asked:
     judged: list[_Judged]
     distinct: NDArray[np.int64]
     errors: dict[int, str]
-    stop: BudgetError | KeyboardInterrupt | None = None
+    stop: RunError | KeyboardInterrupt | None = None
     """What ended the run before all inputs were asked about."""
     stopped: str = ""
     """The line of those that were not."""
     doubts: tuple[int, Decimal | None] = (0, Decimal(0))
-    """Requests of the run folder whose answer never came, and USD that they may cost."""
+    """Requests of the run whose answer never came, and USD that they may cost."""
 
 
-def _why_stopped(error: BudgetError | KeyboardInterrupt) -> str:
+def _why_stopped(error: RunError | KeyboardInterrupt) -> str:
     if isinstance(error, BudgetError):
         return (
             f"stopped by the cap of {error.cap}; raise it and run the same command again to go on"
         )
+    if isinstance(error, RunError):
+        return f"not asked, since the run ended: {' '.join(str(error).split())}"
     return "stopped by Ctrl-C; run the same command again to go on"
 
 
-def _doubts_of(journal: Journal | None) -> tuple[int, Decimal | None]:
+def _doubts_of(client: Client) -> tuple[int, Decimal | None]:
+    """How many requests may be billed although no answer came of them, and how much."""
+    journal, totals = client.journal, client.totals
     if journal is None:
-        return 0, Decimal(0)
+        return totals.n_in_doubt, None if totals.n_doubts_unpriced else totals.in_doubt_usd
     return journal.n_in_doubt, None if journal.n_doubts_unpriced else journal.in_doubt
 
 

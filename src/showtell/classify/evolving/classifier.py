@@ -44,7 +44,7 @@ from showtell.classify.probability import smoothed_temperature
 from showtell.datasets.shots import support_rows
 from showtell.encoders import Embeddings, Encoder, embed_images, load_encoder
 from showtell.encoders.embed import Store
-from showtell.errors import BudgetError, InputError, UnknownNameError
+from showtell.errors import InputError, RunError, UnknownNameError
 from showtell.media import Media, media_name
 from showtell.metrics import mcnemar_exact
 from showtell.mllm.base import MLLM, Request
@@ -603,7 +603,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
 
             try:
                 state = loop.run({label: start[label] for label in labels}, after)
-            except (BudgetError, KeyboardInterrupt):
+            except (RunError, KeyboardInterrupt):
                 if latest.generations:
                     cost = _cost_of(latest.generations, client)
                     self._note(replace(latest, state="stopped", cost_usd=cost), keep=before)

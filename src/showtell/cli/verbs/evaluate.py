@@ -43,7 +43,7 @@ from showtell.cli.output import (
     print_table,
 )
 from showtell.cli.session import Session, begin, is_terminal
-from showtell.errors import BudgetError, InputError, RunInterrupt
+from showtell.errors import InputError, RunError, RunInterrupt
 
 if TYPE_CHECKING:
     from showtell.datasets import LabelSet
@@ -266,7 +266,7 @@ def evaluate(
                 seeds,
                 controls=controls,
             )
-        except (BudgetError, RunInterrupt) as stop:  # no score of a part; its rows are kept
+        except (RunError, RunInterrupt) as stop:  # no score of a part; its rows are kept
             if output is not None and stop.predictions is not None:
                 stop.predictions.write(output, proba=proba)
                 session.summary(f"wrote {output}, with what was answered so far")
@@ -329,7 +329,7 @@ def _measure(
                 seeds=seeds,
                 progress=progress,
             )
-        except (BudgetError, RunInterrupt) as stop:
+        except (RunError, RunInterrupt) as stop:
             stop.predictions = record.predictions  # not those of a point of the curve
             raise
     return record, curve

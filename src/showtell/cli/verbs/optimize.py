@@ -33,7 +33,7 @@ from showtell.cli.output import (
 )
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.cli.verbs.estimate import add_up, ready_to_count
-from showtell.errors import BudgetError, InputError, RunError
+from showtell.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
@@ -322,7 +322,7 @@ def _asking(ctx: typer.Context) -> Asking:
 
 def _evolve(
     session: Session, clf: EvolvingDescriptionClassifier, parts: Parts
-) -> tuple[Evolution, BudgetError | KeyboardInterrupt | None]:
+) -> tuple[Evolution, RunError | KeyboardInterrupt | None]:
     """Let the words evolve and measure them; where that is stopped, take what there is."""
     from showtell.classify.evolving.record import read_evolution
 
@@ -342,7 +342,7 @@ def _evolve(
                 progress=lambda done, total, _: progress(done, total, "next generation"),
                 on_generation=watch,
             )
-    except (BudgetError, KeyboardInterrupt) as stop:
+    except (RunError, KeyboardInterrupt) as stop:
         if not seen:
             raise
         if clf.run_folder is None:

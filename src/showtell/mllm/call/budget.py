@@ -140,7 +140,12 @@ class Budget:
                         self._waiting.remove(waiting)
 
     def settle(
-        self, reservation: Reservation, cost: Decimal | None, *, in_doubt: bool = False
+        self,
+        reservation: Reservation,
+        cost: Decimal | None,
+        *,
+        in_doubt: bool = False,
+        sent: bool = True,
     ) -> None:
         """Replace the estimate of a request by what it cost.
 
@@ -151,9 +156,12 @@ class Budget:
             USD; 0 for a request that was turned away, None if it is not known.
         in_doubt : bool, default=False
             The request broke off, so it may be billed: its estimate goes on counting.
+        sent : bool, default=True
+            False if it was not sent after all.
         """
         with self._lock:
             self.n_in_flight -= 1
+            self.n_requests -= not sent
             estimate = reservation.estimate
             if estimate is not None:
                 self.in_flight -= estimate

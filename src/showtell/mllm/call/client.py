@@ -9,19 +9,24 @@ import math
 import random
 import secrets
 import time
-from collections import Counter, deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, TypeAlias
 
 from showtell.errors import (
+    BudgetError,
     InputError,
+    MLLMAnswerError,
     MLLMAuthError,
     MLLMError,
+    MLLMRequestError,
     MLLMTimeoutError,
+    MLLMUnreachableError,
     RateLimitedError,
+    ServerDownError,
+    ShowtellError,
 )
 from showtell.mllm.base import MLLM, Answer, Request, Usage
 from showtell.mllm.call.background import wait_for
@@ -30,6 +35,9 @@ from showtell.mllm.call.cache import AnswerCache
 from showtell.mllm.call.journal import Journal
 from showtell.mllm.call.kept import KeptAnswers
 from showtell.mllm.call.limits import AdaptiveConcurrency, Clock, RateLimiter, Sleep, backoff
+from showtell.mllm.call.outage import Outage
+from showtell.mllm.call.source import Source
+from showtell.mllm.call.stored import check_answer
 from showtell.mllm.capabilities import Capabilities, capabilities_of
 from showtell.mllm.collector import libraries_spared
 from showtell.mllm.prices import is_installed, price
@@ -44,11 +52,10 @@ OnAnswer: TypeAlias = Callable[
 ]
 """Takes an outcome; may return requests to ask next, such as one for what was left out."""
 
-_PULL_FOR = 0.02  # seconds to gather requests before the first of them is sent
-_PULL_AT_ONCE = 8
-_PULL_BELOW = 4  # requests that are ready, so that no slot waits while more are made
 _LEARN_FROM = 5  # answers, before what they took replaces the longest answer in estimates
 _TIMEOUT_SLACK = 5.0  # seconds after which a provider that forgets its own timeout is cut off
+_SILENCE = 60.0  # seconds for which a request is tried again where nobody is answered
+_IN_A_QUEUE = 900.0  # seconds for which one waits that is told to slow down while others are served
 
 
 @dataclass
@@ -62,6 +69,16 @@ class Totals:
     n_from_cache: int = 0
     """Answers out of the cache, the journal, or an equal request in flight."""
     n_failed: int = 0
+    n_turned_away: int = 0
+    """Of `n_requests`, those that were refused: too many at once, a bad key. They cost nothing."""
+    n_unsent: int = 0
+    """Of `n_requests`, those that found no connection, so that nothing was sent."""
+    n_in_doubt: int = 0
+    """Of `n_requests`, those that broke off or whose answer could not be read: the provider may
+    bill them. Those of an earlier process of the run are in its journal."""
+    in_doubt_usd: Decimal = Decimal(0)
+    """USD that these may cost, by estimate; those without a known price left out."""
+    n_doubts_unpriced: int = 0
     n_unpriced: int = 0
     """Answers whose price is not known; `cost_usd` is then a lower bound."""
     n_rate_limited: int = 0
@@ -72,6 +89,22 @@ class Totals:
     cost_usd: Decimal = Decimal(0)
     seconds: float = 0.0
     """Of all answers added up; they overlap."""
+
+
+class _NotNowError(Exception):
+    """The server turned out not to answer while a request waited for its slot."""
+
+
+@dataclass
+class _Tries:
+    """How often a request was tried, and since when."""
+
+    began: float
+    n_answers: int
+    """Answers that others had got by then."""
+    n: int = 0
+    n_failed: int = 0
+    """Tries that count: being told to slow down does not."""
 
 
 def is_whole(request: Request, answer: Answer) -> bool:  # noqa: ARG001
@@ -116,8 +149,14 @@ class Client:
         By default one that starts at 16 and grows to `max_concurrency`.
     retries : int, default=5
         Tries of one request, the first included. Being told to slow down does not count.
-    patience : float, default=900
-        Seconds for which a request waits in all while it is told to slow down.
+    patience : float, optional
+        Seconds for which a request is tried again while nothing at all is answered; by default 60,
+        or the request's own timeout if that is longer. No wait between two tries is longer. One
+        that is told to slow down while others are answered waits for up to 15 minutes.
+    give_up_after : int or None, default=3
+        Different requests that failed in a row, each after its tries and without an answer between
+        them, before the run ends with `ServerDownError`; None goes on to the last request. Where
+        there is no connection at all, the first one ends it.
     check : callable, default=is_whole
         ``check(request, answer)`` says whether an answer may be kept and used again. One that may
         not is still returned.
@@ -152,7 +191,8 @@ class Client:
         max_concurrency: int = 64,
         concurrency: AdaptiveConcurrency | None = None,
         retries: int = 5,
-        patience: float = 900.0,
+        patience: float | None = None,
+        give_up_after: int | None = 3,
         check: Callable[[Request, Answer], bool] = is_whole,
         sleep: Sleep = asyncio.sleep,
         clock: Clock = time.monotonic,
@@ -170,6 +210,7 @@ class Client:
             start=min(16, max_concurrency), most=max_concurrency, sleep=sleep, clock=clock
         )
         self.retries, self.patience, self.check = retries, patience, check
+        self.give_up_after = give_up_after
         self.totals = Totals()
         self._sleep, self._clock, self._draw = sleep, clock, draw
         self._asking: dict[str, asyncio.Future[Answer]] = {}
@@ -179,7 +220,10 @@ class Client:
         self._underestimated = 1.0  # most that an input was above its estimate, as a factor
         known = getattr(mllm, "capabilities", None)
         self._capabilities = known if isinstance(known, Capabilities) else None
-        self._sources: set[_Source] = set()
+        self._sources: set[Source] = set()
+        self._outage = Outage(give_up_after)
+        self._waiting: set[asyncio.Task[None]] = set()  # workers whose request is not on the wire
+        self._stopping = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -233,10 +277,11 @@ class Client:
         except BaseException as error:
             future.set_exception(error)
             future.exception()  # nobody need be waiting for it
-            if isinstance(error, MLLMError):
+            lost = error.__cause__ if isinstance(error, ServerDownError) else error
+            if isinstance(lost, MLLMError):
                 self.totals.n_failed += 1
                 if self.journal is not None:
-                    self.journal.failure(request, error)
+                    self.journal.failure(request, lost)
             raise
         finally:
             if self._asking.get(key) is future:
@@ -268,6 +313,10 @@ class Client:
             If a cap stopped the run; what was in flight has been answered and noted.
         MLLMAuthError
             If the provider takes no question at all with this key.
+        ServerDownError
+            If nobody answers any more.
+        RunError
+            If the journal found no room; what was in flight has been handed to `on_answer`.
         """
 
         def take(number: int, request: Request, outcome: Outcome) -> Any:  # noqa: ARG001
@@ -281,15 +330,22 @@ class Client:
         take: Callable[[int, Request, Outcome], Any],
     ) -> None:
         """Do what `map` says; `take` also gets the number of the request, -1 for a later one."""
-        source = _Source(requests)
+        source = Source(requests)
         self._sources.add(source)
+        self._stopping, self._outage = False, Outage(self.give_up_after)
         failures: list[Exception] = []
 
         async def work() -> None:
-            while not failures and (item := await source.next()) is not None:
+            worker: Any = asyncio.current_task()
+            while not failures:
+                self._waiting.add(worker)
+                item = await source.next()
+                if item is None:
+                    return
                 number, request = item
                 try:
                     outcome = await self._outcome(request)
+                    self._waiting.discard(worker)
                     more = take(number, request, outcome)
                     if inspect.isawaitable(more):
                         more = await more
@@ -297,6 +353,8 @@ class Client:
                         source.add(more)
                 except Exception as error:  # noqa: BLE001 - raised below, after the others ended
                     failures.append(error)
+                    if not isinstance(error, BudgetError):  # others may still be within the cap
+                        self._stop_those_waiting()
                     source.stop()
                 finally:
                     source.done()
@@ -304,19 +362,20 @@ class Client:
         workers = [asyncio.ensure_future(work()) for _ in range(self.max_concurrency)]
         try:
             with libraries_spared():
-                await asyncio.gather(*workers)
+                await asyncio.gather(*workers, return_exceptions=True)
         finally:
             self._sources.discard(source)
+            self._waiting.difference_update(workers)
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
             source.close()
-            if self.journal is not None:
-                self.journal.flush()
         if failures:
             raise failures[0]
         if source.failure is not None:
             raise source.failure
+        if self.journal is not None:
+            self.journal.flush()
 
     def run(self, requests: Iterable[Request], on_answer: OnAnswer | None = None) -> list[Outcome]:
         """Ask many questions and wait; works in scripts, threads and notebooks alike.
@@ -335,7 +394,7 @@ class Client:
 
         Raises
         ------
-        BudgetError, MLLMAuthError
+        BudgetError, MLLMAuthError, ServerDownError, RunError
             As in `map`.
         KeyboardInterrupt
             After Ctrl-C, when what was in flight has been answered and noted (at a second Ctrl-C,
@@ -354,8 +413,16 @@ class Client:
 
     def stop(self) -> None:
         """Begin no further request; those in flight are finished. Called within the event loop."""
+        self._stopping = True
         for source in list(self._sources):
             source.stop()
+        self._stop_those_waiting()
+
+    def _stop_those_waiting(self) -> None:
+        """End the workers whose request is not on the wire, and will not be."""
+        for worker in list(self._waiting):
+            if worker is not asyncio.current_task():
+                worker.cancel()
 
     def estimate_cost(self, request: Request) -> Decimal | None:
         """Say what a request may cost at most, in USD; None if its price is not known."""
@@ -393,28 +460,64 @@ class Client:
         estimate = self.estimate_cost(request) if counted else None
         limited = self.limiter is not None and self.limiter.tpm is not None
         n_tokens = self._expected_tokens(request) if limited else 0
-        began = self._clock()
-        tries = attempts = 0
-        while True:
-            attempts += 1
-            reservation = None
-            if self.budget is not None:
-                reservation = await self.budget.reserve(estimate)
-            try:
-                answer = await self._try_once(request, reservation, n_tokens, estimate)
-                return self._note(request, replace(answer, attempts=attempts))
-            except RateLimitedError as error:
-                retry_after = error.retry_after
-                wait = backoff(attempts, retry_after=retry_after, draw=self._draw)
-                if self._clock() - began + wait > self.patience:
-                    raise
-            except MLLMError as error:
-                tries += 1
-                if not error.retryable or tries >= self.retries:
-                    raise
-                wait = backoff(tries, draw=self._draw)
-            self.totals.n_retried += 1
-            await self._sleep(wait)
+        outage = self._outage
+        tries = _Tries(began=self._clock(), n_answers=outage.n_answers)
+        try:
+            while True:
+                tries.n += 1
+                await outage.turn(request.key)
+                reservation = None
+                if self.budget is not None:
+                    reservation = await self.budget.reserve(estimate)
+                try:
+                    answer = await self._try_once(request, reservation, n_tokens, estimate)
+                except _NotNowError:
+                    tries.n -= 1
+                    continue
+                except MLLMError as error:
+                    self._count(error)
+                    if not error.retryable:
+                        raise
+                    outage.failed(request.key, error)
+                    wait = self._wait_after(error, tries, request.settings.timeout)
+                    if wait is None or self._stopping:
+                        stop = outage.gave_up(error)
+                        if stop is None:
+                            raise
+                        raise stop from error
+                else:
+                    outage.answered()
+                    return self._note(request, replace(answer, attempts=tries.n))
+                self.totals.n_retried += 1
+                await self._sleep(wait)
+        finally:
+            outage.leave(request.key)
+
+    def _count(self, error: MLLMError) -> None:
+        totals = self.totals
+        totals.n_unsent += isinstance(error, MLLMUnreachableError)
+        totals.n_rate_limited += isinstance(error, RateLimitedError)
+        totals.n_turned_away += isinstance(
+            error, MLLMAuthError | MLLMRequestError | RateLimitedError
+        )
+        if isinstance(error, MLLMRequestError):
+            self._outage.answered()  # somebody is there who says no
+
+    def _wait_after(self, error: MLLMError, tries: _Tries, timeout: float) -> float | None:
+        """Say how long to wait before the next try; None if there is to be none."""
+        patience = max(_SILENCE, timeout) if self.patience is None else self.patience
+        gone = self._clock() - tries.began
+        if isinstance(error, RateLimitedError):
+            others = self._outage.n_answers > tries.n_answers
+            asked = error.retry_after
+            wait = backoff(tries.n, retry_after=asked, grows=not others, draw=self._draw)
+            if others:
+                patience = max(patience, _IN_A_QUEUE)
+            return wait if gone + wait <= patience else None
+        tries.n_failed += 1
+        wait = min(backoff(tries.n_failed, draw=self._draw), patience)
+        is_late = tries.n_failed > 1 and gone + wait > patience
+        return None if tries.n_failed >= self.retries or is_late else wait
 
     async def _try_once(
         self,
@@ -425,33 +528,26 @@ class Client:
     ) -> Answer:
         """One request on the wire, with limits before it and the books kept before and after."""
         cost: Decimal | None = Decimal(0)
-        in_doubt = answered = False
+        in_doubt = answered = announced = False
         try:
             if self.limiter is not None:
                 await self.limiter.acquire(n_tokens)
             sent_at = await self.concurrency.acquire()
             began = time.perf_counter()
             try:
-                self.totals.n_requests += 1
+                if not self._outage.lets_pass(request.key):
+                    raise _NotNowError
                 named = replace(request, idempotency_key=self._announce(request, estimate))
-                in_doubt = True  # until the provider says otherwise, it may bill what it was sent
-                async with asyncio.timeout(request.settings.timeout + _TIMEOUT_SLACK):
-                    answer = await self.mllm.ask(named)
+                self.totals.n_requests += 1
+                announced = in_doubt = True  # the provider may bill it until it says otherwise
+                answer = await self._on_the_wire(named)
                 in_doubt, answered = False, True
-            except TimeoutError as error:
-                if isinstance(error, MLLMError):
-                    raise
-                raise MLLMTimeoutError(
-                    f"{self.mllm.name} gave no answer within {request.settings.timeout:g} s."
-                ) from None
             except RateLimitedError as error:
                 in_doubt = False
-                self.totals.n_rate_limited += 1
                 self.concurrency.limited(sent_at, error.retry_after)
                 raise
-            except MLLMError as error:
-                if not error.retryable:
-                    in_doubt = False  # turned away
+            except (MLLMAuthError, MLLMRequestError, MLLMUnreachableError):
+                in_doubt = False
                 raise
             finally:
                 self.concurrency.release()
@@ -465,10 +561,49 @@ class Client:
                 self.limiter.correct(n_tokens, usage.input_tokens + (usage.output_tokens or 0))
             return answer
         finally:
+            if announced and in_doubt:
+                self._count_doubt(request, estimate)
             if reservation is not None and self.budget is not None:
-                self.budget.settle(reservation, cost, in_doubt=in_doubt)
-            if self.journal is not None and not (answered or in_doubt):
+                self.budget.settle(reservation, cost, in_doubt=in_doubt, sent=announced)
+            if self.journal is not None and announced and not (answered or in_doubt):
                 self.journal.turned_away(request)
+
+    async def _on_the_wire(self, request: Request) -> Answer:
+        """Wait for the answer to one try; whatever is wrong with it is an error of ours."""
+        worker: Any = asyncio.current_task()
+        waited = worker in self._waiting  # else it does not belong to `map`
+        self._waiting.discard(worker)
+        failure: MLLMError
+        try:
+            async with asyncio.timeout(request.settings.timeout + _TIMEOUT_SLACK):
+                return check_answer(await self.mllm.ask(request))
+        except TimeoutError as error:
+            if isinstance(error, MLLMError):
+                raise
+            failure = MLLMTimeoutError(
+                f"{self.mllm.name} gave no answer within {request.settings.timeout:g} s."
+            )
+        except ShowtellError:
+            raise
+        except Exception as error:  # noqa: BLE001 - an answer that cannot be read is its own row
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            failure = MLLMAnswerError(f"{self.mllm.name}: the answer cannot be read ({said}).")
+        finally:
+            if waited and not self._stopping:
+                self._waiting.add(worker)
+        raise failure
+
+    def _count_doubt(self, request: Request, estimate: Decimal | None) -> None:
+        totals = self.totals
+        totals.n_in_doubt += 1
+        if estimate is None:
+            estimate = self.estimate_cost(request)
+        if estimate is None:
+            totals.n_doubts_unpriced += 1
+        else:
+            totals.in_doubt_usd += estimate
+        if self.journal is not None:
+            self.journal.lost(request)
 
     def _announce(self, request: Request, estimate: Decimal | None) -> str:
         """Write down what is about to be sent; give what makes a second time known as such."""
@@ -528,107 +663,3 @@ def as_repeated(answer: Answer) -> Answer:
     usage = Usage(input_tokens=0, output_tokens=0, cached_tokens=0, cost_usd=zero, n_requests=0)
     first = answer.first_usage or answer.usage
     return replace(answer, usage=usage, first_usage=first, from_cache=True, seconds=0.0, attempts=0)
-
-
-class _Source:
-    """Requests to be asked: pulled from an iterable as they are needed, and those added later."""
-
-    def __init__(self, requests: Iterable[Request] | AsyncIterable[Request]) -> None:
-        self.failure: BaseException | None = None
-        self._async: AsyncIterator[Request] | None = None
-        self._iterator: Iterator[Request] = iter(())
-        self._thread: ThreadPoolExecutor | None = None
-        if isinstance(requests, AsyncIterable):
-            self._async = aiter(requests)
-        else:
-            self._iterator = iter(requests)
-            if not isinstance(requests, list | tuple):
-                self._thread = ThreadPoolExecutor(1, thread_name_prefix="showtell-requests")
-        self._ready: deque[tuple[int, Request]] = deque()
-        self._n_pulled = 0
-        self._n_open = 0  # taken and not done: each may still add some
-        self._ended = self._stopped = False
-        self._pulling: asyncio.Task[None] | None = None
-        self._waiting: list[asyncio.Future[None]] = []
-
-    async def next(self) -> tuple[int, Request] | None:
-        """Take a request, or None when there is none and will be none."""
-        enough = 1 if self._thread is None else _PULL_BELOW
-        while not self._stopped:
-            if not self._ended and self._pulling is None and len(self._ready) < enough:
-                self._pulling = asyncio.ensure_future(self._pull())
-            if self._ready:
-                self._n_open += 1
-                return self._ready.popleft()
-            if self._ended and not self._n_open:
-                break
-            changed = asyncio.get_running_loop().create_future()
-            self._waiting.append(changed)
-            await changed
-        self._wake()
-        return None
-
-    def add(self, requests: Iterable[Request]) -> None:
-        """Ask these before any other."""
-        self._ready.extendleft((-1, request) for request in reversed(list(requests)))
-        self._wake()
-
-    def done(self) -> None:
-        """Say that a request that was taken has ended."""
-        self._n_open -= 1
-        if not self._n_open:
-            self._wake()
-
-    def stop(self) -> None:
-        """Give no more requests."""
-        self._stopped = True
-        self._wake()
-
-    def close(self) -> None:
-        """End the thread and the generator, which may have files open."""
-        self._stopped = True
-        if self._pulling is not None:
-            self._pulling.cancel()
-        finish = getattr(self._iterator, "close", None)
-        if self._thread is not None:
-            if finish is not None:
-                self._thread.submit(finish)
-            self._thread.shutdown(wait=False)
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            if not one.done():
-                one.set_result(None)
-
-    async def _pull(self) -> None:
-        requests: list[Request] = []
-        try:
-            if self._async is not None:
-                requests = [await anext(self._async)]
-            elif self._thread is None:
-                requests = self._take()
-            else:
-                loop = asyncio.get_running_loop()
-                requests = await loop.run_in_executor(self._thread, self._take)
-            self._ended = not requests
-        except StopAsyncIteration:
-            self._ended = True
-        except Exception as error:  # noqa: BLE001 - raised by the client, after the others ended
-            self.failure = error
-            self._ended = self._stopped = True
-        for request in requests:
-            self._ready.append((self._n_pulled, request))
-            self._n_pulled += 1
-        self._pulling = None
-        self._wake()
-
-    def _take(self) -> list[Request]:
-        """Pull a few; none if there are no more. Slow ones are handed on one by one."""
-        requests: list[Request] = []
-        until = time.perf_counter() + _PULL_FOR
-        for request in self._iterator:
-            requests.append(request)
-            if len(requests) >= _PULL_AT_ONCE or time.perf_counter() > until:
-                break
-        return requests

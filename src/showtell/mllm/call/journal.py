@@ -22,7 +22,9 @@ r"""What a run asked and was answered: append-only, safe against kill -9 and pow
 Every line is handed to the operating system at once, so a killed process loses nothing that was
 written; how often the disk is told to keep it (`fsync`) is a matter of power loss alone. A line
 that was torn apart, or that holds numbers that cannot be (an infinite price, -3 tokens), is passed
-over and counted. Never in it: keys, image bytes, prompts. Its owner alone may read it.
+over and counted. Where the disk is full, nothing more is sent, and what comes in for requests that
+were sent before is held until there is room. Never in it: keys, image bytes, prompts. Its owner
+alone may read it.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ import hashlib
 import os
 import secrets
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -49,12 +52,16 @@ from showtell.mllm.call.stored import (
 )
 from showtell.records.lines import FsyncPolicy, LineFile
 
-__all__ = ["FILE_NAME", "FsyncPolicy", "Journal"]
+__all__ = ["FILE_NAME", "FsyncPolicy", "Journal", "JournalWarning"]
 
 FILE_NAME = "journal.jsonl"
 
 _SCHEMA = 1
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
+
+class JournalWarning(UserWarning):
+    """The journal of a run is not where it was."""
 
 
 class Journal:
@@ -173,7 +180,8 @@ class Journal:
         """
         row = {"kind": "sample", "id": sample_id, **fields}
         line, place = self._append(row)
-        self._samples[sample_id] = place
+        if place is not None:
+            self._samples[sample_id] = place
         return line
 
     def asking(self, request: Request, estimate: Decimal | None = None) -> str:
@@ -189,13 +197,18 @@ class Journal:
         -------
         idempotency_key : str
             For this request until it is answered, in whatever process of the run.
+
+        Raises
+        ------
+        NoRoomError
+            If it cannot be written down, so that it must not be sent.
         """
         key = request.key
         cost = None if estimate is None else str(estimate)
         row: dict[str, Any] = {"kind": "asking", "key": key}
         if cost is not None:
             row["estimate_usd"] = cost
-        self._append(row, hold=False)  # where it finds no room, nothing is sent
+        self._append(row, hold=False)
         self._learn_asking(key, cost)
         name = f"{self.run_id}:{key}:{self._n_partial[key]}"
         return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
@@ -204,6 +217,11 @@ class Journal:
         """Note that a request was refused before it was answered, so that it costs nothing."""
         if self._asking.pop(request.key, self) is not self:
             self._append({"kind": "turned_away", "key": request.key})
+
+    def lost(self, request: Request) -> None:
+        """Note that a try broke off; its row stays without an answer, so nothing is written."""
+        if request.key in self._asking:
+            self._doubt(request.key)
 
     def answer(
         self, request: Request, answer: Answer, *, ids: Sequence[str] = (), whole: bool = True
@@ -339,12 +357,31 @@ class Journal:
         """Say where the file is now, if it is no longer at `path`; "" if it was removed."""
         return self._file.moved_to()
 
+    def settle(self) -> None:
+        """Write what found no room before.
+
+        Raises
+        ------
+        NoRoomError
+            If there is still none.
+        """
+        self._file.settle()
+
     def flush(self) -> None:
         """Have the disk keep all that was written."""
         self._file.flush()
 
     def close(self) -> None:
         """Flush and close; nothing can be written then."""
+        now = self._file.moved_to()
+        if now is not None:
+            where = f"They are in {now} now." if now else "Nobody can read them any more."
+            warnings.warn(
+                f"The run folder {self.folder} was moved or removed while its answers were being "
+                f"written. {where}",
+                JournalWarning,
+                stacklevel=2,
+            )
         self._file.close()
 
     def __enter__(self) -> Journal:
@@ -384,15 +421,9 @@ class Journal:
             self.write("prefix", name=name, images=hashes)
         return name
 
-    def _append(self, row: Mapping[str, Any], *, hold: bool = True) -> tuple[int, int]:
+    def _append(self, row: Mapping[str, Any], *, hold: bool = True) -> tuple[int, int | None]:
         """Write a row; one that finds no room may be held until there is some."""
-        line = dumps(row).encode("utf-8")
-        try:
-            return self._file.append(line)
-        except RunError:
-            if hold:
-                self._file.hold(line)
-            raise
+        return self._file.append(dumps(row).encode("utf-8"), hold=hold)
 
     def _read(self) -> None:
         """Learn what is there."""
@@ -446,12 +477,12 @@ class Journal:
         else:
             self.in_doubt += estimate
 
-    def _learn_answer(self, row: Mapping[str, Any], place: int) -> None:
+    def _learn_answer(self, row: Mapping[str, Any], place: int | None) -> None:
         key, whole = _text(row, "key"), row["whole"]
         if not isinstance(whole, bool):
             raise TypeError("`whole` is true or false")
         cost = answer_from_record(row, from_cache=False).usage.cost_usd
-        if whole:
+        if whole and place is not None:
             self._answers[key] = place
         if row.get("from_cache"):
             return

@@ -13,11 +13,12 @@ from typing import TypeAlias
 
 from showtell.errors import InputError
 
-__all__ = ["AdaptiveConcurrency", "Clock", "RateLimiter", "Sleep", "backoff"]
+__all__ = ["AdaptiveConcurrency", "Clock", "RateLimiter", "Sleep", "backoff", "is_wait"]
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds that never go back, such as `time.monotonic`."""
 _LEAST_WAIT = 0.05  # seconds
+_LONGEST_PAUSE = 60.0  # seconds for which all others are held back, whatever a provider says
 
 Sleep: TypeAlias = Callable[[float], Awaitable[None]]
 """Waits for seconds, such as `asyncio.sleep`."""
@@ -27,6 +28,7 @@ def backoff(
     attempt: int,
     *,
     retry_after: float | None = None,
+    grows: bool = True,
     base: float = 0.5,
     most: float = 30.0,
     draw: Callable[[], float] = random.random,
@@ -42,7 +44,10 @@ def backoff(
     attempt : int
         Tries so far, from 1.
     retry_after : float, optional
-        Seconds the provider asked for.
+        Seconds the provider asked for; what is no number above 0 counts as nothing.
+    grows : bool, default=True
+        False: no longer than the provider asked for, if it did. It is to be believed as long as
+        it lets others pass; one that says "at once" and never does would be asked for ever.
     base, most : float, default=0.5, 30
         Seconds before the second try, and at most.
     draw : callable, default=random.random
@@ -59,10 +64,22 @@ def backoff(
     >>> backoff(1, retry_after=20, draw=lambda: 0.0)
     20.0
     """
-    if retry_after is not None:
-        wait = max(retry_after, _LEAST_WAIT)  # "at once" would be asked for again and again
-        return wait + draw() * min(wait / 4, 1.0)
-    return float(min(most, base * 2.0 ** min(attempt - 1, 30)) * (0.5 + 0.5 * draw()))
+    own = float(min(most, base * 2.0 ** min(attempt - 1, 30)) * (0.5 + 0.5 * draw()))
+    if not is_wait(retry_after):
+        return own
+    assert retry_after is not None
+    wait = retry_after + draw() * min(retry_after / 4, 1.0)
+    return max(wait, own) if grows else max(wait, _LEAST_WAIT)
+
+
+def is_wait(seconds: float | None) -> bool:
+    """Whether what a provider asks for is a time to wait: a number above 0, and not for ever.
+
+    Parameters
+    ----------
+    seconds : float or None
+    """
+    return seconds is not None and 0 < seconds < math.inf
 
 
 class RateLimiter:
@@ -333,8 +350,9 @@ class AdaptiveConcurrency:
             self._limit = max(1.0, 0.7 * min(self._limit, max(self.in_flight, 1)))
             self._shrunk_at = now
             self.n_shrunk += 1
-        if retry_after is not None:
-            self._pause_until = max(self._pause_until, now + max(retry_after, _LEAST_WAIT))
+        if retry_after is not None and is_wait(retry_after):
+            pause = min(max(retry_after, _LEAST_WAIT), _LONGEST_PAUSE)
+            self._pause_until = max(self._pause_until, now + pause)
 
     def _double_later(self, loop: asyncio.AbstractEventLoop) -> None:
         """Look again soon whether there is reason to hold back those that wait."""

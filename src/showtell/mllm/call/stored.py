@@ -10,7 +10,14 @@ from typing import Any, get_args
 
 from showtell.mllm.base import Answer, Finish, TokenLogprob, Usage
 
-__all__ = ["answer_from_record", "answer_to_record", "dollars_from_record", "dumps", "loads"]
+__all__ = [
+    "answer_from_record",
+    "answer_to_record",
+    "check_answer",
+    "dollars_from_record",
+    "dumps",
+    "loads",
+]
 
 _LEAST_LOGPROB = -9999.0  # the logarithm of 0, as OpenAI writes it: JSON has no infinity
 _MOST = 2**53  # above, what counts them has gone wrong
@@ -102,6 +109,18 @@ def answer_to_record(answer: Answer) -> dict[str, Any]:
             for t in answer.logprobs
         ]
     return record
+
+
+def check_answer(answer: Answer) -> Answer:
+    """Give an answer back if it could be kept and read again.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError, AttributeError
+        If its text is none, or its numbers cannot be: tokens below 0, an infinite price.
+    """
+    answer_from_record(answer_to_record(answer), from_cache=False)
+    return answer
 
 
 def answer_from_record(record: Mapping[str, Any], *, from_cache: bool) -> Answer:

@@ -1,0 +1,130 @@
+"""How an invocation ends: exit codes, files that could not be written, runs without an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from showtell.cli.session import Session
+from showtell.errors import ShowtellError
+
+if TYPE_CHECKING:
+    from showtell.classify import Predictions
+
+__all__ = [
+    "EXIT_FAILED",
+    "EXIT_INPUT",
+    "EXIT_OK",
+    "EXIT_STOPPED",
+    "EXIT_UNWRITTEN",
+    "Writing",
+    "end_if_unwritten",
+    "fail_without_answers",
+    "got_answers",
+    "why_unwritten",
+]
+
+EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED, EXIT_UNWRITTEN = 0, 1, 2, 3, 4
+"""All inputs got a row; the run failed, or not one input got an answer; bad usage or input;
+stopped, and can be resumed; all was computed, but a file could not be written."""
+
+
+def got_answers(predictions: Predictions | None) -> bool:
+    """Whether anything else than errors came of a run."""
+    return predictions is not None and predictions.counts["error"] < len(predictions)
+
+
+def fail_without_answers(session: Session, *runs: tuple[str, Predictions]) -> None:
+    """End with exit code 1 where every image of every run is an error.
+
+    Parameters
+    ----------
+    session : Session
+    *runs : tuple of str and Predictions
+        Name, "" for the only one, and rows.
+
+    Raises
+    ------
+    typer.Exit
+    """
+    lost = [(name, p) for name, p in runs if len(p) and not got_answers(p)]
+    all_lost = lost and len(lost) == len([1 for _, p in runs if len(p)])
+    for name, predictions in lost:
+        first = next(iter(predictions.errors.values()))
+        before = f"{name}: not" if name else "Not"
+        line = f"{before} one image got an answer. The first reason: {first}"
+        if all_lost:
+            session.error(line)
+        else:
+            session.note(line)
+    if all_lost:
+        raise typer.Exit(EXIT_FAILED)
+
+
+class Writing:
+    """Writes files one after the other; one that fails is named and stops no other.
+
+    Examples
+    --------
+    >>> writing = Writing(Session(quiet=True))
+    >>> def full():
+    ...     raise OSError(28, "No space left on device")
+    >>> writing.write("page.html", full)
+    False
+    >>> writing.failed
+    ['page.html']
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.failed: list[str] = []
+        """Names of the files that could not be written."""
+
+    def write(self, name: object, work: Callable[[], object], said: str = "") -> bool:
+        """Write one file.
+
+        Parameters
+        ----------
+        name : object
+            Of the file, for messages.
+        work : callable
+        said : str, default=""
+            What is said of it if it is not its name.
+
+        Returns
+        -------
+        written : bool
+        """
+        try:
+            work()
+        except (OSError, ShowtellError) as error:
+            self.failed.append(str(name))
+            self._session.error(f"{name} could not be written: {why_unwritten(error)}")
+            return False
+        self._session.summary(f"wrote {said or name}")
+        return True
+
+
+def why_unwritten(error: BaseException) -> str:
+    """Say why a file could not be written, in one line."""
+    if isinstance(error, OSError) and not isinstance(error, ShowtellError):
+        return f"{error.strerror or error}."
+    return " ".join(str(error).split())
+
+
+def end_if_unwritten(session: Session, failed: Sequence[str]) -> None:
+    """End with exit code 4 where files could not be written.
+
+    Raises
+    ------
+    typer.Exit
+    """
+    if failed:
+        it = "it" if len(failed) == 1 else "them"
+        session.error(
+            f"All was computed, but {', '.join(failed)} could not be written. Make room or give "
+            f"another place, and run the same command again for {it}."
+        )
+        raise typer.Exit(EXIT_UNWRITTEN)

@@ -17,8 +17,8 @@ from zlib import crc32
 import numpy as np
 from scipy.special import log_softmax
 
-from showtell.mllm.continuations import TokenScores, tokenise_labels
-from showtell.mllm.local_vlm import LocalVLM
+from showtell.mllm.local.continuations import TokenScores, tokenise_labels
+from showtell.mllm.local.vlm import LocalVLM
 from showtell.testing import ColourEncoder, draw_shape
 
 FORMAT1 = Path(__file__).parent / "format1"

@@ -2,7 +2,8 @@
 
 Run with the code of commit 8f079d2 (2026-11-29, before the rooms were rebuilt), and kept to say how
 the fixtures came about. With later code it would freeze what that code writes, which is another
-thing: so it refuses to replace what is there.
+thing: so it refuses to replace what is there. `frozen.py` has followed the code since then; what it
+imports of `showtell.mllm` lay in `continuations` and `local_vlm`.
 
     python tests/frozen/make_frozen.py
 """

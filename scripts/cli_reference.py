@@ -28,12 +28,13 @@ HEAD = """# Command line
 `showtell VERB --help` prints the examples and the options that most people use, as below each verb;
 `showtell VERB --help-all` prints all of them, as in the tables.
 
-Every option has an environment variable and a key in `showtell.toml`, named in the tables below.
-The command line wins, then the environment, then the section of the verb in `showtell.toml`, then
-the keys above all sections:
+Every option has an environment variable and a key in a settings file, named in the tables below.
+The command line wins, then the environment, then the section of the verb in the settings file, then
+the keys above all sections. [Settings](../how-to/settings.md) says which files are read, and what
+one that merely lies in the working directory may set:
 
 ```toml
-encoder = "mini"          # for every verb that has --encoder
+seed = 7                  # for every verb that has --seed
 
 [classify]
 labels = ["cat", "dog"]
@@ -42,7 +43,8 @@ abstain-below = 0.5
 
 Exit codes: 0 all inputs got a row (unreadable images are rows too, and a line on standard error
 counts them), 1 the run failed, 2 bad usage or input, 3 stopped by Ctrl-C or a cap; the same command
-again goes on from there.
+again goes on from there. Before the first image is sent to a model, its host is named on standard
+error, also with `-q`.
 """
 
 

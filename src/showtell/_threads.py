@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["one_blas_thread"]
+from showtell.errors import InputError
+
+__all__ = ["MOST_THREADS", "check_threads", "one_blas_thread"]
+
+MOST_THREADS = max(64, 4 * (os.cpu_count() or 1))
+"""More would take memory and bring nothing."""
+
+
+def check_threads(threads: int | None) -> int | None:
+    """Return a number of threads, or None for all cores.
+
+    Raises
+    ------
+    InputError
+        If it is not between 1 and `MOST_THREADS`.
+    """
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise InputError(
+            f"`threads` must be between 1 and {MOST_THREADS} on this machine, or None for all "
+            f"cores, got {threads}."
+        )
+    return threads
 
 
 @contextmanager

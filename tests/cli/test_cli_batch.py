@@ -88,7 +88,7 @@ def test_without_waiting_a_later_command_collects(cli, shapes, serve, kind):
     assert first.exit_code == 3, first.output
     assert first.stdout == ""
     assert "with --run jobs, collects what is done" in first.stderr
-    assert first.stderr.count("\n") == 1
+    assert first.stderr.count("\n") == 2  # and the host that is asked
     again = cli("classify", shapes, *common, "--no-wait")
     assert again.exit_code in (0, 3), again.output
     last = cli("classify", shapes, *common)

@@ -64,7 +64,8 @@ def test_output_file_holds_the_same_rows_in_every_format(cli, shapes, suffix):
 
 def test_unreadable_images_are_rows_and_the_exit_code_stays_0(cli, shapes, rows):
     Path("shapes/a.jpg").write_text("This is a shopping list.")
-    result = cli("classify", shapes, "gone.jpg", "--labels", LABELS)
+    listed = ("classify", shapes, "-", "--labels", LABELS)
+    result = cli(*listed, stdin="gone.jpg\n")
     assert result.exit_code == 0
     got = rows(result.stdout)
     assert len(got) == 11
@@ -387,11 +388,31 @@ def test_a_format_without_its_package_is_told_before_work_begins(cli, shapes, lo
 
 
 def test_where_nothing_could_be_used_the_first_reason_is_told(cli, shapes):
-    result = cli("classify", "phtos", "--labels", "a,b")
+    result = cli("classify", "-", "--labels", "a,b", stdin="phtos\n")
     assert result.exit_code == 0
     told = "note: Not one image got an answer. The first reason: cannot read phtos: there is no"
     assert told in result.stderr
-    assert "Not one image" not in cli("classify", shapes, "phtos", "--labels", "a,b").stderr
+    told = cli("classify", shapes, "-", "--labels", "a,b", stdin="phtos\n").stderr
+    assert "Not one image" not in told
+
+
+@pytest.mark.parametrize("name", ["phtos", "shapes/*.gif", "shapes/x[0-9].png", "", "a\nb.jpg"])
+@pytest.mark.parametrize("verb", ["classify", "estimate", "explain"])
+def test_a_name_or_pattern_that_stands_for_nothing_is_told_before_anything_is_done(
+    verb, name, cli, shapes, loaded
+):
+    more = ("--model", "openai:m") if verb == "estimate" else ()
+    result = cli(verb, shapes, name, "--labels", "a,b", *more)
+    assert (result.exit_code, result.stdout, loaded) == (2, "", [])
+    assert result.stderr.count("\n") == 1
+    assert repr(name) in result.stderr or "a\\\\nb.jpg" in result.stderr
+
+
+def test_what_a_table_or_a_list_names_has_a_row_also_where_it_does_not_exist(cli, shapes, rows):
+    Path("list.csv").write_text("image\nshapes/red circle/0.png\ngone.jpg\n")
+    result = cli("classify", "list.csv", "-", "--labels", LABELS, stdin="away.jpg\n")
+    assert result.exit_code == 0
+    assert [row["status"] for row in rows(result.stdout)] == ["ok", "error", "error"]
 
 
 def test_labels_between_semicolons_are_told_from_one_label(cli, shapes):

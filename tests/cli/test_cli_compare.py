@@ -162,6 +162,7 @@ def test_the_margin_is_given_in_points(cli, parted):
 
 def test_settings_name_the_encoder_of_a_comparison(cli, parted, loaded):
     Path("showtell.toml").write_text('encoder = "mini"\nmodel = "openai:unused"\n')
-    result = cli("compare", parted, "--methods", "zero-shot,prototype", "--json")
+    named = ("--config", "showtell.toml")
+    result = cli("compare", parted, "--methods", "zero-shot,prototype", "--json", *named)
     assert result.exit_code == 0, result.output
     assert {name for name, *_ in loaded} == {"mini"}

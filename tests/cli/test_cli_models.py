@@ -244,7 +244,8 @@ def test_wrong_use_is_told_in_one_line(cli, shapes, arguments, said):
 def test_command_line_wins_over_a_model_of_the_settings(cli, ask, shapes, server):
     Path("showtell.toml").write_text('model = "openai:gpt-4.1-mini"\nmax-cost = 1\n')
     n_before = server.stats.n_requests
-    result = cli("classify", shapes, "--labels", EVERY_LABEL, "--method", "zero-shot")
+    named = ("--config", "showtell.toml")
+    result = cli("classify", shapes, "--labels", EVERY_LABEL, "--method", "zero-shot", *named)
     assert result.exit_code == 0, result.output
     assert server.stats.n_requests == n_before
     Path("showtell.toml").write_text('method = "zero-shot"\n')
@@ -255,7 +256,8 @@ def test_command_line_wins_over_a_model_of_the_settings(cli, ask, shapes, server
 
 def test_missing_key_is_known_before_anything_is_read(cli, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
-    result = cli("classify", "gone/", "--labels", "a,b", "--model", PRICED)
+    Path("empty").mkdir()
+    result = cli("classify", "empty/", "--labels", "a,b", "--model", PRICED)
     assert result.exit_code == 1
     assert "Set OPENAI_API_KEY" in result.stderr
 

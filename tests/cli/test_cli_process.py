@@ -93,7 +93,7 @@ def test_ctrl_c_is_3_and_no_traceback(tmp_path):
         "    time.sleep(600)\n"
         "showtell.datasets.expand_images = wait\n"
         "from showtell.cli.main import run\n"
-        "sys.argv = ['showtell', 'classify', 'x', '--labels', 'a,b']\n"
+        "sys.argv = ['showtell', 'classify', '.', '--labels', 'a,b']\n"
         "run()\n"
     )
     process = subprocess.Popen(
@@ -116,7 +116,7 @@ def test_ctrl_c_once_more_while_it_ends_leaves_no_traceback():
         "showtell.datasets.expand_images = stop\n"
         "from showtell.cli.main import run\n"
         "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
-        "sys.argv = ['showtell', 'classify', 'x', '--labels', 'a,b']\n"
+        "sys.argv = ['showtell', 'classify', '.', '--labels', 'a,b']\n"
         "run()\n"
     )
     done = subprocess.run(
@@ -186,7 +186,7 @@ def test_ctrl_c_while_the_text_of_a_program_runs_is_3(tmp_path):
         "    exec('os.kill(os.getpid(), signal.SIGINT)\\nimport time\\ntime.sleep(60)')\n"
         "showtell.datasets.expand_images = stop\n"
         "from showtell.__main__ import run\n"
-        "sys.argv = ['showtell', 'classify', 'x', '--labels', 'a,b']\n"
+        "sys.argv = ['showtell', 'classify', '.', '--labels', 'a,b']\n"
         "run()\n"
     )
     done = subprocess.run([sys.executable, program], capture_output=True, check=False, text=True)

@@ -37,7 +37,7 @@ def test_predictions_are_a_table_without_empty_columns(cli, shapes, terminal):
 
 
 def test_errors_have_a_column_when_there_are_any(cli, shapes, terminal):
-    text = cli("classify", shapes, "gone.jpg", "--labels", LABELS).stdout
+    text = cli("classify", shapes, "-", "--labels", LABELS, stdin="gone.jpg\n").stdout
     assert "error" in text
     assert "gone.jpg" in text
 
@@ -58,7 +58,9 @@ def test_markup_in_names_and_labels_is_text(cli, workplace, terminal):
 
 def test_control_characters_in_names_cannot_steer_the_terminal(cli, workplace, terminal):
     draw_shape("red circle").save("\x1b[2Jx.png")
-    result = cli("classify", ".", "gone\x1b]0;title\x07.png", "--labels", LABELS)
+    gone = "gone\x1b]0;title\x07.png"
+    assert "\x1b]0;" not in cli("classify", gone, "--labels", LABELS).output
+    result = cli("classify", ".", "-", "--labels", LABELS, stdin=gone)
     assert "\x1b[2J" not in result.output
     assert "\x1b]0;" not in result.output
     assert "\\x1b[2Jx.png" in result.stdout

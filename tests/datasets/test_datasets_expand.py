@@ -29,7 +29,8 @@ def make(*names: str) -> None:
 
 def test_files_stay_as_they_are_given_and_in_order(here):
     make("b.jpg", "a.txt", "sub/c.png")
-    given = ["b.jpg", "./a.txt", "sub//c.png", "b.jpg", "missing.jpg", "../x"]
+    Path("dangling.jpg").symlink_to("gone.jpg")  # it is there; that it cannot be read is its row
+    given = ["b.jpg", "./a.txt", "sub//c.png", "b.jpg", "dangling.jpg", "sub/../a.txt"]
     assert expand_images(given).images == given
 
 
@@ -78,7 +79,30 @@ def test_patterns_the_shell_has_left_are_expanded(here):
     assert data.notes == ("1 files whose names do not end like images were passed over: a.txt.",)
     assert expand_images(["**/*.jpg"]).images == ["p/9.jpg", "p/10.jpg", "p/sub/1.jpg", "q.jpg"]
     assert expand_images(["**"]).images == ["p/9.jpg", "p/10.jpg", "p/sub/1.jpg", "q.jpg"]
-    assert expand_images(["no*.jpg"]).images == ["no*.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a.jpg", "gone.jpg"], "There is no 'gone.jpg': no file or folder has that name."),
+        (["gone/", "gone.csv"], "There is no 'gone/' or 'gone.csv': no file or folder"),
+        (["a.jpg", "no*.jpg"], r"Nothing matches 'no\*.jpg'."),
+        (["**/no"], r"Nothing matches '\*\*/no'."),
+        ([""], "There is no '': no file"),
+        (["a\0b.jpg"], r"There is no 'a\\x00b.jpg': no file"),
+        ([f"{i}.jpg" for i in range(9)], "or '4.jpg' or 4 others: no file"),
+    ],
+)
+def test_what_is_named_on_a_command_line_exists(here, arguments, said):
+    make("a.jpg")
+    with pytest.raises(DataError, match=said):
+        expand_images(arguments)
+
+
+def test_what_is_missing_is_told_before_a_table_is_read(here):
+    Path("t.csv").write_text("no,column,of,images\n1,2,3,4\n")
+    with pytest.raises(DataError, match=r"There is no 'gone\.jpg'"):
+        expand_images(["t.csv", "gone.jpg"])
 
 
 def test_labels_json_is_passed_over_however_it_is_named(here):
@@ -100,7 +124,7 @@ def test_urls_stay(here):
 
 
 def test_a_list_on_standard_input(here):
-    make("folder/1.jpg")
+    make("folder/1.jpg", "first.jpg", "last.jpg")
     content = b"a.jpg\r\n\n with blank.jpg \nfolder\n*.jpg\nhttps://example.org/x.jpg\n-\n\xff.jpg"
     data = expand_images(["first.jpg", "-", "last.jpg"], stdin=io.BytesIO(content))
     assert data.images == [
@@ -143,11 +167,11 @@ def test_tables_give_the_images_of_their_rows(here):
     Path("t/c.csv").write_text("image\n")
     with pytest.raises(DataError, match=r"There is no image in 't/c.csv'"):
         expand_images(["t/c.csv"])
-    assert expand_images(["no.csv"]).images == ["no.csv"]
 
 
 def test_names_with_impossible_characters_become_rows(here):
-    assert expand_images(["a\0b.jpg", ""]).images == ["a\0b.jpg", ""]
+    Path("t.jsonl").write_text(json.dumps({"image": "a\0b.jpg"}))
+    assert [Path(one).name for one in expand_images(["t.jsonl"]).images] == ["a\0b.jpg"]
 
 
 def test_names_that_are_no_utf8_are_kept(here):

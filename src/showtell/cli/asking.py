@@ -299,12 +299,15 @@ class Meter:
     Parameters
     ----------
     mllm : MLLM
+    announce : callable, optional
+        Called before the first question is sent.
     """
 
-    def __init__(self, mllm: MLLM) -> None:
+    def __init__(self, mllm: MLLM, announce: Callable[[Meter], None] | None = None) -> None:
         from showtell.mllm import capabilities_of
 
         self.wrapped = mllm
+        self._announce = announce
         self.name = mllm.name
         self.fingerprint = mllm.name
         """By which records name the model."""
@@ -319,9 +322,16 @@ class Meter:
 
     async def ask(self, request: Request) -> Answer:
         """Pass on a request, and count the answer."""
+        self.announce()
         answer = await self.wrapped.ask(request)
         self.count(answer)
         return answer
+
+    def announce(self) -> None:
+        """Say, unless it was said before, that something is about to be sent."""
+        announce, self._announce = self._announce, None
+        if announce is not None:
+            announce(self)
 
     def count(self, answer: Answer) -> None:
         """Count an answer, also one that a batch job brought."""
@@ -395,8 +405,11 @@ def start_asking(
         raise InputError(
             "--batch-api needs --run DIR: jobs take up to a day, and are found again through it."
         )
-    meter = Meter(load_mllm(asking.model, base_url=asking.base_url))
+    mllm = load_mllm(asking.model, base_url=asking.base_url)
+    meter = Meter(mllm, lambda meter: _say_where(session, meter))
     ctx.call_on_close(meter.close)
+    if asking.batch_api and meter.capabilities.batch:  # jobs are handed in past the meter
+        meter.announce()
     folder: Path | str | None = run
     capped = asking.max_cost is not None or asking.max_requests is not None
     if run is None and capped and (steps > 1 or asking.calibrate or asking.correct):
@@ -410,6 +423,12 @@ def start_asking(
         session.resume_hint = _NO_ANSWER_KEPT
     session.live = meter.live
     return replace(asking, meter=meter, run_folder=folder, say=session.summary)
+
+
+def _say_where(session: Session, meter: Meter) -> None:
+    """Name the host that is about to be asked; nothing hides it."""
+    endpoint = getattr(meter.wrapped, "endpoint", "")
+    session.always(f"Asking {meter.name}{f' at {endpoint}' if endpoint else ''}.")
 
 
 def watch_jobs(session: Session, asking: Asking | None, progress: Progress) -> Progress:

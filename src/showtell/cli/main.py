@@ -83,7 +83,9 @@ showtell compare butterflies/ --methods zero-shot,prototype,linear
 # Settings
 
 Every option can also be set by an environment variable (SHOWTELL_ENCODER for --encoder) or by
-a key in showtell.toml (encoder = "mini"). The command line wins, then the environment.
+a key in a settings file named by --config or in ~/.config/showtell/showtell.toml (encoder =
+"mini"). A showtell.toml that lies in the working directory is read too, but only for what cannot
+send anything anywhere, such as labels. The command line wins, then the environment.
 
 # Exit codes
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from showtell._threads import MOST_THREADS
 from showtell.cli.help import Panel, help_page
 from showtell.cli.settings import envvar_of, use_settings
 
@@ -585,7 +586,14 @@ Json: TypeAlias = Annotated[
 # -- how to run -----------------------------------------------------------------------------------
 Threads: TypeAlias = Annotated[
     int | None,
-    option("--threads", panel=RUNNING, min=1, metavar="N", help="Threads of the computation."),
+    option(
+        "--threads",
+        panel=RUNNING,
+        min=1,
+        max=MOST_THREADS,
+        metavar="N",
+        help="Threads of the computation.",
+    ),
 ]
 Store: TypeAlias = Annotated[
     bool,
@@ -603,7 +611,8 @@ Config: TypeAlias = Annotated[
         metavar="FILE",
         is_eager=True,
         callback=use_settings,
-        help="Settings file; showtell.toml in the working directory unless given.",
+        help="Settings file, which may set every option; showtell.toml in the working directory "
+        "may set only harmless ones.",
     ),
 ]
 Quiet: TypeAlias = Annotated[

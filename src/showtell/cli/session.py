@@ -77,6 +77,13 @@ class Session:
             self._said.add(line)
             self._say(f"note: {line}")
 
+    def always(self, message: str) -> None:
+        """Say something once that not even -q hides, such as where pictures go."""
+        line = " ".join(message.split())
+        if line not in self._said:
+            self._said.add(line)
+            self._say(line)
+
     def summary(self, message: str) -> None:
         """Say how it ended; -q hides it."""
         if not self.quiet:

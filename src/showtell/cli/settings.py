@@ -1,8 +1,12 @@
-"""showtell.toml: defaults for options, below the command line and the environment."""
+"""showtell.toml: defaults for options, below the command line and the environment.
+
+A file that was named, or that lies in the user's own folder for settings, may set every option. One
+that merely lies in the working directory may have come with the pictures: it says what these are
+and how to tell them apart, and nothing about where they go, what is written or what is said.
+"""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +14,35 @@ from typing import Any
 import typer
 
 from showtell.errors import InputError, UnknownNameError
+from showtell.records.folders import settings_folder
+from showtell.records.reading import SETTINGS_BYTES, parse_toml, read_text, resolved_name
 
-__all__ = ["FILE_NAME", "envvar_of", "found_beside", "use_settings"]
+__all__ = [
+    "FILE_NAME",
+    "FOUND_MAY_NAME",
+    "FOUND_MAY_SET",
+    "envvar_of",
+    "found_beside",
+    "use_settings",
+]
 
 FILE_NAME = "showtell.toml"
 _NOT_SETTINGS = {"help", "help_all", "version", "config", "install_completion", "show_completion"}
+FOUND_MAY_SET = frozenset(
+    (
+        "abstain_below", "actual", "batch", "check_duplicates", "concept", "confidence", "controls",
+        "curve", "curve_shots", "depth", "grid", "group_column", "image_column", "label",
+        "label_column", "labels", "limit", "margin", "method", "most", "part", "parts", "precision",
+        "predicted", "proba", "probes", "seed", "seeds", "shots", "split_column", "store",
+        "test_size", "threads",
+    )
+)  # fmt: skip
+"""What a settings file may set that was only found; an option that is not here, it may not."""
+FOUND_MAY_NAME = frozenset(
+    ("concepts", "descriptions", "examples", "labels_file", "predictions", "templates")
+)
+"""Options that name files; a settings file that was only found may name those beside it."""
+_FOUND = "showtell.settings.found"
 
 
 def envvar_of(flag: str) -> str:
@@ -29,22 +57,78 @@ def envvar_of(flag: str) -> str:
 
 
 def use_settings(ctx: typer.Context, path: Path | None) -> Path | None:
-    """Take the settings file as defaults of the command in `ctx`: callback of ``--config``."""
+    """Take settings as defaults of the command in `ctx`: callback of ``--config``.
+
+    The user's own file lies below; over it comes the file that was named, or else what a file in
+    the working directory may say.
+    """
     if ctx.resilient_parsing:  # shell completion
         return path
-    if path is None:
-        path = Path(FILE_NAME)
-        if not path.is_file():
-            return None
-    ctx.default_map = read_settings(path, ctx)
+    own, found = settings_folder(), Path(FILE_NAME)
+    settings: dict[str, Any] = {}
+    if own is not None and _exists(own / FILE_NAME):
+        settings = read_settings(own / FILE_NAME, ctx)
+    is_own = own is not None and resolved_name(found) == resolved_name(own / FILE_NAME)
+    if path is not None:
+        settings |= read_settings(path, ctx)
+    elif _exists(found) and not is_own:
+        beside = _only_harmless(read_settings(found, ctx))
+        ctx.meta[_FOUND] = frozenset(beside)
+        settings |= beside
+    if settings:
+        ctx.default_map = settings
     return path
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is something of that name, be it a pipe or a link to nowhere."""
+    try:
+        path.lstat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _only_harmless(settings: dict[str, Any]) -> dict[str, Any]:
+    """Let a file pass that was found, not named, if it leaves everything alone that is not its own.
+
+    Raises
+    ------
+    InputError
+        It names the keys, and how to allow them.
+    """
+    refused = [
+        _key(name)
+        for name, value in settings.items()
+        if name not in FOUND_MAY_SET and not (name in FOUND_MAY_NAME and _is_beside(name, value))
+    ]
+    if refused:
+        files = sorted(map(_key, FOUND_MAY_NAME & {name.replace("-", "_") for name in refused}))
+        of_files = f" ({', '.join(files)}: only files in this folder)" if files else ""
+        raise InputError(
+            f"{FILE_NAME} lies in this folder and was not named, so it may have come with the "
+            f"pictures. It may not set {', '.join(sorted(refused))}{of_files}. If you trust it, "
+            f"say so: --config {FILE_NAME}"
+        )
+    return settings
+
+
+def _is_beside(name: str, value: str) -> bool:
+    """Whether a value names no file, or one in the working directory or below it."""
+    if "://" in value or value == "-" or value.startswith("~"):
+        return False
+    try:
+        place = resolved_name(value)
+        # A table of examples may list pictures that lie anywhere.
+        return place.is_relative_to(resolved_name(".")) and (name != "examples" or place.is_dir())
+    except ValueError:  # no file can have this name
+        return True
 
 
 def found_beside(ctx: typer.Context) -> list[str]:
     """Name the options that the settings file of the working directory set, asked or not."""
-    if _source_of(ctx, "config") != "DEFAULT":
-        return []
-    taken = (name for name in ctx.params if _source_of(ctx, name) == "DEFAULT_MAP")
+    found: frozenset[str] = ctx.meta.get(_FOUND, frozenset())
+    taken = (n for n in ctx.params if n in found and _source_of(ctx, n) == "DEFAULT_MAP")
     return [_key(name) for name in taken]
 
 
@@ -61,17 +145,14 @@ def read_settings(path: Path, ctx: typer.Context) -> dict[str, Any]:
     InputError
         If the file cannot be read or holds a key or section that no verb has.
     """
+    text = read_text(path, "settings file", most=SETTINGS_BYTES, error=InputError)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"There is no settings file {str(path)!r}.") from None
-    except tomllib.TOMLDecodeError as error:
+        content = parse_toml(text, f"{path} is not a settings file", error=InputError)
+    except InputError as error:
         raise InputError(
-            f"{path} is not a settings file: {error}. Write a line for each setting, with quotes "
-            'around text: encoder = "mini", seed = 7.'
+            f"{error} Write a line for each setting, with quotes around text: "
+            'encoder = "mini", seed = 7.'
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a settings file: {error}.") from None
     options = _options_of_each_verb(ctx)
     verb = ctx.command.name or ""
     every_key = sorted(set().union(*options.values()))
@@ -130,6 +211,8 @@ def _as_given(path: Path, key: str, value: Any) -> Any:
     if isinstance(value, bool):
         return value
     if isinstance(value, list):
+        if any(isinstance(one, list | dict) for one in value):
+            raise InputError(f"{path}: '{key}' is a list of lists or tables; write plain values.")
         texts = [str(v) for v in value]
         if any("," in text for text in texts):
             raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -22,7 +22,39 @@ from showtell.datasets.tables import TABLE_SUFFIXES, Columns, load_table
 from showtell.errors import DataError
 from showtell.media import Media, is_url
 
-__all__ = ["expand_images"]
+__all__ = ["check_arguments", "expand_images"]
+
+
+def check_arguments(arguments: Iterable[str]) -> None:
+    """Refuse arguments that name nothing, before anything else is done.
+
+    Parameters
+    ----------
+    arguments : iterable of str
+        As `expand_images` takes them.
+
+    Raises
+    ------
+    DataError
+        It names those that do not exist, and patterns without a match.
+    """
+    absent, unmatched = [], []
+    for argument in map(os.fsdecode, arguments):
+        if argument == "-" or os.path.lexists(argument) or is_url(argument):
+            continue
+        if not glob.has_magic(argument):
+            absent.append(argument)
+        elif next(glob.iglob(argument, recursive=True), None) is None:
+            unmatched.append(argument)
+    if absent:
+        raise DataError(f"There is no {_either(absent)}: no file or folder has that name.")
+    if unmatched:
+        raise DataError(f"Nothing matches {_either(unmatched)}.")
+
+
+def _either(names: Sequence[str]) -> str:
+    more = f" or {len(names) - 5:,} others" if len(names) > 5 else ""
+    return " or ".join(repr(shown(name)) for name in names[:5]) + more
 
 
 @dataclass
@@ -44,16 +76,17 @@ def expand_images(
     Parameters
     ----------
     arguments : sequence of str
-        - A file, whatever its name. One that does not exist stays in the list: its outcome is an
-          error.
+        - A file, whatever its name.
         - A folder: all files below it, at any depth, that end like an image, in natural order;
           hidden and other files are passed over and noted. A folder without images that ends like
           an image itself (``x.jpg/``) counts as one damaged image.
         - A pattern with ``*``, ``?``, ``[...]`` or ``**`` that the shell has left: its matches in
-          natural order; files that end like neither image nor table are passed over.
+          natural order; files that end like neither image nor table are passed over. At least
+          one has to match.
         - An http(s) URL.
         - ``-``: a list on standard input, one path or URL per line, or between NUL characters if
-          there is one (as ``find -print0`` writes it). Each is taken as it is.
+          there is one (as ``find -print0`` writes it). Each is taken as it is: one that does not
+          exist stays in the list, and its outcome is an error, as for the rows of a table.
         - A table (``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``, ``.json``, ``.parquet``): the
           images of its rows.
     image_column : str, optional
@@ -69,18 +102,20 @@ def expand_images(
     Raises
     ------
     DataError
-        If nothing is named, no image is found at all, or a table cannot be read.
+        If nothing is named, an argument names or matches nothing that exists, no image is found at
+        all, or a table cannot be read.
 
     Examples
     --------
     >>> import io
-    >>> expand_images(["no.jpg", "-"], stdin=io.BytesIO(b"a b.jpg\nc.jpg\n")).images
-    ['no.jpg', 'a b.jpg', 'c.jpg']
+    >>> expand_images(["-"], stdin=io.BytesIO(b"a b.jpg\nc.jpg\n")).images
+    ['a b.jpg', 'c.jpg']
     """
     if isinstance(arguments, str | os.PathLike):
         arguments = [os.fspath(arguments)]
     if not arguments:
         raise DataError("Name at least one image, folder, URL or table.")
+    check_arguments(arguments)
     found = _Expanded()
     for argument in arguments:
         _expand(os.fsdecode(argument), found, image_column, stdin)
@@ -118,9 +153,7 @@ def _expand(argument: str, found: _Expanded, column: str | None, stdin: BinaryIO
 
 def _expand_path(path: str, found: _Expanded, column: str | None) -> None:
     """Add a file, a table or a folder."""
-    if not os.path.lexists(path):
-        found.images.append(path)
-    elif os.path.isdir(path):
+    if os.path.isdir(path):
         images = list(find_images(path, found.passed_over))
         if images:
             found.images += images
@@ -141,10 +174,8 @@ def _expand_path(path: str, found: _Expanded, column: str | None) -> None:
 
 
 def _expand_pattern(pattern: str, found: _Expanded, column: str | None) -> None:
-    """Add the matches of a pattern; without any it is a name that does not exist."""
+    """Add the matches of a pattern."""
     matches = sorted(glob.glob(pattern, recursive=True), key=natural_key)
-    if not matches:
-        found.images.append(pattern)
     inside: list[str] = []  # folders that are added already: ** names their contents, too
     for path in matches:
         if any(path.startswith(folder) for folder in inside):

@@ -9,13 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
+from showtell._clean import shown_url
 from showtell._extras import need
 from showtell.errors import InputError, MissingExtraError, MLLMAuthError, UnknownNameError
 from showtell.mllm.base import MLLM
 from showtell.mllm.capabilities import Capabilities, capabilities_of, split_model_name
 from showtell.mllm.modelfile import Modelfile, read_modelfile
 from showtell.mllm.prices import ModelPrice, is_installed, price_of
+from showtell.records.reading import SETTINGS_BYTES, read_text
 
 __all__ = ["ModelInfo", "find_key", "list_models", "load_mllm"]
 
@@ -245,16 +248,16 @@ def load_mllm(
         )
     provider = _PROVIDERS[provider_name]
     variables = _variables(env_file)
-    elsewhere = base_url or _first(variables, provider.url_from)[0]
+    elsewhere = _elsewhere(provider, variables, base_url, api_key)
     url = elsewhere or provider.url
-    if url is not None and not re.match(r"https?://[^/\s]", url):
-        raise InputError(f"`base_url` must begin with http:// or https://, got {url!r}.")
+    if url is not None:
+        _check_url(url)
     if url is None and provider.own_server:
         raise InputError(
             f"The provider {provider_name!r} is a server of your own: say where with `base_url` "
             f"(--base-url), or set {provider.url_from[0]}."
         )
-    key = api_key or _first(variables, provider.keys)[0]
+    key = api_key or _first(variables, provider.keys).value
     if key is None and provider.needs_key and elsewhere is None:
         raise MLLMAuthError(
             f"No key for provider {provider_name!r}. Set {' or '.join(provider.keys)} or pass "
@@ -298,16 +301,18 @@ def list_models(*, env_file: str | os.PathLike[str] | None = ".env") -> list[Mod
     rows = []
     for model in _WELL_KNOWN:
         provider = _PROVIDERS[split_model_name(model)[0]]
-        key, key_from = _first(variables, provider.keys)
-        url, url_from = _first(variables, provider.url_from)
-        configured = key is not None if provider.needs_key else bool(url or provider.url)
+        key = _first(variables, provider.keys)
+        url = _first(variables, provider.url_from)
+        if _redirects(provider, url, key):
+            url = _NOWHERE
+        configured = bool(key.value if provider.needs_key else url.value or provider.url)
         rows.append(
             ModelInfo(
                 name=model,
                 installed=_has_packages(provider),
                 extra=provider.extra,
                 configured=configured,
-                key_from=key_from or url_from,
+                key_from=key.source or url.source,
                 capabilities=capabilities_of(model),
                 price=price_of(model) if is_installed() else None,
             )
@@ -333,7 +338,8 @@ def find_key(
     """
     if provider not in _PROVIDERS:
         raise UnknownNameError("provider", provider, _PROVIDERS)
-    return _first(_variables(env_file), _PROVIDERS[provider].keys)
+    found = _first(_variables(env_file), _PROVIDERS[provider].keys)
+    return found.value, found.source
 
 
 def _checked(model: Any) -> MLLM:
@@ -428,43 +434,117 @@ def _check_key(key: str, provider: str) -> None:
         )
 
 
-def _first(
-    variables: Mapping[str, tuple[str, str]], names: tuple[str, ...]
-) -> tuple[str | None, str]:
-    for name in names:
-        if name in variables:
-            return variables[name]
-    return None, ""
+@dataclass(frozen=True, kw_only=True)
+class _Variable:
+    value: str | None = None
+    source: str = ""
+    """Its name, with the file's if it is from there."""
+    from_file: bool = False
 
 
-def _variables(env_file: str | os.PathLike[str] | None) -> dict[str, tuple[str, str]]:
+_NOWHERE = _Variable()
+
+
+def _first(variables: Mapping[str, _Variable], names: tuple[str, ...]) -> _Variable:
+    """Take the first of several names that is set; the environment wins over the file."""
+    found = [variables[name] for name in names if name in variables]
+    return min(found, key=lambda variable: variable.from_file, default=_NOWHERE)
+
+
+def _elsewhere(
+    provider: _Provider,
+    variables: Mapping[str, _Variable],
+    base_url: str | None,
+    api_key: str | None,
+) -> str | None:
+    """Find out which other server is to be asked than the provider's usual one.
+
+    Raises
+    ------
+    InputError
+        If a file of variables says so about a key or pictures that it has nothing to do with.
+    """
+    if base_url:
+        return base_url
+    url = _first(variables, provider.url_from)
+    key = _first(variables, provider.keys) if api_key is None else _Variable(value=api_key)
+    if _redirects(provider, url, key):
+        what = (
+            "images that would have stayed on this machine" if provider.url else "images and a key"
+            if key.value else "images"
+        )  # fmt: skip
+        raise InputError(
+            f"{url.source} would send {what} to {shown_url(str(url.value))}. A file that lies in "
+            "the working directory may have come with the images, so its URL is taken only with a "
+            "key of the same file, and never in place of a server of your own. If you mean it, say "
+            f"so: `base_url` {shown_url(str(url.value))}"
+        )
+    return url.value
+
+
+def _redirects(provider: _Provider, url: _Variable, key: _Variable) -> bool:
+    """Whether a URL of a file would lead away what does not come from the same file."""
+    return url.from_file and (not key.from_file or provider.url is not None)
+
+
+def _check_url(url: str) -> None:
+    """Refuse a URL that different programs would read as different places.
+
+    Raises
+    ------
+    InputError
+        It shows neither user nor password.
+    """
+    if not re.match(r"https?://", url):
+        raise InputError(f"`base_url` must begin with http:// or https://, got {shown_url(url)!r}.")
+    try:
+        parts = urlsplit(url)
+        sound = bool(parts.hostname) and "@" not in url.partition(parts.netloc)[2]
+        sound = sound and url.isprintable() and not re.search(r"[\s\\]", url)
+        _ = parts.port
+    except ValueError:
+        sound = False
+    if not sound:
+        raise InputError(
+            f"`base_url` is no URL of a server: {shown_url(url)!r}. Write it as "
+            "http://HOST:PORT/PATH; in a user name or password, write %40 for @ and %2F for /."
+        )
+
+
+def _variables(env_file: str | os.PathLike[str] | None) -> dict[str, _Variable]:
     """Variables with their source; the environment wins over the file."""
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[str, _Variable] = {}
     if env_file is not None:
         for name, value in _read_env_file(Path(env_file)).items():
             if value:
-                found[name] = (value, f"{name} in {env_file}")
+                found[name] = _Variable(value=value, source=f"{name} in {env_file}", from_file=True)
     for name, value in os.environ.items():
         if value.strip():
-            found[name] = (value.strip(), name)
+            found[name] = _Variable(value=value.strip(), source=name)
     return found
 
 
-_ENV_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
+_ENV_NAME = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*")
 
 
 def _read_env_file(path: Path) -> dict[str, str]:
-    """Read ``NAME=value`` lines: ``export``, quotes and comments as a shell has them."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
+    """Read ``NAME=value`` lines: ``export``, quotes and comments as a shell has them.
+
+    Raises
+    ------
+    InputError
+        If it is a pipe, a device, too large or no text. A folder of that name is none of it.
+    """
+    if not path.exists() or path.is_dir():
         return {}
+    text = read_text(path, "file of variables", most=SETTINGS_BYTES, error=InputError)
     found: dict[str, str] = {}
     for line in text.splitlines():
-        match = _ENV_LINE.fullmatch(line)
-        if match is None:
+        before, is_one, value = line.partition("=")
+        match = _ENV_NAME.fullmatch(before)
+        if match is None or not is_one:
             continue
-        value = match[2]
+        value = value.strip()
         if value[:1] in ("'", '"') and value.find(value[0], 1) > 0:
             value = value[1 : value.index(value[0], 1)]
         else:

@@ -1,4 +1,4 @@
-"""Where showtell keeps what it may compute, or ask, again."""
+"""Where showtell keeps what it may compute, or ask, again, and looks for a user's own settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["cache_folder"]
+__all__ = ["cache_folder", "settings_folder"]
 
 
 def cache_folder() -> Path:
@@ -29,3 +29,23 @@ def cache_folder() -> Path:
         return Path.home() / "Library" / "Caches" / "showtell"
     xdg = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(xdg) if Path(xdg).is_absolute() else Path.home() / ".cache") / "showtell"
+
+
+def settings_folder() -> Path | None:
+    """Return the folder of the user's own settings.
+
+    Returns
+    -------
+    folder : Path or None
+        Below ``APPDATA`` on Windows, ``XDG_CONFIG_HOME`` or ``~/.config`` elsewhere. It need not
+        exist. None for a user without a home.
+    """
+    windows = sys.platform == "win32"
+    base = Path(os.environ.get("APPDATA" if windows else "XDG_CONFIG_HOME", ""))
+    if not base.is_absolute():
+        try:
+            home = Path.home()
+        except RuntimeError:
+            return None
+        base = home / "AppData" / "Roaming" if windows else home / ".config"
+    return base / "showtell" if base.is_absolute() else None

@@ -109,7 +109,10 @@ def classify(
     With --model a multimodal LLM is asked, and rows also tell what they cost: cost_usd,
     input_tokens, output_tokens, from_cache, seconds, and reason where there is no label.
     """
+    from showtell.datasets.expand import check_arguments
+
     session = begin(ctx, saying)
+    check_arguments(images)
     check_output(output)
     check_page(report)
     method, asking = asking_of(ctx, method, shows=sought.examples is not None and shots != 0)

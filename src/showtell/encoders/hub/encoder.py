@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from showtell._threads import check_threads
 from showtell.encoders.base import Embeddings, unit
 from showtell.encoders.hub.config import CONFIG_FILES, read_model, read_scalars
 from showtell.encoders.hub.export import (
@@ -116,9 +117,7 @@ class HubEncoder(PixelEncoder):
             raise UnknownNameError("runtime", str(runtime), ("onnx", "torch"))
         if runtime == "torch" and precision == "int8":
             raise InputError("runtime='torch' computes in fp32; for int8 use runtime='onnx'.")
-        if threads is not None and threads < 1:
-            raise InputError(f"`threads` must be at least 1 or None for all cores, got {threads}.")
-        self.name, self.threads, self.runtime = name, threads, runtime
+        self.name, self.threads, self.runtime = name, check_threads(threads), runtime
         self._asked = precision
         model = self._model = read_model(find_folder(name, precision), precision, name)
         self.precision: Literal["fp32", "int8"] = (

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from showtell._threads import check_threads
 from showtell.encoders.base import Embeddings, unit
 from showtell.encoders.mini.nouns import AnchorSenses, Nouns
 from showtell.encoders.onnx_session import import_onnxruntime
@@ -126,9 +127,7 @@ class MiniEncoder(PixelEncoder):
     )
 
     def __init__(self, *, threads: int | None = None, folder: Path | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise InputError(f"`threads` must be at least 1 or None for all cores, got {threads}.")
-        self.threads = threads
+        self.threads = check_threads(threads)
         self.folder = WEIGHTS if folder is None else Path(folder)
         metadata = _read_metadata(self.folder)
         digests = {name: record["sha256"] for name, record in metadata["files"].items()}

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from showtell._extras import need
+from showtell._threads import check_threads
 from showtell.errors import InputError, RunError, UnknownNameError
 from showtell.mllm.local.continuations import Continuations, TokenScores, tokenise_labels
 
@@ -98,8 +99,7 @@ class LocalVLM:
     ) -> None:
         if dtype not in _DTYPES:
             raise UnknownNameError("dtype", str(dtype), _DTYPES)
-        if threads is not None and threads < 1:
-            raise InputError(f"`threads` must be at least 1 or None, got {threads}.")
+        check_threads(threads)
         if labels_per_pass < 1:
             raise InputError(f"`labels_per_pass` must be at least 1, got {labels_per_pass}.")
         self.name, self.threads, self.dtype, self.device = name, threads, dtype, device

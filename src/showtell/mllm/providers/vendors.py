@@ -38,6 +38,7 @@ from pydantic_ai.models.decision import (
 from pydantic_ai.output import OutputObjectDefinition
 from pydantic_core import ValidationError, to_json
 
+from showtell._clean import shown_url
 from showtell._extras import need
 from showtell._logs import hush
 from showtell.errors import (
@@ -142,6 +143,14 @@ _OF_STATUS: dict[int, type[MLLMError]] = {
     429: RateLimitedError,
     529: RateLimitedError,
 }
+# Where the vendors' libraries go unless told otherwise; every other wire has a URL.
+_HOMES = {
+    "openai": "https://api.openai.com/v1",
+    "google": "https://generativelanguage.googleapis.com",
+    "anthropic": "https://api.anthropic.com",
+    "ollama": "http://localhost:11434/v1",
+    "systemone": "",
+}
 _LIBRARIES = frozenset(
     ("openai", "anthropic", "google", "httpx2", "httpcore2", "pydantic", "pydantic_ai")
 )
@@ -245,6 +254,11 @@ class PydanticAIModel:
         # Outside of `except`, so that no error with headers, body or images hangs on to ours.
         raise failure
 
+    @property
+    def endpoint(self) -> str:
+        """Where questions and images go, as it may be shown: no user, password or query."""
+        return shown_url(self.base_url or _HOMES[self.wire.partition("-")[0]])
+
     async def aclose(self) -> None:
         """Close the connections of all event loops that still run."""
         with self._lock:
@@ -258,7 +272,7 @@ class PydanticAIModel:
                 await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(client.aclose(), loop))
 
     def __repr__(self) -> str:
-        where = f", base_url={self.base_url!r}" if self.base_url else ""
+        where = f", base_url={shown_url(self.base_url)!r}" if self.base_url else ""
         return f"PydanticAIModel({self.name!r}, wire={self.wire!r}{where})"
 
     def connect(self) -> Model[Any]:

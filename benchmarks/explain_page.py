@@ -28,8 +28,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from showtell.classify import ConceptClassifier
-from showtell.explain import concept_overview, explain
-from showtell.reports import write_explanations
+from showtell.explain import concept_overview, explain, write_explanations
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("head", "ear", "eye", "muzzle", "neck", "back", "belly", "leg", "tail", "coat")

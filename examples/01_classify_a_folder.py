@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import showtell as st
-from showtell.reports import write_gallery
+from showtell.evaluate import write_gallery
 
 PHOTOS = Path(__file__).parent / "photos"
 

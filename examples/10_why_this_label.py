@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import showtell as st
-from showtell.explain import concept_overview
-from showtell.reports import write_explanations
+from showtell.explain import concept_overview, write_explanations
 
 PHOTOS = Path(__file__).parent / "photos"
 ANIMALS = ["bear", "bird", "cat", "dog", "fish"]

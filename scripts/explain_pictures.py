@@ -19,8 +19,7 @@ from playwright.sync_api import sync_playwright
 
 import showtell as st
 from showtell.classify import ConceptClassifier
-from showtell.explain import concept_overview
-from showtell.reports import write_explanations
+from showtell.explain import concept_overview, write_explanations
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "docs" / "_static"

@@ -18,7 +18,6 @@ import showtell
 ROOMS = (
     "media", "datasets", "encoders", "metrics", "prompts", "classify", "recipes", "evaluate",
     "explain",
-    "reports",
 )  # fmt: skip
 HEAVY = {"torch", "transformers", "onnxruntime", "onnx", "pandas", "pyarrow", "sklearn", "scipy"}
 
@@ -74,7 +73,7 @@ def test_a_classifier_loads_what_it_needs_and_none_of_the_others():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout))
     assert "showtell.classify.asking.direct" in loaded
-    others = {"described", "evolving", "few_shot", "likelihood", "zero_shot", "saved", "tables"}
+    others = {"described", "evolving", "few_shot", "likelihood", "zero_shot", "tables"}
     assert loaded & {f"showtell.classify.{name}" for name in others} == set()
     assert loaded & {"sklearn.cluster", "showtell.datasets.boxes", "pydantic_ai", "torch"} == set()
 
@@ -135,9 +134,7 @@ def test_types_are_shipped():
 # ---- who imports whom ---------------------------------------------------------------------
 
 NOT_YET_CUT = {
-    "showtell.classify.saved",  # loads every class, and every class saves
     "showtell.cli.asking",
-    "showtell.evaluate.record",  # records write pages, and pages know records
 }
 """One module of each circle that is still there; none may join."""
 

@@ -73,14 +73,14 @@ def test_good_descriptions_earn_their_place_and_swapped_ones_do_harm():
     swapped = {"tiger": ["spots"], "leopard": ["stripes"], "lion": ["a mane"]}
     worse = evaluate(make(swapped), (photos, ["tiger", "leopard"] * 15)).controls
     assert worse.accuracy == 0.0
-    assert worse.sentence.startswith("The descriptions did harm: 0.0 % against 100.0 % with")
+    assert worse.sentence.startswith("The descriptions did harm: 0% against 100% with")
 
 
 def test_meaningless_descriptions_do_not_earn_their_place():
     photos, truth = ["a tiger", "a leopard", "a lion"] * 10, ["tiger", "leopard", "lion"] * 10
     found = description_controls(make({label: ["fur"] for label in LABELS}), photos, truth)
     assert not found.earned
-    assert "did not earn their place: 100.0 % against 100.0 %" in found.sentence
+    assert "did not earn their place: 100% against 100%" in found.sentence
 
 
 def test_the_controls_are_what_their_classifiers_say_and_differ_in_words_only():
@@ -172,12 +172,12 @@ def test_the_sentence_names_the_control_that_is_hardest_to_beat():
     found = controls(easy, hard)
     assert not found.earned
     assert found.sentence == (
-        "The descriptions did not earn their place: 71.2 % against 70.8 % with random words "
-        "(p = .64)."
+        "The descriptions did not earn their place: 71.2% against 70.8% with random words "
+        "(p = 0.640)."
     )
     ahead = control("template", -0.05, p=0.0004, accuracy=0.762, high=-0.01)
     assert controls(hard, ahead).sentence == (
-        "The descriptions did harm: 71.2 % against 76.2 % with the template alone (p < .001)."
+        "The descriptions did harm: 71.2% against 76.2% with the template alone (p < 0.001)."
     )
     unsure = control("waffle", 0.02, p=0.3, accuracy=0.692, high=0.12)
     assert controls(unsure).sentence.endswith("cannot rule out a gain of up to 12 points.")

@@ -97,7 +97,7 @@ def test_three_labels_show_a_map_for_the_rival_too():
 def test_the_sentence_names_the_place_and_the_loss(zero_shot):
     picture = composite({"red": (0, 3)})
     found = occlusion_map(zero_shot, picture, label="red", grid=4, window=1, fill="grey")
-    words = "covering the square at the top right lowers red from 100.0% to 50.0%"
+    words = "covering the square at the top right lowers red from 100% to 50.0%"
     assert found.sentence() == words
     plain = Image.new("RGB", (96, 96), (240, 240, 240))
     assert occlusion_map(zero_shot, plain, grid=4).sentence().startswith("no single square decides")

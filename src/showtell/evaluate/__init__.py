@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from showtell.evaluate.answers import score_predictions
+from showtell.evaluate.audits.page import write_audit
 from showtell.evaluate.audits.plan import PROBES, audit_size
 from showtell.evaluate.audits.record import AttractorRow, Audit, Flip, Gain
 from showtell.evaluate.audits.run import audit, audit_requests
@@ -25,6 +26,8 @@ from showtell.evaluate.comparison import (
 from showtell.evaluate.controls import Control, Controls, description_controls
 from showtell.evaluate.curve import ShotCurve, ShotPoint, ShotStep, shot_curve
 from showtell.evaluate.described import DescriptionScore, LabelDescriptions, score_descriptions
+from showtell.evaluate.pages.evolution import write_evolution
+from showtell.evaluate.pages.record import write_gallery, write_report
 from showtell.evaluate.record import RULES, ParsingRow, Record
 from showtell.evaluate.run import evaluate
 
@@ -60,6 +63,10 @@ __all__ = [
     "score_descriptions",
     "score_predictions",
     "shot_curve",
+    "write_audit",
+    "write_evolution",
+    "write_gallery",
+    "write_report",
 ]
 
 

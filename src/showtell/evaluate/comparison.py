@@ -18,6 +18,7 @@ from showtell._extras import need
 from showtell.errors import InputError
 from showtell.evaluate.notebook import html_table
 from showtell.evaluate.record import Record
+from showtell.words import chance, joined, plain_points, price
 
 __all__ = ["Choice", "Compared", "Comparison", "PairTest", "Verdict", "compare"]
 
@@ -133,13 +134,13 @@ class Comparison:
         """The verdict in one sentence."""
         best, second = self.records[0], self.records[1]
         pair = self.pairs[0]
-        points = f"{abs(pair.difference) * 100:.1f} points"
+        points = f"{plain_points(abs(pair.difference))} points"
         span = f"95% interval {-pair.high * 100:+.1f} to {-pair.low * 100:+.1f}"
-        p = f"p {_p(pair.p_holm)}" + (" after correction" if len(self.pairs) > 1 else "")
+        p = chance(pair.p_holm) + (" after correction" if len(self.pairs) > 1 else "")
         if pair.difference == 0:
-            *most, last = [r.name for r in self.records if r.accuracy == best.accuracy]
+            level = [r.name for r in self.records if r.accuracy == best.accuracy]
             return (
-                f"{', '.join(most)} and {last} are equally accurate on these "
+                f"{joined(level)} are equally accurate on these "
                 f"{self.n_samples} samples ({best.accuracy * 100:.1f}%)."
             )
         if pair.differs:
@@ -338,19 +339,10 @@ def _usd_per_1000(record: Record) -> float | None:
     return None if price is None else float(1000 * Decimal(str(price)) / len(record))
 
 
-def _usd(price: float | None) -> str:
+def _usd(usd: float | None) -> str:
     """Write a price of 1,000 images."""
-    if price is None:
-        return "price unknown"
-    if price == 0:
-        return "free"
-    shown = f"{price:,.2f}" if price >= 0.1 else f"{Decimal(f'{price:.2g}'):f}"
-    return f"${shown} per 1,000"
-
-
-def _in_words(names: Sequence[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
+    shown = price(usd)
+    return f"{shown} per 1,000" if usd else "free" if usd == 0 else "price unknown"
 
 
 def _or_infinite(price: float | None) -> float:
@@ -455,7 +447,7 @@ def _which_to_take(
     left_out = ""
     if unpriced:
         left_out = (
-            f" The price of {_in_words(unpriced)} is not known, so "
+            f" The price of {joined(unpriced)} is not known, so "
             f"{'it is' if len(unpriced) == 1 else 'they are'} not weighed."
         )
     if taken is None:
@@ -465,7 +457,7 @@ def _which_to_take(
                 f"accurate on these {n:,} samples.{left_out}"
             )
         return "No price is known, so which is the cheapest cannot be said."
-    price = _usd(taken.usd_per_1000)
+    cost = _usd(taken.usd_per_1000)
     if unclear:
         first, record = unclear[0]
         more = f" About {needed:,} samples would tell, if it goes on like this." if needed else ""
@@ -473,7 +465,7 @@ def _which_to_take(
             f"These {n:,} samples cannot tell whether {first.name} ({_usd(record.usd_per_1000)}) "
             f"is as good as {best.name} ({_usd(best.usd_per_1000)}): it may be anything from "
             f"{-first.low * 100:.1f} points behind to {max(first.high, 0) * 100:.1f} ahead. Until "
-            f"more is known, {taken.name} ({price}) is the cheapest shown to be not worse."
+            f"more is known, {taken.name} ({cost}) is the cheapest shown to be not worse."
             f"{more}{left_out}"
         )
     if taken.name != best.name and verdict is not None:
@@ -481,17 +473,17 @@ def _which_to_take(
         if verdict.difference < 0:
             level_with = f"{-verdict.difference * 100:.1f} points behind"
         return (
-            f"{taken.name} ({price}) is the cheapest that is not worse: {level_with} as seen, and "
+            f"{taken.name} ({cost}) is the cheapest that is not worse: {level_with} as seen, and "
             f"with 95% certainty less than {within} behind {best.name} "
             f"({_usd(best.usd_per_1000)}).{left_out}"
         )
     if n_cheaper:
         return (
-            f"{best.name} ({price}) is the cheapest that is not worse: "
+            f"{best.name} ({cost}) is the cheapest that is not worse: "
             f"{'the cheaper one is' if n_cheaper == 1 else f'all {n_cheaper} cheaper ones are'} "
             f"shown to be worse.{left_out}"
         )
-    return f"{best.name} ({price}) is the most accurate, and none is cheaper.{left_out}"
+    return f"{best.name} ({cost}) is the most accurate, and none is cheaper.{left_out}"
 
 
 def _compared(record: Record, name: str, price: float | None, *, on_front: bool) -> Compared:
@@ -525,8 +517,3 @@ def _compared(record: Record, name: str, price: float | None, *, on_front: bool)
         error_rate=values["n_errors"] / n,
         on_front=on_front,
     )
-
-
-def _p(value: float) -> str:
-    """Write a p-value."""
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"

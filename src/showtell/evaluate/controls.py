@@ -22,8 +22,10 @@ from showtell.classify.embedding.zero_shot import ZeroShotClassifier
 from showtell.datasets import Dataset
 from showtell.encoders import embed_images
 from showtell.errors import InputError, SavedFolderError
+from showtell.evaluate.samples import as_dataset, true_codes
 from showtell.media import Media
 from showtell.prompts import resolve_templates
+from showtell.words import chance, joined, percent
 
 __all__ = ["Control", "ControlName", "Controls", "described_part", "description_controls"]
 
@@ -118,16 +120,14 @@ class Controls:
     def sentence(self) -> str:
         """The verdict in plain words."""
         subject = f"The {'random words' if self.method == 'waffle' else 'descriptions'}"
-        ours = _percent(self.accuracy)
+        ours = percent(self.accuracy)
         if self.earned:
-            against = [f"{_percent(c.accuracy)} with {_beside(c)}" for c in self.controls]
-            return f"{subject} earned their place: {ours} against {_and(against)}."
+            against = [f"{percent(c.accuracy)} with {_beside(c)}" for c in self.controls]
+            return f"{subject} earned their place: {ours} against {joined(against)}."
         open_ = [control for control in self.controls if not control.beaten]
         best = max(open_, key=lambda control: (control.ahead, control.accuracy))
         verdict = "did harm" if best.ahead else "did not earn their place"
-        text = (
-            f"{subject} {verdict}: {ours} against {_percent(best.accuracy)} with {_beside(best)}."
-        )
+        text = f"{subject} {verdict}: {ours} against {percent(best.accuracy)} with {_beside(best)}."
         if not best.ahead and best.high > _WIDE:
             text += (
                 f" {self.n_samples:,} samples cannot rule out a gain of up to "
@@ -239,11 +239,9 @@ def description_controls(
     >>> X = ["spots in fur", "stripes on fur", "a mane of fur"] * 10
     >>> found = description_controls(clf, X, ["leopard", "tiger", "lion"] * 10)
     >>> print(found.sentence)
-    The descriptions earned their place: 100.0 % against 33.3 % with the template alone (p < .001)
-    and 33.3 % with random words (p < .001).
+    The descriptions earned their place: 100% against 33.3% with the template alone (p < 0.001)
+    and 33.3% with random words (p < 0.001).
     """
-    from showtell.evaluate.run import as_dataset, true_codes
-
     part = described_part(clf)
     if part is None:
         raise InputError(
@@ -397,30 +395,6 @@ def _test(control: NDArray[np.bool_], ours: NDArray[np.bool_]) -> dict[str, Any]
     }
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
 def _beside(control: Control) -> str:
     """Name a control and the chance of such a difference."""
-    p = control.p_holm
-    chance = "p < .001" if p < 0.001 else f"p = {_short(p)}"
-    return f"{control.words} ({chance})"
-
-
-def _short(p: float) -> str:
-    """Write a p-value with the digits that count.
-
-    Examples
-    --------
-    >>> _short(0.64), _short(0.0312), _short(0.0042), _short(1.0), _short(0.9999)
-    ('.64', '.03', '.004', '1', '1')
-    """
-    digits = 2 if p >= 0.01 else 3
-    text = f"{p:.{digits}f}"
-    return "1" if float(text) == 1 else text.removeprefix("0")
-
-
-def _and(parts: Sequence[str]) -> str:
-    *most, last = parts
-    return f"{', '.join(most)} and {last}" if most else last
+    return f"{control.words} ({chance(control.p_holm)})"

@@ -21,8 +21,10 @@ from showtell.classify.embedding.zero_shot import ZeroShotClassifier
 from showtell.datasets import Dataset, support_rows
 from showtell.errors import InputError
 from showtell.evaluate.notebook import html_table
+from showtell.evaluate.plots import plot_shot_curve
 from showtell.evaluate.provenance import about_data, about_estimator, about_machine, now
-from showtell.evaluate.run import ask, true_codes
+from showtell.evaluate.samples import ask, true_codes
+from showtell.words import listed, plural
 
 __all__ = ["ShotCurve", "ShotPoint", "ShotStep", "shot_curve"]
 
@@ -91,12 +93,12 @@ class ShotCurve:
         if not known:
             return "No point of the curve could be run."
         first, best = known[0], max(known, key=lambda p: (p.accuracy or 0.0, -p.shots))
-        start = f"{_shots(first.shots)}: {(first.accuracy or 0) * 100:.1f}%"
+        start = f"{plural(first.shots, 'shot')}: {(first.accuracy or 0) * 100:.1f}%"
         if best is first:
             return f"{start}; more shots did not help."
         rising = [s for s in self.steps if s.difference > 0 and s.p_holm < 0.05]
         return (
-            f"{start}; best with {_shots(best.shots)}: {(best.accuracy or 0) * 100:.1f}%. "
+            f"{start}; best with {plural(best.shots, 'shot')}: {(best.accuracy or 0) * 100:.1f}%. "
             f"{len(rising)} of {len(self.steps)} steps are gains beyond chance "
             "(p < 0.05 after correction)."
         )
@@ -134,8 +136,6 @@ class ShotCurve:
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the curve (extra ``plot``); returns the matplotlib axes."""
-        from showtell.evaluate.plots import plot_shot_curve
-
         return plot_shot_curve(self, ax)
 
 
@@ -237,10 +237,6 @@ def shot_curve(
     )
 
 
-def _shots(k: int) -> str:
-    return f"{k} shot" if k == 1 else f"{k} shots"
-
-
 def _prepared(clf: Any, store: str) -> Any:
     """Clone a classifier, so that each image is embedded once and the original stays."""
     base = clone(clf)
@@ -287,9 +283,8 @@ def _too_few(train: Dataset, y: NDArray[np.str_], k: int) -> str:
     """Say which labels cannot give k shots."""
     short = {label: int((y == label).sum()) for label in train.labels}
     short = {label: n for label, n in short.items() if n < k}
-    first = ", ".join(f"{label} has {n}" for label, n in list(short.items())[:3])
-    more = f" and {len(short) - 3} more" if len(short) > 3 else ""
-    return f"not run: {k} shots need {k} labelled images of every label, {first}{more}"
+    few = listed((f"{label} has {n}" for label, n in short.items()), most=3)
+    return f"not run: {k} shots need {k} labelled images of every label, {few}"
 
 
 def _point(k: int, correct: NDArray[np.bool_] | None, note: str) -> ShotPoint:

@@ -28,6 +28,7 @@ __all__ = [
     "about_estimator",
     "about_machine",
     "data_fingerprint",
+    "dig",
     "now",
     "plain",
     "shown_path",
@@ -276,3 +277,13 @@ def _identity(image: Media, sizes: dict[str, str]) -> str:
             sizes[name] = "?"
     parts = Path(name).parts
     return f"{'/'.join(parts[-2:])}:{sizes[name]}"
+
+
+def dig(values: Mapping[str, Any], *path: str) -> Any:
+    """Look up a nested value; None where the way ends early."""
+    here: Any = values
+    for step in path:
+        if not isinstance(here, Mapping):
+            return None
+        here = here.get(step)
+    return here

@@ -30,6 +30,13 @@ from showtell.evaluate.folder import (
 )
 from showtell.evaluate.measure import calibration_rows, measure, reliability, risk_coverage
 from showtell.evaluate.notebook import html_table
+from showtell.evaluate.pages.record import write_report
+from showtell.evaluate.plots import (
+    plot_confusion,
+    plot_per_class,
+    plot_reliability,
+    plot_risk_coverage,
+)
 from showtell.media import Media
 from showtell.metrics import CoverageRisk
 
@@ -449,35 +456,25 @@ class Record:
         title: str | None = None,
         thumbnails_mb: float = 8.0,
     ) -> Path:
-        """Write one self-contained page; see `showtell.reports.write_report`."""
-        from showtell.reports import write_report
-
+        """Write one self-contained page; see `showtell.evaluate.write_report`."""
         return write_report(
             self, path, curve=curve, comparison=comparison, title=title, thumbnails_mb=thumbnails_mb
         )
 
     def plot_confusion(self, ax: Any = None, *, normalise: bool = True) -> Any:
         """Draw the confusion matrix (extra ``plot``); returns the matplotlib axes."""
-        from showtell.evaluate.plots import plot_confusion
-
         return plot_confusion(self, ax, normalise=normalise)
 
     def plot_reliability(self, ax: Any = None) -> Any:
         """Draw accuracy against confidence (extra ``plot``); returns the matplotlib axes."""
-        from showtell.evaluate.plots import plot_reliability
-
         return plot_reliability(self, ax)
 
     def plot_risk_coverage(self, ax: Any = None) -> Any:
         """Draw the error rate among the most confident (extra ``plot``); returns the axes."""
-        from showtell.evaluate.plots import plot_risk_coverage
-
         return plot_risk_coverage(self, ax)
 
     def plot_per_class(self, ax: Any = None) -> Any:
         """Draw recall per label with its interval (extra ``plot``); returns the axes."""
-        from showtell.evaluate.plots import plot_per_class
-
         return plot_per_class(self, ax)
 
     def confidences(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

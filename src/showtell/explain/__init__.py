@@ -21,6 +21,7 @@ from showtell.explain.explaining import PARTS, PartName, explain, parts_of
 from showtell.explain.explanation import Explanation
 from showtell.explain.occlusion import OcclusionMap, occlusion_map
 from showtell.explain.overview import ConceptOverview
+from showtell.explain.page import write_explanations
 from showtell.explain.parts import Bar, Bars, Neighbour, Neighbours, Part, Words
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "leave_one_out_requests",
     "occlusion_map",
     "parts_of",
+    "write_explanations",
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from markupsafe import Markup
 
-from showtell.explain._drawing import AGAINST, FOR
+from showtell.explain.drawing import AGAINST, FOR
 from showtell.explain.parts import Part, framed
 
 __all__ = ["Changes", "ClueStep", "Swap", "Waterfall"]

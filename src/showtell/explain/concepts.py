@@ -16,6 +16,7 @@ from showtell.explain.neighbours import Examples, picture_of
 from showtell.explain.overview import ConceptOverview
 from showtell.explain.parts import Bar, Bars, Neighbour, Neighbours, Part
 from showtell.media import Media, media_name
+from showtell.words import listed
 
 __all__ = ["ClueReasons", "concept_overview"]
 
@@ -121,7 +122,7 @@ class ClueReasons:
         bars = []
         for label in sorted(counts, key=lambda name: -len(counts[name]))[: self.n_most]:
             names = counts[label]
-            named = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+            named = listed(names, most=4)
             bars.append(
                 Bar(text=f"{label}: {named}", value=len(names) / n, shown=f"{len(names)} of {n}")
             )
@@ -217,7 +218,7 @@ def concept_overview(
     Returns
     -------
     overview : ConceptOverview
-        For `showtell.reports.write_explanations`.
+        For `showtell.explain.write_explanations`.
 
     Raises
     ------

@@ -16,11 +16,11 @@ from showtell._progress import Progress, no_progress
 from showtell.classify.asking.in_context import InContextClassifier
 from showtell.encoders import embed_images, load_encoder
 from showtell.errors import BudgetError, InputError
-from showtell.explain._drawing import inline_picture
 from showtell.explain.neighbours import picture_of
 from showtell.explain.parts import Part, draw_pictures, framed
 from showtell.media import Media
 from showtell.mllm.base import Request
+from showtell.pages.thumbs import inline_picture
 
 __all__ = ["LeftOut", "LeftOutOne", "leave_one_out", "leave_one_out_requests"]
 

@@ -24,6 +24,7 @@ from showtell.explain.neighbours import Examples, examples_from, nearest_example
 from showtell.explain.occlusion import Fill, occlusion_map
 from showtell.explain.parts import Bar, Bars, Part, Words
 from showtell.media import Media
+from showtell.words import percent
 
 __all__ = ["PARTS", "PartName", "explain", "parts_of"]
 
@@ -377,7 +378,7 @@ def _chances(proba: dict[str, float], n_most: int) -> list[Part]:
     if not proba:
         return []
     order = sorted(proba, key=lambda name: -proba[name])[:n_most]
-    bars = [Bar(text=name, value=proba[name], shown=f"{100 * proba[name]:.1f}%") for name in order]
+    bars = [Bar(text=name, value=proba[name], shown=percent(proba[name])) for name in order]
     more = len(proba) - len(bars)
     note = f"and {more} more label{'' if more == 1 else 's'}" if more else ""
     return [Bars(title="Chances", bars=tuple(bars), about="probabilities", note=note)]

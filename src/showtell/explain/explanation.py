@@ -10,8 +10,9 @@ import numpy as np
 from markupsafe import Markup
 
 from showtell._extras import need
-from showtell.explain._drawing import inline_picture, to_array
 from showtell.explain.parts import Part
+from showtell.pages.thumbs import inline_picture, to_array
+from showtell.words import percent
 
 __all__ = ["Explanation"]
 
@@ -76,12 +77,12 @@ class Explanation:
             text = f"{self.image}: no label"
             best = max(self.proba, key=lambda name: self.proba[name], default="")
             if best:
-                text += f"; the best was {best} ({_percent(self.proba[best])})"
+                text += f"; the best was {best} ({percent(self.proba[best])})"
         else:
-            sure = f" ({_percent(self.confidence)})" if np.isfinite(self.confidence) else ""
+            sure = f" ({percent(self.confidence)})" if np.isfinite(self.confidence) else ""
             text = f"{self.image}: {self.label}{sure}"
             if self.rival:
-                text += f", before {self.rival} ({_percent(self.proba[self.rival])})"
+                text += f", before {self.rival} ({percent(self.proba[self.rival])})"
         if self.actual is not None:
             text += "; right" if self.correct else f"; it is {self.actual}"
         return text
@@ -107,7 +108,7 @@ class Explanation:
     def to_html(self) -> Markup:
         """Return an HTML fragment: escaped, self-contained, without scripts.
 
-        `showtell.reports.write_explanations` makes a page of one or many.
+        `showtell.explain.write_explanations` makes a page of one or many.
         """
         picture = Markup("")
         if self.picture:
@@ -156,10 +157,6 @@ class Explanation:
             ax.axis("off")
         figure.suptitle(self.headline(), parse_math=False)
         return figure
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
 
 
 def _number(value: float) -> float | None:

@@ -14,9 +14,9 @@ from showtell.classify.embedding.support import SupportClassifier
 from showtell.datasets.lazy import pick_rows
 from showtell.encoders import embed_images, load_encoder
 from showtell.errors import InputError, MediaError, ShowtellError
-from showtell.explain._drawing import small_picture
 from showtell.explain.parts import Neighbour, Neighbours
 from showtell.media import Media, media_name, open_image
+from showtell.pages.thumbs import small_picture
 
 __all__ = ["Examples", "examples_from", "nearest_examples", "picture_of"]
 

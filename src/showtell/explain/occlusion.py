@@ -19,9 +19,11 @@ from showtell.classify.estimator import check_is_fitted
 from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 from showtell.encoders import load_encoder
 from showtell.errors import InputError, UnknownNameError
-from showtell.explain._drawing import heat_over, small_picture, to_array
+from showtell.explain.drawing import heat_over
 from showtell.explain.parts import Part, framed
 from showtell.media import Media, open_image
+from showtell.pages.thumbs import small_picture, to_array
+from showtell.words import percent
 
 __all__ = ["Fill", "Measure", "OcclusionMap", "cover", "occlusion_map", "score_pictures"]
 
@@ -83,11 +85,11 @@ class OcclusionMap(Part):
         if self.base - self.covered[worst] < _LEAST:
             return (
                 f"no single square decides: with any of them covered, {self.label} keeps at least "
-                f"{_percent(self.covered[worst])} of {_percent(self.base)}"
+                f"{percent(self.covered[worst])} of {percent(self.base)}"
             )
         return (
             f"covering the square {place_of(self.boxes[worst])} lowers {self.label} from "
-            f"{_percent(self.base)} to {_percent(self.covered[worst])}"
+            f"{percent(self.base)} to {percent(self.covered[worst])}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -445,7 +447,3 @@ def _code_of(classes: Sequence[str], label: str) -> int:
     if label not in classes:
         raise UnknownNameError("label", str(label), list(classes))
     return list(classes).index(label)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal
 
 from markupsafe import Markup
 
-from showtell.explain._drawing import draw_bars, inline_picture, signed_bars, to_array
+from showtell.explain.drawing import draw_bars, signed_bars
+from showtell.pages.thumbs import inline_picture, to_array
 
 __all__ = ["Bar", "Bars", "Neighbour", "Neighbours", "Part", "Words"]
 

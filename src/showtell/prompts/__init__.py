@@ -65,6 +65,7 @@ from showtell.prompts.template import (
 
 if TYPE_CHECKING:
     from showtell.prompts.concepts.asking import Built, TreeStep, build_concepts, tree_requests
+    from showtell.prompts.concepts.tree_drawing import concepts_dot, draw_concepts
     from showtell.prompts.descriptions.describe import (
         Concept,
         Described,
@@ -118,10 +119,12 @@ __all__ = [
     "clue_text",
     "common_words",
     "concept_requests",
+    "concepts_dot",
     "connect",
     "copy_prompts",
     "describe_requests",
     "described_prompts",
+    "draw_concepts",
     "fill",
     "find_concept",
     "find_part",
@@ -142,8 +145,9 @@ __all__ = [
     "write_descriptions",
 ]
 
-_ASKING = {
+_LATER = {
     **dict.fromkeys(("Built", "TreeStep", "build_concepts", "tree_requests"), "concepts.asking"),
+    **dict.fromkeys(("concepts_dot", "draw_concepts"), "concepts.tree_drawing"),
     **dict.fromkeys(
         (
             "Concept",
@@ -159,10 +163,10 @@ _ASKING = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load what asks models when it is first used."""
-    if name not in _ASKING:
+    """Load what asks models, or draws, when it is first used."""
+    if name not in _LATER:
         raise AttributeError(f"module 'showtell.prompts' has no attribute {name!r}")
-    module = importlib.import_module(f"showtell.prompts.{_ASKING[name]}")
+    module = importlib.import_module(f"showtell.prompts.{_LATER[name]}")
     value = getattr(module, name)
     globals()[name] = value
     return value

@@ -230,7 +230,7 @@ def _write(
         predictions.write(output, proba=proba)
         session.summary(f"wrote {output}")
     if report is not None:
-        from showtell.reports import write_gallery
+        from showtell.evaluate import write_gallery
 
         write_gallery(predictions, data.images, report, run=facts)
         session.summary(f"wrote {report}")
@@ -264,7 +264,7 @@ def _keep(
     from importlib.util import find_spec
 
     from showtell.cli.runs import finish
-    from showtell.reports import write_gallery
+    from showtell.evaluate import write_gallery
 
     file = f"predictions.{'parquet' if find_spec('pyarrow') is not None else 'csv'}"
     predictions.write(folder / file, proba=True)

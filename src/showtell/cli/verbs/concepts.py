@@ -197,7 +197,7 @@ def concepts(
             "a tree, as a .json file."
         )
     if drawing.draw is not None:
-        from showtell.reports.tree_drawing import check_drawing
+        from showtell.prompts.concepts.tree_drawing import check_drawing
 
         check_drawing(drawing.draw)
     values = asking_values(ctx)
@@ -397,7 +397,7 @@ def _facts(built: Built, wanted: Sequence[str], model: str) -> dict[str, Any]:
 def _draw(session: Session, tree: ConceptTree, drawing: Drawing) -> None:
     if drawing.draw is None:
         return
-    from showtell.reports.tree_drawing import draw_concepts
+    from showtell.prompts.concepts.tree_drawing import draw_concepts
 
     draw_concepts(tree, drawing.draw, part=drawing.part, labels=drawing.label or None)
     session.summary(f"wrote {drawing.draw}")

@@ -225,7 +225,7 @@ def explain(
         )
     overview = _overview(session, classifier, task, found, report)
     if report is not None:
-        from showtell.reports import write_explanations
+        from showtell.explain import write_explanations
 
         write_explanations(found, report, overview=overview)
         session.summary(f"wrote {report}")

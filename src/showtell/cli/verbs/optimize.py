@@ -454,7 +454,7 @@ def _finish(
 def _page(
     evolution: Evolution, clf: EvolvingDescriptionClassifier | None, parts: Parts, path: Path
 ) -> None:
-    from showtell.reports import write_evolution
+    from showtell.evaluate import write_evolution
 
     if clf is None:
         write_evolution(evolution, path)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import InputError, SavedFolderError
+from showtell.evaluate.audits.page import write_audit
 from showtell.evaluate.audits.verdicts import ArmScore, Probe
 from showtell.evaluate.folder import read_json, write_json
 from showtell.evaluate.notebook import html_table
 from showtell.media import Media
+from showtell.words import plain_points
 
 __all__ = ["AttractorRow", "Audit", "Flip", "Gain"]
 
@@ -202,9 +204,9 @@ class Audit:
             if p.effect is None or p.low is None or p.high is None or p.p_holm is None:
                 table.append((p.name, p.verdict, "", "", "", "", ""))
                 continue
-            interval = f"{_points(p.low)} to {_points(p.high)}"
+            interval = f"{plain_points(p.low)} to {plain_points(p.high)}"
             chance = "< 0.001" if p.p_holm < 0.001 else f"{p.p_holm:.3f}"
-            effect = _points(p.effect)
+            effect = plain_points(p.effect)
             numbers = f"{p.n_images:,}", f"{p.n_failed:,}"
             table.append((p.name, p.verdict, effect, interval, chance, *numbers))
         widths = [max(len(row[i]) for row in table) for i in range(len(header))]
@@ -296,14 +298,8 @@ class Audit:
     def report(
         self, path: str | os.PathLike[str], *, title: str | None = None, thumbnails_mb: float = 4.0
     ) -> Path:
-        """Write one self-contained page; see `showtell.reports.write_audit`."""
-        from showtell.reports import write_audit
-
+        """Write one self-contained page; see `showtell.evaluate.write_audit`."""
         return write_audit(self, path, title=title, thumbnails_mb=thumbnails_mb)
-
-
-def _points(share: float) -> str:
-    return f"{round(100 * share, 1) + 0.0:.1f}"
 
 
 def _plain(value: Any) -> Any:

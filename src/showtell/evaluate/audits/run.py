@@ -26,7 +26,7 @@ from showtell.evaluate.audits.plan import MOST_ARMS, NONCE, AuditPlan, audit_siz
 from showtell.evaluate.audits.record import AttractorRow, Audit, Flip, Gain
 from showtell.evaluate.audits.verdicts import Probe, arm_scores, judge
 from showtell.evaluate.provenance import about_data, about_estimator, about_machine, now, plain
-from showtell.evaluate.run import as_dataset, true_codes
+from showtell.evaluate.samples import as_dataset, true_codes
 from showtell.media import Media, media_name
 from showtell.metrics import (
     NO_ANSWER,

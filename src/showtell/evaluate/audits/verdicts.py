@@ -27,6 +27,7 @@ from showtell.metrics import (
     recency,
     wilson_interval,
 )
+from showtell.words import percent, plain_points
 
 __all__ = ["ArmScore", "Probe", "ProbeVerdict", "arm_scores", "judge"]
 
@@ -453,8 +454,8 @@ def _with_verdict(probe: Probe, p_holm: float, n_probes: int) -> Probe:
         note = "Detectable, but negligible."
     elif verdict == "inconclusive":
         note = (
-            f"Effects of {_percent(least)} or more are neither shown nor excluded: ask about more "
-            "images."
+            f"Effects of {percent(least, digits=0)} or more are neither shown nor excluded: ask "
+            "about more images."
         )
     elif probe.name != "names" and (probe.high or 0.0) < 0:
         note = "Pointing at a label makes it rarer, if anything."
@@ -470,35 +471,36 @@ def _with_verdict(probe: Probe, p_holm: float, n_probes: int) -> Probe:
 
 def _sentence(probe: Probe) -> str:
     effect, low, high = probe.effect or 0.0, probe.low or 0.0, probe.high or 0.0
-    between = f"(95 % interval {_points(low)} to {_points(high)})"
+    more = plain_points(effect)
+    between = f"(95% interval {plain_points(low)} to {plain_points(high)})"
     match probe.name:
         case "example":
             return (
                 "Naming a wrong label in the example makes it the answer "
-                f"{_points(effect)} points more often {between}."
+                f"{more} points more often {between}."
             )
         case "order":
             return (
                 "A wrong label is the answer "
-                f"{_points(effect)} points more often when shown last than when first {between}."
+                f"{more} points more often when shown last than when first {between}."
             )
         case "majority":
             return (
                 "Showing a wrong label's demonstrations twice makes it the answer "
-                f"{_points(effect)} points more often {between}."
+                f"{more} points more often {between}."
             )
         case "position":
             d = probe.details
             place = _place(d["favoured"], len(d["shares"]), whole=d["whole"])
             return (
-                f"{_points(effect)} of 100 answers follow the {place} {between}; the order of the "
-                f"list changes the answer for {_percent(d['flip_rate'])} of the images."
+                f"{more} of 100 answers follow the {place} {between}; the order of the "
+                f"list changes the answer for {percent(d['flip_rate'])} of the images."
             )
         case "names":
             d = probe.details
             return (
-                f"Accuracy is {_percent(d['accuracy_named'])} with real names and "
-                f"{_percent(d['accuracy_neutral'])} with neutral ones: {_points(effect)} points "
+                f"Accuracy is {percent(d['accuracy_named'])} with real names and "
+                f"{percent(d['accuracy_neutral'])} with neutral ones: {more} points "
                 f"{between}."
             )
 
@@ -523,14 +525,6 @@ def _place(place: int, n: int, *, whole: bool) -> str:
 def _ordinal(n: int) -> str:
     end = {1: "st", 2: "nd", 3: "rd"}.get(n % 10 if n % 100 not in (11, 12, 13) else 0, "th")
     return f"{n}{end}"
-
-
-def _points(share: float) -> str:
-    return f"{round(100 * share, 1) + 0.0:.1f}"
-
-
-def _percent(share: float) -> str:
-    return f"{round(100 * share, 1) + 0.0:g} %"
 
 
 def _finite(value: float) -> float | None:

@@ -1,0 +1,1 @@
+"""What pages are made of: a frame, charts, small pictures. It knows no record and no classifier."""

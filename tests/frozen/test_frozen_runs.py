@@ -140,7 +140,7 @@ def test_audits_of_then_open_and_draw_their_page(place):
 
 
 def test_an_evolution_of_then_opens_and_draws_its_page(place):
-    from showtell.reports import write_evolution
+    from showtell.evaluate import write_evolution
 
     found = read_evolution(FORMAT1 / "runs" / "optimize")
     descriptions, n_generations, _ = ABOUT["optimize"]["told"]

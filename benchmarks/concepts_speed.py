@@ -74,7 +74,7 @@ def measure(n: int, n_clues: int, store: str) -> dict[str, float]:
     """Run in a process of its own, whose memory is what is reported."""
     images, labels = drawn(n)
     clf = ConceptClassifier(
-        LabelledEncoder(), concepts=tree_of(n_clues), model="forest", store=store, random_state=0
+        LabelledEncoder(), concepts=tree_of(n_clues), head="forest", store=store, random_state=0
     )
     found: dict[str, float] = {}
 

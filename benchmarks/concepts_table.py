@@ -124,7 +124,7 @@ def words_alone(setting: Setting, seed: int, **more: Any) -> Any:
 
 def dclip(setting: Setting, seed: int) -> Any:
     phrases = WORDS / f"{setting.name}-phrases.json"
-    return words_alone(setting, seed, descriptions=phrases, concept="")
+    return words_alone(setting, seed, descriptions=phrases, domain="")
 
 
 def learned(kind: Any, setting: Setting, seed: int, **more: Any) -> Any:
@@ -176,17 +176,17 @@ ARMS = [
     Arm(name="probe", title="linear probe", make=probe),
     Arm(name="vote", title="vote of parts", make=concepts()),
     Arm(name="all", title="one regression", make=concepts(voting="all")),
-    Arm(name="forest", title="forest", make=concepts(model="forest")),
+    Arm(name="forest", title="forest", make=concepts(head="forest")),
     Arm(name="vote-random", title="vote, random words", make=random_words()),
     Arm(name="all-random", title="one regression, random words", make=random_words(voting="all")),
-    Arm(name="forest-random", title="forest, random words", make=random_words(model="forest")),
+    Arm(name="forest-random", title="forest, random words", make=random_words(head="forest")),
     Arm(name="vote-label", title="vote, clues name labels",
         make=concepts(layout="per-label", prefix="label")),
     Arm(name="vote-chosen", title="vote, chosen clues", make=concepts(select="permutation-cv")),
     Arm(name="all-chosen", title="one regression, chosen clues",
         make=concepts(voting="all", select="permutation-cv")),
     Arm(name="forest-chosen", title="forest, chosen clues",
-        make=concepts(model="forest", select="permutation-cv")),
+        make=concepts(head="forest", select="permutation-cv")),
 ]  # fmt: skip
 MODELS = ("vote", "all", "forest")
 CONTRASTS = [
@@ -219,7 +219,7 @@ def leaky(setting: Setting, seed: int, clf: ConceptClassifier) -> tuple[np.ndarr
     fold = Fold(train=np.arange(n), select=np.arange(n, len(codes)))
 
     def fit(X: Any, y: Any, columns: Any) -> Any:
-        if clf.model == "forest":
+        if clf.head == "forest":
             return fit_forest(X[:, columns], y, random_state=seed).predict_proba
         return fit_vote(X[:, columns], y, clf._voters(columns)[1]).predict_proba
 

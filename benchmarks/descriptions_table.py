@@ -49,7 +49,7 @@ from showtell.classify import (
     ZeroShotClassifier,
 )
 from showtell.classify.base import LimitsWarning
-from showtell.classify.described.described import concept_template
+from showtell.classify.described.described import domain_template
 from showtell.datasets import Dataset
 from showtell.evaluate import evaluate
 from showtell.prompts import DescriptionSet, common_words, read_descriptions
@@ -121,7 +121,7 @@ def plain(setting: Setting, seed: int, template: str = "a photo of a {label}.") 
 
 
 def with_concept(setting: Setting, seed: int) -> Any:
-    return plain(setting, seed, f"{concept_template(setting.phrases.concept or '')}.")
+    return plain(setting, seed, f"{domain_template(setting.phrases.domain or '')}.")
 
 
 def described(setting: Setting, seed: int, **more: Any) -> Any:
@@ -130,7 +130,7 @@ def described(setting: Setting, seed: int, **more: Any) -> Any:
         labels=setting.data.labels,
         store=setting.store,
         random_state=seed,
-        **({"concept": ""} | more),
+        **({"domain": ""} | more),
     ).fit()
 
 
@@ -139,7 +139,7 @@ def dclip(setting: Setting, seed: int) -> Any:
 
 
 def dclip_concept(setting: Setting, seed: int) -> Any:
-    return described(setting, seed, descriptions=setting.phrases, concept=None)
+    return described(setting, seed, descriptions=setting.phrases, domain=None)
 
 
 def cupl(setting: Setting, seed: int) -> Any:
@@ -151,8 +151,8 @@ def waffle(setting: Setting, seed: int) -> Any:
 
 
 def waffle_concept(setting: Setting, seed: int) -> Any:
-    concept = setting.phrases.concept
-    return described(setting, seed, method="waffle", n_pairs=3, concept=concept)
+    concept = setting.phrases.domain
+    return described(setting, seed, method="waffle", n_pairs=3, domain=concept)
 
 
 def waffle_30(setting: Setting, seed: int) -> Any:
@@ -192,7 +192,7 @@ def evolving(setting: Setting, seed: int, author: Author | None = None) -> Any:
         setting.encoder,
         labels=setting.data.labels,
         start=setting.phrases,
-        concept="",
+        domain="",
         base_url=setting.serve(author or setting.author, seed),
         cache=None,
         store=setting.store,

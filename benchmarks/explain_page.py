@@ -145,7 +145,7 @@ def measure(model: str, given: argparse.Namespace, photos: list[str], encoder: P
     y_train = [Path(path).parent.name for path in train]
     y_test = [Path(path).parent.name for path in test]
     clf = ConceptClassifier(
-        encoder, concepts=tree_of(given.clues), model=model, store=None, random_state=0
+        encoder, concepts=tree_of(given.clues), head=model, store=None, random_state=0
     )
     _, fit_s = timed(lambda: clf.fit(train, y_train))
     clf.contributions(test[:1])  # imports shap

@@ -70,7 +70,7 @@ def zero_shot_rows(name: str, data: Dataset, store: str) -> list[Row]:
     """Plain, balance and adapt on the whole test split, with Wilson intervals."""
     rows = []
     for what, batch in ZERO_SHOT.items():
-        clf = ZeroShotClassifier("mini", labels=data.labels, batch=batch, store=store).fit()
+        clf = ZeroShotClassifier("mini", labels=data.labels, transductive=batch, store=store).fit()
         found = evaluate(clf, data.test).metrics
         rows.append(
             Row(

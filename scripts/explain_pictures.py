@@ -55,7 +55,7 @@ def main() -> None:
     STATIC.mkdir(exist_ok=True)
     data = st.load_dataset(sets / "dog_breeds")
     tree = ROOT / "benchmarks" / "concepts" / "dog_breeds.json"
-    clf = ConceptClassifier("mini", concepts=tree, model="forest", random_state=0)
+    clf = ConceptClassifier("mini", concepts=tree, head="forest", random_state=0)
     clf.fit(data.train.images, data.train.y)
     overview = concept_overview(clf, data.test.images, data.test.y)
     with tempfile.TemporaryDirectory() as folder:

@@ -273,7 +273,7 @@ def planted(**params):
 
 @pytest.fixture(scope="module", params=["vote", "forest"])
 def clf(request):
-    return planted(model=request.param).fit(X, Y)
+    return planted(head=request.param).fit(X, Y)
 
 
 def test_features_are_scaled_cosines(clf):
@@ -295,7 +295,7 @@ def test_features_are_scaled_cosines(clf):
 
 
 def test_it_learns_and_the_vote_needs_the_part_that_matters(clf):
-    if clf.model == "forest":
+    if clf.head == "forest":
         assert clf.score(X_NEW, Y_NEW) > 0.85
     else:  # two parts of three know nothing, and out-vote the third at times
         assert clf.score(X_NEW, Y_NEW) > 0.55
@@ -319,7 +319,7 @@ def test_the_part_that_matters_comes_first(clf, given):
 
 def test_importance_is_measured_on_images_that_were_not_learned_from(clf):
     mixed = np.random.default_rng(0).permutation(Y)
-    fooled = planted(model=clf.model).fit(X, mixed)
+    fooled = planted(head=clf.head).fit(X, mixed)
     found = fooled.importances()
     assert found.baseline < 0.48  # the forest remembers all images it has learned from
     assert abs(found.top("parts", 1)[0].mean) < 0.12
@@ -330,10 +330,10 @@ def test_a_clue_that_is_never_seen_has_importance_exactly_zero(clf):
     assert (never.mean, never.std) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("model", ["vote", "forest"])
-def test_saying_it_twice_changes_the_part_by_noise_only_and_single_clues_share(model):
-    once = planted(model=model, voting="all").fit(X, Y).importances(X_NEW, Y_NEW)
-    twice = planted(model=model, voting="all", concepts=TWICE)
+@pytest.mark.parametrize("head", ["vote", "forest"])
+def test_saying_it_twice_changes_the_part_by_noise_only_and_single_clues_share(head):
+    once = planted(head=head, voting="all").fit(X, Y).importances(X_NEW, Y_NEW)
+    twice = planted(head=head, voting="all", concepts=TWICE)
     again = twice.fit(X, Y).importances(X_NEW, Y_NEW)
     part = once.top("parts", 1)[0], again.top("parts", 1)[0]
     assert part[0].part == part[1].part == ("b",)
@@ -395,7 +395,7 @@ def test_evidence_gives_values_with_their_place_among_the_training_images(clf):
     assert good.label == clf.predict(X_NEW[:1])[0]
     np.testing.assert_allclose(good.proba, clf.predict_proba(X_NEW[:1])[0], atol=1e-6)
     assert [one.part for one in good.opinions] == (
-        [("a",), ("b",), ("c",)] if clf.model == "vote" else [])  # fmt: skip
+        [("a",), ("b",), ("c",)] if clf.head == "vote" else [])  # fmt: skip
     if good.opinions:
         votes = [one.label for one in good.opinions]
         assert all(one.label == "xyz"[one.proba.argmax()] for one in good.opinions)
@@ -434,7 +434,7 @@ def shares(clf):
 
 def test_contributions_add_up_to_the_output(clf, shares):
     np.testing.assert_allclose(shares.base + shares.values.sum(axis=1), shares.output, atol=1e-4)
-    if clf.model == "forest":
+    if clf.head == "forest":
         assert shares.unit == "probability"
         np.testing.assert_allclose(shares.output, clf.predict_proba(X_NEW), atol=1e-4)
         assert shares.base.sum() == pytest.approx(1)
@@ -451,7 +451,7 @@ def test_a_clue_that_is_never_seen_contributes_exactly_nothing(shares):
 
 def test_contributions_follow_the_order_of_the_labels(clf):
     pytest.importorskip("shap")
-    turned = planted(model=clf.model, labels=["z", "x", "y"]).fit(X, Y)
+    turned = planted(head=clf.head, labels=["z", "x", "y"]).fit(X, Y)
     ours, theirs = clf.contributions(X_NEW[:5]), turned.contributions(X_NEW[:5])
     np.testing.assert_allclose(ours.values[:, :, [2, 0, 1]], theirs.values, atol=1e-9)
     np.testing.assert_allclose(ours.base[[2, 0, 1]], theirs.base)
@@ -531,7 +531,7 @@ def test_training_images_are_alike_to_themselves_and_to_their_label(clf):
 
 @pytest.mark.parametrize("select", ["permutation", "permutation-cv"])
 def test_chosen_clues_are_those_of_the_part_that_matters(select):
-    clf = planted(model="forest", select=select, select_errors=1).fit(X, Y)
+    clf = planted(head="forest", select=select, select_errors=1).fit(X, Y)
     values = {clf.clues_[i].value for i in clf.selected_}
     assert {"w5", "w6", "w7"} <= values
     assert len(values) <= 11
@@ -556,10 +556,10 @@ def test_selection_needs_something_to_choose_on():
         lonely.importances(X_NEW)
 
 
-@pytest.mark.parametrize("model", ["vote", "forest"])
-def test_the_order_of_images_and_labels_changes_nothing(model):
-    once = planted(model=model, n_trees=10).fit(X, Y)
-    turned = planted(model=model, n_trees=10, labels=["y", "z", "x"]).fit(X[::-1], Y[::-1])
+@pytest.mark.parametrize("head", ["vote", "forest"])
+def test_the_order_of_images_and_labels_changes_nothing(head):
+    once = planted(head=head, n_trees=10).fit(X, Y)
+    turned = planted(head=head, n_trees=10, labels=["y", "z", "x"]).fit(X[::-1], Y[::-1])
     np.testing.assert_array_equal(
         once.predict_proba(X_NEW)[:, [1, 2, 0]], turned.predict_proba(X_NEW)
     )
@@ -613,11 +613,11 @@ def test_crops_by_boxes_are_classified_by_what_is_inside():
     assert found.predict([red, blue]).tolist() == ["red", "blue"]
 
 
-@pytest.mark.parametrize("model", ["vote", "forest"])
-def test_a_saved_one_explains_the_same(model, tmp_path):
+@pytest.mark.parametrize("head", ["vote", "forest"])
+def test_a_saved_one_explains_the_same(head, tmp_path):
     pytest.importorskip("shap")
     path = read_concepts(PLANTED).write(tmp_path / "tree.json")
-    clf = planted(model=model, n_trees=15, select="permutation").set_params(concepts=path)
+    clf = planted(head=head, n_trees=15, select="permutation").set_params(concepts=path)
     clf.fit(X, Y)
     again = load_classifier(clf.save(tmp_path / "clf"), encoder=clf.encoder)
     assert again.concepts == clf.concepts_  # the file may be gone by then
@@ -639,7 +639,7 @@ def test_a_saved_one_that_names_clues_it_has_not_is_refused(tmp_path):
     with pytest.raises(SavedFolderError, match="do not fit"):
         load_classifier(clf.save(tmp_path / "clf"), encoder=clf.encoder)
     record = json.loads((tmp_path / "clf" / "classifier.json").read_text())
-    assert record["values"]["model"] == "vote"
+    assert record["values"]["head"] == "vote"
 
 
 @pytest.mark.parametrize(
@@ -647,7 +647,7 @@ def test_a_saved_one_that_names_clues_it_has_not_is_refused(tmp_path):
     [
         ({"concepts": None}, "needs `concepts`"),
         ({"concepts": {"domain": "a", "parts": ["tail"]}}, "no clues"),
-        ({"model": "tree"}, "vote, forest"),
+        ({"head": "tree"}, "vote, forest"),
         ({"voting": "leaves"}, "parts, attributes, all"),
         ({"select": "test"}, "permutation, permutation-cv"),
         ({"layout": "flat"}, "merged, per-label"),

@@ -89,8 +89,8 @@ CASES = [
     }),
     Case("zero-shot sigmoid", ZeroShotClassifier, sums_to_one=False,
          encoder={"probability": "sigmoid"}),
-    Case("zero-shot balance", ZeroShotClassifier, {"batch": "balance"}, alone=False),
-    Case("zero-shot adapt", ZeroShotClassifier, {"batch": "adapt"}, alone=False),
+    Case("zero-shot balance", ZeroShotClassifier, {"transductive": "balance"}, alone=False),
+    Case("zero-shot adapt", ZeroShotClassifier, {"transductive": "adapt"}, alone=False),
     Case("descriptions", DescriptionClassifier, {"descriptions": DESCRIPTIONS, "labels": LABELS},
          accuracy=0.7),
     Case("descriptions, embeddings averaged", DescriptionClassifier,
@@ -113,7 +113,7 @@ CASES = [
           "descriptions": {"cat": ["whiskers"]}},
          accuracy=0.7, grid={"prefix": ["none", "domain"]}),
     Case("concepts, forest", ConceptClassifier,
-         {"concepts": TREE, "model": "forest", "n_trees": 12}, grid={"n_trees": [5, 10]}),
+         {"concepts": TREE, "head": "forest", "n_trees": 12}, grid={"n_trees": [5, 10]}),
 ]  # fmt: skip
 
 

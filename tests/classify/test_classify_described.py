@@ -306,11 +306,11 @@ def test_a_label_without_descriptions_has_its_template_alone():
 
 
 def test_the_concept_goes_into_the_prompt():
-    texts = DescriptionSet({"wren": ("a short tail",)}, concept="bird")
+    texts = DescriptionSet({"wren": ("a short tail",)}, domain="bird")
     start = "a photo of a bird: a wren, which is a short tail."
     assert fitted(texts).prompts_["wren"] == [start]
-    assert fitted(texts, concept="").prompts_["wren"] == [start.replace("bird: a ", "")]
-    assert "garden {x}" in fitted(texts, concept="garden {x}").prompts_["wren"][0]
+    assert fitted(texts, domain="").prompts_["wren"] == [start.replace("bird: a ", "")]
+    assert "garden {x}" in fitted(texts, domain="garden {x}").prompts_["wren"][0]
 
 
 def test_templates_can_be_pooled_by_count_or_by_share():
@@ -327,7 +327,7 @@ def test_a_saved_one_explains_as_before(tmp_path):
 
     words = WordEncoder(["fur", "paws", "tail"])
     texts = DescriptionSet(
-        {"cat": ("fur", "a tail"), "dog": ("paws",)}, weights={"cat": (1, 3)}, concept="pet"
+        {"cat": ("fur", "a tail"), "dog": ("paws",)}, weights={"cat": (1, 3)}, domain="pet"
     )
     clf = DescriptionClassifier(words, descriptions=texts, method="cupl").fit()
     again = load_classifier(clf.save(tmp_path / "saved"), encoder=words)

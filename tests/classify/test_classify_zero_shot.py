@@ -116,7 +116,7 @@ def test_unusable_arguments_are_refused_in_fit(encoder, params, complaint):
 
 def test_unknown_names_list_the_known_ones(encoder):
     with pytest.raises(UnknownNameError, match="Allowed: balance, adapt, None"):
-        ZeroShotClassifier(encoder, labels=["cat"], batch="both").fit()
+        ZeroShotClassifier(encoder, labels=["cat"], transductive="both").fit()
     with pytest.raises(UnknownNameError, match="Allowed: encoder, softmax, sigmoid"):
         ZeroShotClassifier(encoder, labels=["cat"], probability="odds").fit()
 
@@ -194,12 +194,12 @@ def test_balance_and_adapt_are_the_documented_functions(encoder):
     x = encoder.encode_images(X_BATCH)
     shares = balance(cosines(x, plain.prototypes_))
     np.testing.assert_allclose(
-        plain.set_params(batch="balance").fit().predict_proba(X_BATCH), shares, atol=1e-5
+        plain.set_params(transductive="balance").fit().predict_proba(X_BATCH), shares, atol=1e-5
     )
     scores = 10 * adapt(x, plain.prototypes_)
     odds = np.exp(scores - scores.max(axis=1, keepdims=True))
     np.testing.assert_allclose(
-        plain.set_params(batch="adapt").fit().predict_proba(X_BATCH),
+        plain.set_params(transductive="adapt").fit().predict_proba(X_BATCH),
         odds / odds.sum(axis=1, keepdims=True),
         atol=1e-5,
     )
@@ -211,21 +211,23 @@ def test_balance_takes_back_what_a_greedy_label_got():
     X = [f"{'fur ' * 3}bark {i}" for i in range(4)] + [f"{'fur ' * 5}bark {i}" for i in range(4)]
     clf = ZeroShotClassifier(encoder, labels=["fur", "fur bark"], templates="{label}").fit()
     assert set(clf.predict(X)) == {"fur"} or set(clf.predict(X)) == {"fur bark"}
-    balanced = clf.set_params(batch="balance").fit().predict(X)
+    balanced = clf.set_params(transductive="balance").fit().predict(X)
     assert balanced.tolist() == ["fur bark"] * 4 + ["fur"] * 4
 
 
-@pytest.mark.parametrize("batch", ["balance", "adapt"])
-def test_duplicates_do_not_shift_the_batch(encoder, batch):
-    clf = ZeroShotClassifier(encoder, labels=["cat", "dog"], batch=batch).fit()
+@pytest.mark.parametrize("transductive", ["balance", "adapt"])
+def test_duplicates_do_not_shift_the_batch(encoder, transductive):
+    clf = ZeroShotClassifier(encoder, labels=["cat", "dog"], transductive=transductive).fit()
     once = clf.predict_proba(X_BATCH)
     many = clf.predict_proba([X_BATCH[0]] * 500 + X_BATCH)
     np.testing.assert_array_equal(many[500:], once)
 
 
-@pytest.mark.parametrize("batch", ["balance", "adapt"])
-def test_a_small_batch_is_said_once_and_one_image_is_classified_plainly(encoder, said, batch):
-    clf = ZeroShotClassifier(encoder, labels=["cat", "dog"], batch=batch).fit()
+@pytest.mark.parametrize("transductive", ["balance", "adapt"])
+def test_a_small_batch_is_said_once_and_one_image_is_classified_plainly(
+    encoder, said, transductive
+):
+    clf = ZeroShotClassifier(encoder, labels=["cat", "dog"], transductive=transductive).fit()
     with pytest.warns(LimitsWarning, match="1 different ones for 2 labels"):
         alone = clf.predict_proba(["cat"])
     plain = ZeroShotClassifier(encoder, labels=["cat", "dog"]).fit()
@@ -260,7 +262,7 @@ def test_pictures_are_classified_and_kept_in_the_store(tmp_path):
     predictions = clf.classify(paths)
     assert predictions.label.tolist() == wanted
     assert list(predictions.images) == [str(path) for path in paths]
-    encoder.encode_prepared = None  # a second run must not need the network
+    encoder.encode_prepared = pytest.fail  # a second run must not need the network
     np.testing.assert_array_equal(clf.classify(paths).proba, predictions.proba)
 
 

@@ -64,7 +64,7 @@ def test_explain_names_clues(cli, parted, tree):
         (("--method", "concepts", "--concepts", "none.json", "--examples", "parted/train"),
          "Cannot read 'none.json'"),
         (("--method", "concept-forest", "--concepts", "tree.json", "--examples", "parted/train",
-          "--batch", "adapt"), "--batch belongs to"),
+          "--transductive", "adapt"), "--transductive belongs to"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_with_exit_code_2(cli, parted, tree, given, complaint):

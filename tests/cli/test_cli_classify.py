@@ -215,7 +215,7 @@ def test_templates_may_be_a_set_a_template_or_a_file(cli, shapes):
 
 @pytest.mark.parametrize("batch", ["balance", "adapt"])
 def test_batch_modes_run(cli, shapes, batch):
-    assert cli("classify", shapes, "--labels", LABELS, "--batch", batch).exit_code == 0
+    assert cli("classify", shapes, "--labels", LABELS, "--transductive", batch).exit_code == 0
 
 
 def test_report_is_one_page_with_the_images(cli, shapes):
@@ -277,7 +277,10 @@ def test_without_labels_the_message_says_what_to_give(cli, shapes):
         (("--labels", "a,b", "--abstain-below", "2"), "'--abstain-below'"),
         (("--labels", "a,a"), "occurs twice"),
         (("--examples", "nowhere"), "nowhere"),
-        (("--examples", "shapes", "--batch", "adapt"), "--batch belongs to --method zero-shot"),
+        (
+            ("--examples", "shapes", "--transductive", "adapt"),
+            "--transductive belongs to --method zero-shot",
+        ),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(cli, shapes, arguments, message):

@@ -172,13 +172,13 @@ def test_sentences_come_from_five_questions_each(write, server):
 
 
 def test_a_concept_is_told_or_found_first(write, server):
-    told = write("--labels", "crane", "--concept", "bird", "-o", "set.json")
+    told = write("--labels", "crane", "--domain", "bird", "-o", "set.json")
     assert told.exit_code == 0
-    assert read_descriptions("set.json").concept == "bird"
+    assert read_descriptions("set.json").domain == "bird"
     assert "crane (a kind of bird)" in server.requests[-1].texts[1]
-    found = write("--labels", "a,b", "--concept", "auto", "--json")
+    found = write("--labels", "a,b", "--domain", "auto", "--json")
     assert found.exit_code == 0, found.output
-    assert "note: no concept: The labels have nothing in common" in found.stderr
+    assert "note: no domain: The labels have nothing in common" in found.stderr
     assert json.loads(found.stdout)["n_requests"] == 3
 
 
@@ -189,7 +189,7 @@ def test_the_labels_of_a_folder_are_described(write, shapes):
 
 
 def test_a_dry_run_needs_no_key_asks_nothing_and_comes_near(cli, write, server, monkeypatch):
-    common = ("--labels", "cat,dog,bird", "--concept", "auto")
+    common = ("--labels", "cat,dog,bird", "--domain", "auto")
     n_before = server.stats.n_requests
     monkeypatch.delenv("OPENAI_API_KEY")
     result = cli("describe", *common, "--model", PRICED, "--dry-run", "--json")

@@ -41,11 +41,11 @@ def test_evaluate_measures_them_too(cli, parted, words):
 
 
 def test_evaluate_says_what_comes_without_the_descriptions(cli, parted, words):
-    given = ["--method", "dclip", "--descriptions", words, "--concept", "shape"]
+    given = ["--method", "dclip", "--descriptions", words, "--domain", "shape"]
     done = cli("evaluate", parted, *given, "--seed", 3, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)["controls"]
-    assert [control["name"] for control in found["controls"]] == ["template", "concept", "waffle"]
+    assert [control["name"] for control in found["controls"]] == ["template", "domain", "waffle"]
     assert found["seeds"] == [3, 4, 5, 6, 7]
     assert found["n_samples"] == 6
     assert found["sentence"] in " ".join(done.stderr.split())
@@ -63,7 +63,7 @@ def test_no_controls_switches_them_off(cli, parted, words):
 
 def test_compare_takes_descriptions_for_the_methods_that_go_by_them(cli, parted, words):
     given = ["--methods", "zero-shot,dclip,cupl,waffle", "--descriptions", words]
-    done = cli("compare", parted, *given, "--concept", "shape", "--json")
+    done = cli("compare", parted, *given, "--domain", "shape", "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     names = {record["name"] for record in found["records"]}
@@ -82,7 +82,7 @@ def test_compare_takes_descriptions_for_the_methods_that_go_by_them(cli, parted,
             ["zero-shot,prototype", "--descriptions", "words.json"],
             "--descriptions belongs to dclip",
         ),
-        (["zero-shot,prototype", "--concept", "shape"], "--concept belongs to dclip"),
+        (["zero-shot,prototype", "--domain", "shape"], "--domain belongs to dclip"),
         (["zero-shot,dclip"], "needs --descriptions FILE"),
     ],
 )
@@ -97,7 +97,7 @@ def test_compare_refuses_words_that_nobody_uses(cli, parted, words, arguments, s
     [
         (["--method", "dclip", "--labels", "a,b"], "needs --descriptions FILE"),
         (["--labels", "a,b", "--descriptions", "x.json"], "belongs to --method dclip"),
-        (["--labels", "a,b", "--concept", "bird"], "--concept belongs to"),
+        (["--labels", "a,b", "--domain", "bird"], "--domain belongs to"),
         (["--labels", "a,b", "--method", "waffle", "--shots", "2"], "shows no examples"),
         (["--method", "dclip", "--descriptions", "missing.json"], "Cannot read 'missing.json'"),
         (["--method", "dclip", "--descriptions", "words.txt"], "files that end in"),

@@ -199,7 +199,10 @@ def test_an_unknown_cache_action_lists_the_known_ones(cli):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--batch", "balanse"], "'--batch': 'balanse' is not one of 'balance', 'adapt'. See: "),
+        (
+            ["--transductive", "balanse"],
+            "'--transductive': 'balanse' is not one of 'balance', 'adapt'. See: ",
+        ),
         (["--limit", "0"], "'--limit': it should be greater than or equal to 1. See: "),
     ],
 )

@@ -84,13 +84,13 @@ def test_meaningless_descriptions_do_not_earn_their_place():
 
 
 def test_the_controls_are_what_their_classifiers_say_and_differ_in_words_only():
-    clf = make(concept="cat", random_state=7, method="cupl")
+    clf = make(domain="cat", random_state=7, method="cupl")
     found = description_controls(clf, X, Y)
-    assert [c.name for c in found.controls] == ["template", "concept", "waffle"]
+    assert [c.name for c in found.controls] == ["template", "domain", "waffle"]
     assert found.seeds == (7, 8, 9, 10, 11)
-    template, concept, waffle = found.controls
+    template, domain, waffle = found.controls
     assert template.prompt == "a photo of a tiger."
-    assert concept.prompt == "a photo of a cat: a tiger."
+    assert domain.prompt == "a photo of a cat: a tiger."
     assert waffle.prompt.startswith("a photo of a cat: a tiger, which ")
     truth = np.array(Y)
     ours = clf.predict(X) == truth
@@ -104,7 +104,7 @@ def test_the_controls_are_what_their_classifiers_say_and_differ_in_words_only():
             labels=LABELS,
             method="waffle",
             averaging="embedding",  # as "cupl" averages
-            concept="cat",
+            domain="cat",
             n_pairs=1,
             random_state=seed,
         ).fit()
@@ -127,19 +127,19 @@ def test_random_words_have_at_least_as_many_prompts(n, expected):
     assert own.n_prompts == own.controls[-1].n_prompts == 12
 
 
-def test_the_concept_of_the_file_counts_and_an_empty_one_takes_it_away():
-    words = DescriptionSet({k: tuple(v) for k, v in GOOD.items()}, concept="cat")
+def test_the_domain_of_the_file_counts_and_an_empty_one_takes_it_away():
+    words = DescriptionSet({k: tuple(v) for k, v in GOOD.items()}, domain="cat")
     names = [c.name for c in description_controls(make(words), X, Y).controls]
-    assert names == ["template", "concept", "waffle"]
-    names = [c.name for c in description_controls(make(words, concept=""), X, Y).controls]
+    assert names == ["template", "domain", "waffle"]
+    names = [c.name for c in description_controls(make(words, domain=""), X, Y).controls]
     assert names == ["template", "waffle"]
 
 
 def test_random_words_stand_after_the_concept_only_where_the_descriptions_do():
     texts = {label: (f"The {label} has {words[0]}.",) for label, words in GOOD.items()}
-    words = DescriptionSet(texts, kind="sentences", concept="cat")
+    words = DescriptionSet(texts, kind="sentences", domain="cat")
     found = description_controls(make(words, method="cupl"), X, Y).controls
-    assert [c.name for c in found] == ["template", "concept", "waffle"]
+    assert [c.name for c in found] == ["template", "domain", "waffle"]
     assert found[-1].prompt.startswith("a photo of a tiger, which ")
 
 
@@ -186,7 +186,7 @@ def test_the_sentence_names_the_control_that_is_hardest_to_beat():
 
 
 def test_a_record_keeps_them_in_json_and_in_its_folder(tmp_path):
-    record = evaluate(make(concept="cat"), (X, Y))
+    record = evaluate(make(domain="cat"), (X, Y))
     told = json.loads(record.to_json())
     assert told["controls"]["sentence"] == record.controls.sentence
     assert told["controls"]["earned"] is record.controls.earned

@@ -114,7 +114,9 @@ def test_what_cannot_be_run_is_refused():
     with pytest.raises(InputError, match="test split is empty"):
         shot_curve(Nearest(), train, test[[]], shots=(1,))
     with pytest.raises(InputError, match="no meaning with labelled images"):
-        shot_curve(ZeroShotClassifier(labels=["a", "b"], batch="balance"), train, test, shots=(1,))
+        shot_curve(
+            ZeroShotClassifier(labels=["a", "b"], transductive="balance"), train, test, shots=(1,)
+        )
 
 
 def test_one_seed_uses_the_interval_of_the_samples():

@@ -40,7 +40,7 @@ pytest.importorskip("shap")
 
 @pytest.fixture(scope="module", params=["vote", "forest"])
 def clf(request):
-    return planted(model=request.param).fit(X, Y)
+    return planted(head=request.param).fit(X, Y)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_every_waterfall_adds_up_to_the_output_of_its_label(clf, found):
             assert total == pytest.approx(part.output, abs=1e-4)
             code = classes.index(part.label)
             assert part.output == pytest.approx(contributions.output[row, code], abs=1e-9)
-            if clf.model == "forest":
+            if clf.head == "forest":
                 assert part.output == pytest.approx(one.proba[part.label], abs=1e-4)
             assert part.n_rest + len(part.steps) == len(clf.clues_)
 
@@ -122,7 +122,7 @@ def test_taking_away_the_clues_that_the_page_names_costs_more_than_taking_others
 
 def test_everything_there_is_by_itself(clf):
     (one,) = explain(clf, X_NEW[:1], y=Y_NEW[:1], examples=(X, Y), n_most=3)
-    votes = ["bars"] if clf.model == "vote" else []
+    votes = ["bars"] if clf.head == "vote" else []
     assert [p.kind for p in one.parts] == [
         "bars", "waterfall", "waterfall", *votes, "neighbours", "changes",
     ]  # fmt: skip
@@ -144,7 +144,7 @@ def test_everything_there_is_by_itself(clf):
 
 
 def test_parts_vote_and_the_votes_are_counted():
-    clf = planted(model="vote").fit(X, Y)
+    clf = planted(head="vote").fit(X, Y)
     (one,) = explain(clf, X_NEW[:1], parts=["votes"])
     (evidence,) = clf.explain(X_NEW[:1])
     bars = one.parts[0].bars
@@ -269,7 +269,7 @@ DOGS = {"domain": "dog", "parts": [
 @pytest.mark.data
 def test_on_photos_of_dogs_the_named_clues_matter(shared_datasets):
     data = st.load_dataset(shared_datasets / "dog_breeds")
-    clf = ConceptClassifier("mini", concepts=DOGS, model="forest", shots=12, random_state=0)
+    clf = ConceptClassifier("mini", concepts=DOGS, head="forest", shots=12, random_state=0)
     clf.fit(data.train.images, data.train.y)
     images = [data.test.images[i] for i in np.random.default_rng(0).permutation(245)[:200]]
     found = explain(clf, images, parts=["clues"])

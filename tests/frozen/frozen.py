@@ -23,7 +23,7 @@ from showtell.testing import ColourEncoder, draw_shape
 
 FORMAT1 = Path(__file__).parent / "format1"
 
-RENAMED_OPTIONS: dict[str, str | None] = {}
+RENAMED_OPTIONS: dict[str, str | None] = {"--batch": "--transductive", "--concept": "--domain"}
 """Options of then, as ``"--flag"`` or ``"verb --flag"``, to those of now; None: gone on purpose."""
 RENAMED_NAMES: dict[str, str | None] = {}
 """Names of ``showtell.__all__`` of then to those of now; None: gone on purpose."""

@@ -10,7 +10,7 @@ import pytest
 from showtell.errors import InputError, UnknownNameError
 from showtell.mllm import Answer, Usage
 from showtell.mllm.model import ModelAccess
-from showtell.prompts import copy_prompts, describe_requests, find_concept, write_descriptions
+from showtell.prompts import copy_prompts, describe_requests, find_domain, write_descriptions
 
 
 class Writer:
@@ -96,7 +96,7 @@ def test_sentences_come_from_five_questions_per_label():
 
 def test_the_concept_settles_what_a_word_means():
     access = ModelAccess(model="openai:gpt-4.1-mini")
-    [request] = describe_requests(["crane"], access, concept="bird")
+    [request] = describe_requests(["crane"], access, domain="bird")
     assert "crane (a kind of bird)" in request.parts[0].text
     assert request.schema is not None
     assert request.settings.temperature == 0.0
@@ -124,14 +124,14 @@ def test_edited_prompts_are_used_and_change_the_version(tmp_path):
     ],
 )
 def test_the_concept_is_a_plain_singular_or_nothing(answer, text, confidence):
-    found = find_concept(["wren", "robin"], ModelAccess(model=Writer({"?": answer}), cache=None))
+    found = find_domain(["wren", "robin"], ModelAccess(model=Writer({"?": answer}), cache=None))
     assert (found.text, found.confidence) == (text, confidence)
     assert (found.reason is None) == (text is not None)
 
 
 def test_one_of_the_labels_is_no_concept():
     writer = Writer({"?": '{"concept": "Robins", "confidence": 9}'})
-    found = find_concept(["wren", "robin"], ModelAccess(model=writer, cache=None))
+    found = find_domain(["wren", "robin"], ModelAccess(model=writer, cache=None))
     assert found.text is None
     assert "names one of the labels" in found.reason
 
@@ -140,7 +140,7 @@ def test_a_hundred_labels_show_a_sample_that_the_seed_draws():
     labels = [f"bird {i}" for i in range(100)]
     writer = Writer({"?": '{"concept": "bird", "confidence": 9}'})
     for seed in (0, 0, 1):
-        find_concept(labels, ModelAccess(model=writer, cache=None), random_state=seed)
+        find_domain(labels, ModelAccess(model=writer, cache=None), random_state=seed)
     first, again, other = writer.texts
     assert first == again != other
     assert first.count("\n- bird ") == 25

@@ -25,7 +25,7 @@ from showtell.prompts import (
 ANIMALS = DescriptionSet(
     {"tiger": ("orange fur", "black stripes"), "zebra": ("a striped coat",), "eel": ()},
     weights={"tiger": (1.0, 2.5)},
-    concept="animal",
+    domain="animal",
     provenance=Provenance(source="a keeper", date="2026-11-21"),
 )
 

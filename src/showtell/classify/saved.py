@@ -21,6 +21,7 @@ from showtell.encoders import Encoder, load_encoder
 from showtell.errors import InputError, SavedFolderError
 from showtell.prompts.concepts.trees import ConceptTree, read_concepts
 from showtell.prompts.descriptions.descriptions import DescriptionSet, read_descriptions
+from showtell.records.former import current_params
 from showtell.records.saved import SavedFolder, read_saved, write_saved
 
 if TYPE_CHECKING:
@@ -181,7 +182,8 @@ def params_of(saved: SavedFolder, known: set[str]) -> dict[str, Any]:
     SavedFolderError
         If the folder names others.
     """
-    params = {name: _from_json(value) for name, value in saved.record["params"].items()}
+    given = current_params(saved.kind, saved.record["params"])
+    params = {name: _from_json(value) for name, value in given.items()}
     unknown = sorted(set(params) - known)
     if unknown:
         raise saved.error(f"a {saved.kind} has no parameter {', '.join(unknown)}.")

@@ -52,11 +52,11 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 OPTIONS: Mapping[str, Any] = MappingProxyType(
     {
         "templates": "default",
-        "batch": None,
+        "transductive": None,
         "shots": None,
         "abstain_below": None,
         "descriptions": None,
-        "concept": None,
+        "domain": None,
         "concepts": None,
         "anonymise": False,
         "selection": "balanced",
@@ -169,7 +169,7 @@ class Method:
 
 
 _ENCODED = ("templates", "shots", "abstain_below")
-_DESCRIBED = ("descriptions", "concept", "abstain_below")
+_DESCRIBED = ("descriptions", "domain", "abstain_below")
 _ASKED = (
     "abstain_below", "role", "confidence", "n_samples", "permutations", "correct", "calibrate",
     "shortlist", "batch_size", "max_side", "sampling_temperature", "prompt_dir", "batch_api",
@@ -208,7 +208,7 @@ def _described(name: str, summary: str, **more: Any) -> Method:
     )
 
 
-def _by_clues(name: str, summary: str, model: str) -> Method:
+def _by_clues(name: str, summary: str, head: str) -> Method:
     return Method(
         name=name,
         factory=_CONCEPT,
@@ -216,7 +216,7 @@ def _by_clues(name: str, summary: str, model: str) -> Method:
         needs=("encoder", "concepts"),
         takes=("concepts", "shots", "abstain_below"),
         learns="always",
-        fixed={"model": model},
+        fixed={"head": head},
         curves=True,
         explains=_OF_CLUES,
     )
@@ -227,7 +227,7 @@ _ROWS = (
         name="zero-shot",
         factory="showtell.classify.embedding.zero_shot:ZeroShotClassifier",
         summary="The label whose words are most like the picture.",
-        takes=("templates", "batch", "abstain_below"),
+        takes=("templates", "transductive", "abstain_below"),
         told=_WORDS,
         automatic=("encoder",),
     ),
@@ -304,7 +304,7 @@ _ROWS = (
         factory="showtell.classify.evolving.classifier:EvolvingDescriptionClassifier",
         summary="Descriptions that a language model rewrites until labels are told apart.",
         needs=("model", "encoder"),
-        takes=("descriptions", "concept", "shots", "abstain_below", "prompt_dir"),
+        takes=("descriptions", "domain", "shots", "abstain_below", "prompt_dir"),
         named={"descriptions": "start"},
         learns="always",
         once=True,

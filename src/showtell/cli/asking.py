@@ -214,7 +214,7 @@ def asking_of(
         elif given_here(ctx, "method") and not given_here(ctx, "model"):
             model = None
     if model is not None:
-        for name, flag in (("templates", "--templates"), ("batch", "--batch")):
+        for name, flag in (("templates", "--templates"), ("transductive", "--transductive")):
             if alone and name in ctx.params and given_here(ctx, name):
                 raise InputError(
                     f"{flag} belongs to methods that use an encoder; leave it out with --model. "
@@ -460,7 +460,7 @@ def make_asking(
     support: Dataset | None,
     threads: int | None = None,
     descriptions: str | None = None,
-    concept: str | None = None,
+    domain: str | None = None,
 ) -> MediaClassifier:
     """Build and fit the classifier that asks a multimodal LLM.
 
@@ -511,7 +511,7 @@ def make_asking(
             label_set=label_set,
             support=support,
             descriptions=descriptions,
-            concept=concept,
+            domain=domain,
         )
         return evolving
     parameters = asking.parameters() | {

@@ -23,7 +23,7 @@ BY_CLUES = ("concepts", "concept-forest")
 """Methods that learn which clues of a concept tree tell labels apart."""
 
 TAKE_DESCRIPTIONS = (*BY_DESCRIPTION, "fusion", "evolving")
-TAKE_CONCEPT = (*BY_DESCRIPTION, "evolving")
+TAKE_DOMAIN = (*BY_DESCRIPTION, "evolving")
 
 METHODS = (
     "auto",
@@ -48,7 +48,7 @@ class Choices:
     seed: int
     precision: str = "auto"
     templates: str = "default"
-    batch: str | None = None
+    transductive: str | None = None
     shots: int | None = None
     abstain_below: float | None = None
     threads: int | None = None
@@ -57,7 +57,7 @@ class Choices:
     """What to ask a multimodal LLM; None: an encoder decides."""
     descriptions: str | None = None
     """File of a description set."""
-    concept: str | None = None
+    domain: str | None = None
     concepts: str | None = None
     """File of a concept tree."""
 
@@ -70,8 +70,8 @@ class Choices:
                 f"--descriptions belongs to --method {', '.join(TAKE_DESCRIPTIONS)}; it is "
                 f"{self.method!r}. (Zero-shot takes one description per label in --labels.)"
             )
-        if self.concept is not None and self.method not in TAKE_CONCEPT:
-            raise InputError(f"--concept belongs to --method {', '.join(TAKE_CONCEPT)}.")
+        if self.domain is not None and self.method not in TAKE_DOMAIN:
+            raise InputError(f"--domain belongs to --method {', '.join(TAKE_DOMAIN)}.")
         if described and self.descriptions is None and self.method != "waffle":
             raise InputError(
                 f"Method {self.method!r} needs --descriptions FILE. `showtell describe` writes "
@@ -122,12 +122,12 @@ class Choices:
             "precision": self.precision,
             "method": self.method,
             "templates": self.templates,
-            "batch": self.batch,
+            "transductive": self.transductive,
             "shots": self.shots,
             "abstain_below": self.abstain_below,
             "seed": self.seed,
             **({} if self.descriptions is None else {"descriptions": self.descriptions}),
-            **({} if self.concept is None else {"concept": self.concept}),
+            **({} if self.domain is None else {"domain": self.domain}),
             **({} if self.concepts is None else {"concepts": self.concepts}),
             **({} if self.asking is None else self.asking.as_request()),
         }
@@ -196,7 +196,7 @@ def make_classifier(
             support=support,
             threads=choices.threads,
             descriptions=choices.descriptions,
-            concept=choices.concept,
+            domain=choices.domain,
         )
     if choices.method in BY_DESCRIPTION:
         return _described(choices, encoder, store, label_set, support)
@@ -259,7 +259,7 @@ def _zero_shot(
     return ZeroShotClassifier(
         encoder,
         **_words(choices, label_set, support),
-        batch=choices.batch,  # type: ignore[arg-type]
+        transductive=choices.transductive,  # type: ignore[arg-type]
         abstain_below=choices.abstain_below,
         store=store,
         random_state=choices.seed,
@@ -275,8 +275,8 @@ def _described(
 ) -> MediaClassifier:
     from showtell.classify.described.described import DescriptionClassifier
 
-    if choices.batch is not None:
-        raise InputError("--batch belongs to --method zero-shot; leave it out.")
+    if choices.transductive is not None:
+        raise InputError("--transductive belongs to --method zero-shot; leave it out.")
     labels = None if label_set is None else list(label_set.labels)
     if labels is None and support is not None and support.labels:
         labels = list(support.labels)
@@ -285,7 +285,7 @@ def _described(
         labels=labels,
         descriptions=choices.descriptions,
         method=choices.method,  # type: ignore[arg-type]
-        concept=choices.concept,
+        domain=choices.domain,
         abstain_below=choices.abstain_below,
         store=store,
         random_state=choices.seed,
@@ -306,7 +306,7 @@ def _by_clues(
         encoder,
         labels=list(support.labels if label_set is None else label_set.labels),
         concepts=choices.concepts,
-        model="forest" if choices.method == "concept-forest" else "vote",
+        head="forest" if choices.method == "concept-forest" else "vote",
         shots=choices.shots,
         abstain_below=choices.abstain_below,
         store=store,
@@ -321,8 +321,8 @@ def _examples(choices: Choices, support: Dataset | None) -> Dataset:
             f"Method {choices.method!r} learns from examples. Show some with --examples DIR, a "
             "folder per label with a few pictures each, or use --method zero-shot."
         )
-    if choices.batch is not None:
-        raise InputError("--batch belongs to --method zero-shot; leave it out for examples.")
+    if choices.transductive is not None:
+        raise InputError("--transductive belongs to --method zero-shot; leave it out for examples.")
     return support
 
 

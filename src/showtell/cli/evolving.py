@@ -82,7 +82,7 @@ def make_evolving(
     label_set: LabelSet | None,
     support: Dataset | None,
     descriptions: str | None,
-    concept: str | None,
+    domain: str | None,
 ) -> Any:
     """Build the classifier whose descriptions evolve, and fit it on labelled images.
 
@@ -113,7 +113,7 @@ def make_evolving(
         encoder,
         labels=list(labels),
         start=descriptions,
-        concept=concept,
+        domain=domain,
         abstain_below=abstain_below,
         **(access_of(asking) | ({} if shots is None else {"shots": shots})),
         store=store,

@@ -42,7 +42,7 @@ class EncoderOptions:
     precision: o.Precision = "auto"
     templates: o.Templates = "default"
     descriptions: o.Descriptions = None
-    concept: o.Concept = None
+    domain: o.Domain = None
     concepts: o.Concepts = None
 
     def chosen(self) -> dict[str, Any]:

@@ -137,10 +137,10 @@ Descriptions: TypeAlias = Annotated[
         "descriptions. `showtell describe` writes one.",
     ),
 ]
-Concept: TypeAlias = Annotated[
+Domain: TypeAlias = Annotated[
     str | None,
     option(
-        "--concept",
+        "--domain",
         panel=METHOD,
         metavar="WORD",
         help='What all labels are, for prompts such as "a photo of a bird: a wren"; "" for none '
@@ -163,13 +163,13 @@ Controls: TypeAlias = Annotated[
         "--controls/--no-controls",
         panel=METHOD,
         help="Score a method that goes by descriptions beside what comes without them, on the same "
-        "images: the template, the concept, random words.",
+        "images: the template, the domain, random words.",
     ),
 ]
-Batch: TypeAlias = Annotated[
+Transductive: TypeAlias = Annotated[
     Literal["balance", "adapt"] | None,
     option(
-        "--batch",
+        "--transductive",
         panel=METHOD,
         metavar="balance|adapt",
         help="Zero-shot over the whole batch: balance assumes labels are about equally frequent, "

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from showtell.errors import InputError, RunError, RunInterrupt
+from showtell.records.former import current_request
 
 if TYPE_CHECKING:
     from showtell.classify.predictions import Predictions
@@ -46,7 +47,7 @@ def claim(folder: Path, request: Mapping[str, Any]) -> bool:
         before = read_json(file).get("request")
         if not isinstance(before, dict):
             raise InputError(f"{str(folder)!r} holds a run that this command did not make.")
-        changed = _changes(before, dict(request))
+        changed = _changes(current_request(before), dict(request))
         if changed:
             raise InputError(
                 f"{str(folder)!r} holds the run of another request: {changed}. Give the same "

@@ -1,4 +1,4 @@
-"""Fair comparison of descriptions: the template, the concept and random words on the same samples.
+"""Fair comparison of descriptions: the template, the domain and random words on the same samples.
 
 Much of what descriptions gain is that there are many prompts, or that one word says what kind of
 thing is looked for. So whoever measures descriptions is shown what comes without them.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from showtell import metrics as m
 from showtell._progress import Progress, no_progress
-from showtell.classify.described.described import DescriptionClassifier, concept_template
+from showtell.classify.described.described import DescriptionClassifier, domain_template
 from showtell.classify.embedding.zero_shot import ZeroShotClassifier
 from showtell.datasets import Dataset
 from showtell.encoders import embed_images
@@ -29,14 +29,15 @@ from showtell.words import chance, joined, percent
 
 __all__ = ["Control", "ControlName", "Controls", "described_part", "description_controls"]
 
-ControlName: TypeAlias = Literal["template", "concept", "waffle"]
+ControlName: TypeAlias = Literal["template", "domain", "waffle"]
 
 N_SEEDS = 5
 _LEVEL = 0.05
 _WIDE = 0.05
+_FORMER = {"concept": "domain"}  # in records that are kept
 _WORDS: Mapping[str, str] = {
     "template": "the template alone",
-    "concept": "the concept alone",
+    "domain": "the domain alone",
     "waffle": "random words",
 }
 
@@ -46,7 +47,7 @@ class Control:
     """What comes without descriptions, and what the descriptions add to it."""
 
     name: ControlName
-    """"template": the label in the template; "concept": the same after what all labels are;
+    """"template": the label in the template; "domain": the same after what all labels are;
     "waffle": as many prompts with random words and characters."""
     prompt: str
     """One of its prompts."""
@@ -160,7 +161,8 @@ class Controls:
         """
         try:
             controls = []
-            for given in values["controls"]:
+            for saved in values["controls"]:
+                given = {**saved, "name": _FORMER.get(saved["name"], saved["name"])}
                 if given["name"] not in _WORDS:
                     raise ValueError(f"there is no control {given['name']!r}")
                 numbers = {f.name: given[f.name] for f in dataclasses.fields(Control)}
@@ -264,14 +266,14 @@ def description_controls(
         right: NDArray[np.bool_] = place[best] == truth
         return right
 
-    concept = _concept_of(part)
+    domain = _domain_of(part)
     seed = part.random_state if random_state is None else random_state
     seeds = tuple(range(int(seed or 0), int(seed or 0) + n_seeds))
     labels = part.classes_.tolist()
     extra = () if part.templates is None else resolve_templates(part.templates)
     starts: list[tuple[ControlName, str]] = [("template", part.template)]
-    if concept:
-        starts.append(("concept", concept_template(concept)))
+    if domain:
+        starts.append(("domain", domain_template(domain)))
     ways: list[tuple[ControlName, list[Any]]] = []
     for name, start in starts:
         template = start if start.rstrip().endswith(".") else f"{start.rstrip()}."
@@ -285,7 +287,7 @@ def description_controls(
         )
         ways.append((name, [plain]))
     if part.method != "waffle":
-        start = "" if _sentences_alone(part) else concept
+        start = "" if _sentences_alone(part) else domain
         ways.append(("waffle", [_waffle(part, labels, start, s, len(extra)) for s in seeds]))
     n_all = sum(len(group) for _, group in ways)
     done = 0
@@ -322,15 +324,15 @@ def description_controls(
     )
 
 
-def _concept_of(part: DescriptionClassifier) -> str:
+def _domain_of(part: DescriptionClassifier) -> str:
     """Say what all labels are, as far as the classifier knows; "" if it does not."""
-    if part.concept is not None:
-        return part.concept
-    return (part.descriptions_.concept or "") if part.descriptions_ is not None else ""
+    if part.domain is not None:
+        return part.domain
+    return (part.descriptions_.domain or "") if part.descriptions_ is not None else ""
 
 
 def _sentences_alone(part: DescriptionClassifier) -> bool:
-    """Whether the prompts are sentences, which say nothing of the concept."""
+    """Whether the prompts are sentences, which say nothing of the domain."""
     words = part.descriptions_
     return part.method in ("dclip", "cupl") and words is not None and words.kind == "sentences"
 
@@ -340,7 +342,7 @@ def _mean_prompts(part: DescriptionClassifier) -> float:
 
 
 def _waffle(
-    part: DescriptionClassifier, labels: list[Any], concept: str, seed: int, n_templates: int
+    part: DescriptionClassifier, labels: list[Any], domain: str, seed: int, n_templates: int
 ) -> DescriptionClassifier:
     """Make the control that differs in its words only."""
     averaging = part.averaging
@@ -352,7 +354,7 @@ def _waffle(
         method="waffle",
         averaging=averaging,
         template=part.template,
-        concept=concept,
+        domain=domain,
         templates=part.templates,
         templates_share=part.templates_share,
         n_pairs=max(1, math.ceil((_mean_prompts(part) - n_templates) / 2)),

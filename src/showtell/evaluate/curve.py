@@ -241,10 +241,10 @@ def _prepared(clf: Any, store: str) -> Any:
     """Clone a classifier, so that each image is embedded once and the original stays."""
     base = clone(clf)
     if isinstance(base, ZeroShotClassifier):
-        if base.batch is not None:
+        if base.transductive is not None:
             raise InputError(
-                f"batch={base.batch!r} has no meaning with labelled images; leave it out of a "
-                "shot curve."
+                f"transductive={base.transductive!r} has no meaning with labelled images; leave it "
+                "out of a shot curve."
             )
         shared = FewShotClassifier().get_params(deep=False)
         given = base.get_params(deep=False)

@@ -48,7 +48,7 @@ def evaluate(
         What the record is called; the class of `clf` and its encoder if not given.
     controls : bool, default=True
         Whether a method that goes by descriptions is compared with what comes without them on the
-        same samples: the template, the concept and random words; see
+        same samples: the template, the domain and random words; see
         `showtell.evaluate.description_controls`.
     progress : callable, optional
         Called as ``progress(done, total, stage)``.
@@ -157,6 +157,6 @@ def _default_name(about: dict[str, Any]) -> str:
     if params.get("shots") is not None:
         shots = params["shots"]
         parts.append(plural(shots, "shot"))
-    if params.get("batch") is not None:
-        parts.append(str(params["batch"]))
+    if params.get("transductive") is not None:
+        parts.append(str(params["transductive"]))
     return f"{kind}({', '.join(parts)})" if parts else kind

@@ -303,7 +303,7 @@ def score_pictures(classifier: Any) -> Scorer:
     alone = copy.copy(classifier)
     alone.store, alone.abstain_below = None, None
     if isinstance(alone, ZeroShotClassifier):
-        alone.batch = None
+        alone.transductive = None
     return lambda pictures: alone.predict_proba(list(pictures))
 
 

@@ -67,11 +67,11 @@ if TYPE_CHECKING:
     from showtell.prompts.concepts.asking import Built, TreeStep, build_concepts, tree_requests
     from showtell.prompts.concepts.tree_drawing import concepts_dot, draw_concepts
     from showtell.prompts.descriptions.describe import (
-        Concept,
         Described,
-        concept_requests,
+        Domain,
         describe_requests,
-        find_concept,
+        domain_requests,
+        find_domain,
         write_descriptions,
     )
 
@@ -89,7 +89,6 @@ __all__ = [
     "Built",
     "Clue",
     "Compat",
-    "Concept",
     "ConceptGap",
     "ConceptTree",
     "Demonstration",
@@ -98,6 +97,7 @@ __all__ = [
     "DescriptionKind",
     "DescriptionNote",
     "DescriptionSet",
+    "Domain",
     "Outcome",
     "OutcomeStatus",
     "ParsedAnswer",
@@ -118,15 +118,15 @@ __all__ = [
     "clean_values",
     "clue_text",
     "common_words",
-    "concept_requests",
     "concepts_dot",
     "connect",
     "copy_prompts",
     "describe_requests",
     "described_prompts",
+    "domain_requests",
     "draw_concepts",
     "fill",
-    "find_concept",
+    "find_domain",
     "find_part",
     "load_prompts",
     "normalise",
@@ -150,11 +150,11 @@ _LATER = {
     **dict.fromkeys(("concepts_dot", "draw_concepts"), "concepts.tree_drawing"),
     **dict.fromkeys(
         (
-            "Concept",
+            "Domain",
             "Described",
-            "concept_requests",
+            "domain_requests",
             "describe_requests",
-            "find_concept",
+            "find_domain",
             "write_descriptions",
         ),
         "descriptions.describe",

@@ -27,8 +27,8 @@ from showtell.classify.concepts.evidence import (
     percentiles,
 )
 from showtell.classify.concepts.heads import (
+    ClueHeadName,
     ClueModel,
-    ClueModelName,
     EstimatorModel,
     Forest,
     PartsVote,
@@ -79,7 +79,7 @@ DESCRIPTIONS_PART = ("descriptions",)
 """Part of the clues that come from descriptions of the labels."""
 
 _VOTINGS = ("parts", "attributes", "all")
-_MODELS = ("vote", "forest")
+_HEADS = ("vote", "forest")
 _SELECTORS = ("permutation", "permutation-cv", "None")
 _PLAIN_TEMPLATE = "a photo of a {label}"
 
@@ -100,14 +100,14 @@ class ConceptClassifier(SupportClassifier):
     concepts : ConceptTree, mapping or path
         What to look for; see `showtell.prompts.concepts.trees.read_concepts`.
     voting : {"parts", "attributes", "all"}, default="parts"
-        Which clues share a logistic regression in ``model="vote"``: those of a part, of an
+        Which clues share a logistic regression in ``head="vote"``: those of a part, of an
         attribute of a part, or all of them.
-    model : {"vote", "forest"}, default="vote"
+    head : {"vote", "forest"}, default="vote"
         - ``"vote"``: one multinomial logistic regression per part; the majority decides, and
           between equals the sum of the probabilities (Qu & Yatskar).
         - ``"forest"``: a random forest on all clues (Bastide).
     estimator : scikit-learn classifier, optional
-        Used instead of `model`, on features scaled to mean 0 and standard deviation 1. It needs
+        Used instead of `head`, on features scaled to mean 0 and standard deviation 1. It needs
         ``predict_proba``. Such a classifier cannot be saved.
     layout : {"merged", "per-label"}, default="merged"
         One clue per value whichever labels have it, or one per label and value.
@@ -202,7 +202,7 @@ class ConceptClassifier(SupportClassifier):
         labels: Sequence[Any] | None = None,
         concepts: Concepts | None = None,
         voting: ClueVoting = "parts",
-        model: ClueModelName = "vote",
+        head: ClueHeadName = "vote",
         estimator: Any = None,
         layout: TreeLayout = "merged",
         prefix: CluePrefix = "none",
@@ -220,7 +220,7 @@ class ConceptClassifier(SupportClassifier):
         self.labels = labels
         self.concepts = concepts
         self.voting = voting
-        self.model = model
+        self.head = head
         self.estimator = estimator
         self.layout = layout
         self.prefix = prefix
@@ -295,8 +295,8 @@ class ConceptClassifier(SupportClassifier):
             )
         if self.voting not in _VOTINGS:
             raise UnknownNameError("voting", str(self.voting), _VOTINGS)
-        if self.model not in _MODELS:
-            raise UnknownNameError("model", str(self.model), _MODELS)
+        if self.head not in _HEADS:
+            raise UnknownNameError("head", str(self.head), _HEADS)
         if self.select not in (*_SELECTORS[:-1], None):
             raise UnknownNameError("select", str(self.select), _SELECTORS)
         if isinstance(self.C, bool) or not isinstance(self.C, int | float) or not self.C > 0:
@@ -398,7 +398,7 @@ class ConceptClassifier(SupportClassifier):
         """Fit the classifier on some clues; `features` are theirs alone."""
         if self.estimator is not None:
             return fit_estimator(features, codes, self.estimator)
-        if self.model == "forest":
+        if self.head == "forest":
             return fit_forest(features, codes, n_trees=self.n_trees, random_state=self._seed)
         return fit_vote(features, codes, self._voters(columns)[1], C=self.C)
 
@@ -807,7 +807,7 @@ class ConceptClassifier(SupportClassifier):
         check_is_fitted(self)
         if isinstance(self.head_, EstimatorModel):
             raise InputError(
-                "SHAP values are computed for model='vote' and model='forest'. For an estimator of "
+                "SHAP values are computed for head='vote' and head='forest'. For an estimator of "
                 "your own use the package shap with `predict_features`."
             )
         features = self._features(self._embedded(X), self.selected_)
@@ -942,10 +942,10 @@ class ConceptClassifier(SupportClassifier):
         if isinstance(self.head_, EstimatorModel):
             raise InputError(
                 "A ConceptClassifier with an `estimator` of your own cannot be saved, because "
-                "nothing is pickled; model='vote' and model='forest' can."
+                "nothing is pickled; head='vote' and head='forest' can."
             )
         values: dict[str, Any] = {
-            "model": "forest" if isinstance(self.head_, Forest) else "vote",
+            "head": "forest" if isinstance(self.head_, Forest) else "vote",
             "logit_scale": self.logit_scale_,
             "clues": [asdict(clue) for clue in self.clues_],
             "n_selected": len(self.selected_),
@@ -966,10 +966,10 @@ class ConceptClassifier(SupportClassifier):
     def _saved_shapes(
         self, values: Mapping[str, Any], n_classes: int, n_dims: int
     ) -> dict[str, tuple[int | None, ...]]:
-        if values["model"] not in _MODELS:
-            raise UnknownNameError("model", str(values["model"]), _MODELS)
+        if _head_of(values) not in _HEADS:
+            raise UnknownNameError("head", _head_of(values), _HEADS)
         n_selected = int(values["n_selected"])
-        kind = Forest if values["model"] == "forest" else PartsVote
+        kind = Forest if _head_of(values) == "forest" else PartsVote
         return {
             "support": (None,),
             "selected": (n_selected,),
@@ -1004,7 +1004,7 @@ class ConceptClassifier(SupportClassifier):
         ):
             raise InputError("the images or the clues that were learned from do not fit.")
         own = {k.removeprefix("head_"): a for k, a in arrays.items() if k.startswith("head_")}
-        if values["model"] == "forest":
+        if _head_of(values) == "forest":
             self.head_ = Forest.of_arrays(own, n_features=len(selected))
         else:
             self.head_ = PartsVote.of_arrays(own)
@@ -1025,6 +1025,11 @@ class _LabelTable:
         self.importance = importance  # (n_classes, n_groups), single clues last
         self.direction = direction  # (n_classes, n_selected)
         self.confusion = confusion  # (n_classes, n_classes), true label by predicted one
+
+
+def _head_of(values: Mapping[str, Any]) -> str:
+    """Which head was saved; once it was called a model."""
+    return str(values["head"] if "head" in values else values["model"])
 
 
 class _Reordered:

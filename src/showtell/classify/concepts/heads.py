@@ -19,8 +19,8 @@ from scipy.special import softmax
 from showtell.errors import InputError
 
 __all__ = [
+    "ClueHeadName",
     "ClueModel",
-    "ClueModelName",
     "EstimatorModel",
     "Forest",
     "PartsVote",
@@ -31,7 +31,7 @@ __all__ = [
     "majority",
 ]
 
-ClueModelName: TypeAlias = Literal["vote", "forest"]
+ClueHeadName: TypeAlias = Literal["vote", "forest"]
 
 _MAX_ITER = 5000
 _EQUAL = 1e-6  # probabilities that differ by less are the same

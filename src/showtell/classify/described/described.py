@@ -118,7 +118,7 @@ class DescriptionClassifier(PromptedClassifier):
         "auto" is "embedding" for ``"cupl"`` and "similarity" for the others.
     template : str, default="a photo of a {label}"
         Start of every prompt.
-    concept : str, optional
+    domain : str, optional
         What all labels are: "bird" starts prompts with "a photo of a bird: a {label}". None takes
         that of the description set; "" none at all.
     templates : str or sequence of str, optional
@@ -194,7 +194,7 @@ class DescriptionClassifier(PromptedClassifier):
         method: DescriptionMethod = "dclip",
         averaging: Averaging = "auto",
         template: str = "a photo of a {label}",
-        concept: str | None = None,
+        domain: str | None = None,
         templates: str | Sequence[str] | None = None,
         templates_share: float | None = None,
         n_pairs: int = 15,
@@ -211,7 +211,7 @@ class DescriptionClassifier(PromptedClassifier):
         self.method = method
         self.averaging = averaging
         self.template = template
-        self.concept = concept
+        self.domain = domain
         self.templates = templates
         self.templates_share = templates_share
         self.n_pairs = n_pairs
@@ -300,12 +300,12 @@ class DescriptionClassifier(PromptedClassifier):
 
     def _start(self) -> str:
         """Start of every prompt, with ``{label}``."""
-        concept = self.concept
-        if concept is None and self.descriptions_ is not None:
-            concept = self.descriptions_.concept
-        if not concept:
+        domain = self.domain
+        if domain is None and self.descriptions_ is not None:
+            domain = self.descriptions_.domain
+        if not domain:
             return self.template
-        return concept_template(concept)
+        return domain_template(domain)
 
     def _texts(self, names: Sequence[str]) -> list[list[tuple[str, str, float]]]:
         """For each label: prompt, what it is called, and its weight."""
@@ -519,15 +519,15 @@ class DescriptionClassifier(PromptedClassifier):
         self.descriptions_ = None if given is None else read_descriptions(given).restricted(keys)
 
 
-def concept_template(concept: str) -> str:
+def domain_template(domain: str) -> str:
     """Make the template that says first what all labels are.
 
     Examples
     --------
-    >>> concept_template("bird")
+    >>> domain_template("bird")
     'a photo of a bird: a {label}'
     """
-    return f"a photo of a {concept.replace('{', '{{').replace('}', '}}')}: a {{label}}"
+    return f"a photo of a {domain.replace('{', '{{').replace('}', '}}')}: a {{label}}"
 
 
 def _unusable(name: str, error: str) -> DescriptionEvidence:

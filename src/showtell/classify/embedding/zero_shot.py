@@ -18,10 +18,10 @@ from showtell.encoders.embed import Store
 from showtell.errors import UnknownNameError
 from showtell.media import Media
 
-__all__ = ["BatchMode", "ZeroShotClassifier"]
+__all__ = ["TransductiveMode", "ZeroShotClassifier"]
 
-BatchMode = Literal["balance", "adapt"]
-_BATCH_MODES = ("balance", "adapt")
+TransductiveMode = Literal["balance", "adapt"]
+_MODES = ("balance", "adapt")
 
 
 class ZeroShotClassifier(PromptedClassifier):
@@ -53,7 +53,7 @@ class ZeroShotClassifier(PromptedClassifier):
     abstain_below : float, optional
         Give no label where the best probability is lower. `predict` returns "" there, which
         counts as wrong in scikit-learn's scores.
-    batch : {"balance", "adapt"} or None, default=None
+    transductive : {"balance", "adapt"} or None, default=None
         Use the other images of the same call. Both look at the distinct images, so duplicates
         change nothing, and both make an answer depend on what else is asked: give the whole batch
         in one call (one image alone is classified plainly; fewer images than labels bring a
@@ -65,7 +65,7 @@ class ZeroShotClassifier(PromptedClassifier):
           Needs about 100 images or more; amplifies what zero-shot gets right and wrong.
     probability : {"encoder", "softmax", "sigmoid"}, default="encoder"
         ``"encoder"`` is what its family was trained for. Sigmoid rows do not sum to 1: an image
-        may show none of the labels. With `batch`, always softmax.
+        may show none of the labels. With `transductive`, always softmax.
     calibrate : bool or "auto", default="auto"
         Fit the temperature ``T`` on the images and labels given to `fit`. It changes
         confidences, never labels. True needs X and y; "auto" does it when `fit` gets at least 20
@@ -126,7 +126,7 @@ class ZeroShotClassifier(PromptedClassifier):
         descriptions: Texts | None = None,
         aliases: Texts | None = None,
         abstain_below: float | None = None,
-        batch: BatchMode | None = None,
+        transductive: TransductiveMode | None = None,
         probability: Literal["encoder", "softmax", "sigmoid"] = "encoder",
         calibrate: bool | Literal["auto"] = "auto",
         store: Store = "default",
@@ -138,7 +138,7 @@ class ZeroShotClassifier(PromptedClassifier):
         self.descriptions = descriptions
         self.aliases = aliases
         self.abstain_below = abstain_below
-        self.batch = batch
+        self.transductive = transductive
         self.probability = probability
         self.calibrate = calibrate
         self.store = store
@@ -179,28 +179,28 @@ class ZeroShotClassifier(PromptedClassifier):
         )
         self.prompts_ = {str(c): p for c, p in zip(words.classes.tolist(), prompts, strict=True)}
         self._take_scale(encoder)
-        if self.batch is not None:
+        if self.transductive is not None:
             self.probability_ = "softmax"
         say_limits_once(encoder)
         self._calibrate(encoder, images, codes)
         return self
 
     def _check_arguments(self) -> None:
-        if self.batch is not None and self.batch not in _BATCH_MODES:
-            raise UnknownNameError("batch mode", str(self.batch), [*_BATCH_MODES, "None"])
+        if self.transductive is not None and self.transductive not in _MODES:
+            raise UnknownNameError("transductive mode", str(self.transductive), [*_MODES, "None"])
         self._check_rules()
 
     def _logits(self, embeddings: Embeddings) -> NDArray[np.float32]:
         """Logits of distinct images before the temperature, shape (n, n_classes)."""
-        if self.batch is not None and 0 < len(embeddings) < max(2, len(self.classes_)):
+        if self.transductive is not None and 0 < len(embeddings) < max(2, len(self.classes_)):
             say_once(
-                f"batch {self.batch}",
-                f"batch={self.batch!r} looks at all images of a call, and {len(embeddings)} "
-                f"different ones for {len(self.classes_)} labels say little. Classify the whole "
-                "batch in one call, or set batch=None.",
+                f"transductive {self.transductive}",
+                f"transductive={self.transductive!r} looks at all images of a call, and "
+                f"{len(embeddings)} different ones for {len(self.classes_)} labels say little. "
+                "Classify the whole batch in one call, or set transductive=None.",
             )
-        if self.batch is not None and len(embeddings) > 1:
-            if self.batch == "balance":
+        if self.transductive is not None and len(embeddings) > 1:
+            if self.transductive == "balance":
                 shares = balance(cosines(embeddings, self.prototypes_))
                 return np.log(np.maximum(shares, 1e-30)).astype(np.float32)
             scores = adapt(embeddings, self.prototypes_)

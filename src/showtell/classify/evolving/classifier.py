@@ -138,7 +138,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
     patience : int or None, default=4
         Stop after so many generations without a better one; None: never.
     template : str, default="a photo of a {label}"
-    concept : str, optional
+    domain : str, optional
         As in `DescriptionClassifier`.
     compat : {"upstream"}, optional
         As the published code goes about it, without its errors: near misses of softmax
@@ -241,7 +241,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         validation: float = 0.3,
         patience: int | None = 4,
         template: str = "a photo of a {label}",
-        concept: str | None = None,
+        domain: str | None = None,
         compat: Compat | None = None,
         abstain_below: float | None = None,
         probability: Literal["encoder", "softmax", "sigmoid"] = "encoder",
@@ -277,7 +277,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         self.validation = validation
         self.patience = patience
         self.template = template
-        self.concept = concept
+        self.domain = domain
         self.compat = compat
         self.abstain_below = abstain_below
         self.probability = probability
@@ -494,9 +494,9 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
 
     def _described(self, descriptions: DescriptionSet) -> DescriptionClassifier:
         """Make the classifier of a description set, not yet fitted."""
-        template, concept = self.template, self.concept
+        template, domain = self.template, self.domain
         if self.compat == "upstream":
-            template, concept = "{label}", ""
+            template, domain = "{label}", ""
             texts = {k: tuple(f"{k}, {text}" for text in v) for k, v in descriptions.items()}
             descriptions = DescriptionSet(texts, kind="sentences")
         classes = getattr(self, "classes_", None)
@@ -506,7 +506,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
             descriptions=descriptions,
             averaging="similarity",
             template=template,
-            concept=concept,
+            domain=domain,
             abstain_below=self.abstain_below,
             probability=self.probability,
             calibrate=False,
@@ -524,12 +524,12 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         own._take_scale(encoder)
         return own
 
-    def _prompt_writer(self, concept: str | None) -> Callable[[str, str | None], str]:
+    def _prompt_writer(self, domain: str | None) -> Callable[[str, str | None], str]:
         """Write prompts as the final classifier does."""
 
         def write(label: str, text: str | None) -> str:
             texts = () if text is None else (text,)
-            found = self._described(DescriptionSet({label: texts}, concept=concept))
+            found = self._described(DescriptionSet({label: texts}, domain=domain))
             assert isinstance(found.descriptions, DescriptionSet)
             found.descriptions_ = found.descriptions
             [[(prompt, _, _)]] = found._texts([label])
@@ -556,7 +556,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
             encoder,
             parts.embeddings,
             labels,
-            self._prompt_writer(start.concept),
+            self._prompt_writer(start.domain),
             store=self.store,
         )
         settings = {
@@ -644,7 +644,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         """List the parameters that decide about the result, as plain values."""
         names = (
             "n_candidates", "n_start", "n_replaced", "n_least", "cluster_size", "ratio",
-            "n_confused", "crossover", "max_sweeps", "shots", "validation", "template", "concept",
+            "n_confused", "crossover", "max_sweeps", "shots", "validation", "template", "domain",
             "compat",
         )  # fmt: skip
         values = {name: getattr(self, name) for name in names}
@@ -693,7 +693,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         self.best_generation_ = evolution.best
         self.model_ = evolution.model
         self.prompt_version_ = evolution.prompt_version
-        self.descriptions_ = evolution.description_set(concept=start.concept)
+        self.descriptions_ = evolution.description_set(domain=start.domain)
         self.classifier_ = self._fitted_on(encoder, self.descriptions_)
         self.encoder_fingerprint_ = encoder.fingerprint
         say_limits_once(encoder)
@@ -748,7 +748,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         check_is_fitted(self)
         if not 0 <= number < len(self.history_):
             raise InputError(f"Generations are 0 to {len(self.history_) - 1}; got {number!r}.")
-        chosen = self.evolution_.description_set(number, concept=self.descriptions_.concept)
+        chosen = self.evolution_.description_set(number, domain=self.descriptions_.domain)
         return self._fitted_on(self._fitted_encoder(), chosen)
 
     def measure(self, X: Sequence[Media], y: Any) -> Outcome:
@@ -843,7 +843,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
             encoder,
             np.empty((0, int(encoder.n_dims)), np.float32),
             names,
-            self._prompt_writer(start.concept),
+            self._prompt_writer(start.domain),
             store=self.store,
         )
         first = {name: start[name] for name in names}

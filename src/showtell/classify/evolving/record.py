@@ -15,6 +15,7 @@ from typing import Any
 from showtell.errors import InputError, SavedFolderError
 from showtell.prompts import DescriptionSet
 from showtell.prompts.descriptions.descriptions import Provenance
+from showtell.records.former import current_request
 
 __all__ = [
     "FILE_NAME",
@@ -347,7 +348,7 @@ class Evolution:
         return self.generations[self.best]
 
     def description_set(
-        self, number: int | None = None, *, concept: str | None = None
+        self, number: int | None = None, *, domain: str | None = None
     ) -> DescriptionSet:
         """Give the descriptions of a generation as a set to be written, edited and used.
 
@@ -355,7 +356,7 @@ class Evolution:
         ----------
         number : int, optional
             Of the generation; None takes the chosen one.
-        concept : str, optional
+        domain : str, optional
             What all labels are.
 
         Returns
@@ -367,7 +368,7 @@ class Evolution:
         texts = self.generations[number].descriptions
         return DescriptionSet(
             {label: texts[label] for label in self.labels},
-            concept=concept,
+            domain=domain,
             provenance=Provenance(
                 source=f"generation {number} of an evolution by {self.model}",
                 model=self.model,
@@ -420,7 +421,7 @@ class Evolution:
                 generations=tuple(map(Generation.from_record, record["generations"])),
                 best=int(record["best"]),
                 state=str(record["state"]),
-                settings=dict(record["settings"]),
+                settings=current_request(record["settings"]),
                 cost_usd=_money(record["cost_usd"]),
                 test=None if test is None else Outcome.from_record(test),
             )

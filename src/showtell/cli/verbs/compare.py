@@ -30,8 +30,8 @@ from showtell.cli.asking import (
 from showtell.cli.choices import (
     BY_CLUES,
     BY_DESCRIPTION,
-    TAKE_CONCEPT,
     TAKE_DESCRIPTIONS,
+    TAKE_DOMAIN,
     Choices,
     given_labels,
     make_classifier,
@@ -86,7 +86,7 @@ showtell compare run-monday/ run-friday/
 
 _RECORDS = "records"
 _NO_EXAMPLES = ("zero-shot", "direct", "fusion", "likelihood", *BY_DESCRIPTION)
-_TAKES = {"descriptions": TAKE_DESCRIPTIONS, "concept": TAKE_CONCEPT, "concepts": BY_CLUES}
+_TAKES = {"descriptions": TAKE_DESCRIPTIONS, "domain": TAKE_DOMAIN, "concepts": BY_CLUES}
 """Methods that have a use for an option about words."""
 
 

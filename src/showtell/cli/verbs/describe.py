@@ -37,7 +37,7 @@ _EPILOG = """# Examples
 
 showtell describe --labels "tiger,zebra" --model openai:gpt-4.1-mini -o animals.json
 
-showtell describe butterflies/ --concept auto --model google:gemini-2.5-flash --dry-run
+showtell describe butterflies/ --domain auto --model google:gemini-2.5-flash --dry-run
 
 showtell describe --labels-file birds.txt --style cupl --model ollama:llama3.2 -o birds.json
 
@@ -89,10 +89,10 @@ def describe(
             "sentences.",
         ),
     ] = None,
-    concept: Annotated[
+    domain: Annotated[
         str | None,
         o.option(
-            "--concept",
+            "--domain",
             panel=_WRITTEN,
             metavar="TEXT|auto",
             help="What all labels are, to settle which sense of a word is meant: bird. auto asks "
@@ -200,19 +200,19 @@ def describe(
     if dry_run:
         asking = ready_to_count(session, ctx, asking)
         _say_price(
-            session, access_to(asking), missing, texts, concept=concept, n_kept=len(kept),
+            session, access_to(asking), missing, texts, domain=domain, n_kept=len(kept),
             seed=seed, json=json,
         )  # fmt: skip
         return
     request = {
-        "verb": "describe", "labels": wanted, "style": style, "count": count, "concept": concept,
+        "verb": "describe", "labels": wanted, "style": style, "count": count, "domain": domain,
         "model": called.model, "prompt_dir": sending.prompt_dir, "seed": seed,
     }  # fmt: skip
     if run is not None:
         from showtell.cli.runs import claim
 
         claim(run, request)
-    asking = start_asking(session, ctx, asking, run=run, steps=2 if concept == "auto" else 1)
+    asking = start_asking(session, ctx, asking, run=run, steps=2 if domain == "auto" else 1)
     if kept:
         session.note(
             f"{counted(len(kept), 'label')} of {output} {'is' if len(kept) == 1 else 'are'} kept "
@@ -220,7 +220,7 @@ def describe(
         )
     with session.progress() as progress:
         found = _write(
-            session, access_to(asking), missing, texts, concept=concept, all_labels=wanted,
+            session, access_to(asking), missing, texts, domain=domain, all_labels=wanted,
             before=before, seed=seed, progress=progress,
         )  # fmt: skip
     made = _without_names_of(_joined(before, found, wanted, kept), wanted, missing, found)
@@ -270,7 +270,7 @@ class _Found:
         self.descriptions: DescriptionSet | None = None
         self.gaps: dict[str, str] = {}
         self.dropped: dict[str, tuple[str, ...]] = {}
-        self.concept: str | None = None
+        self.domain: str | None = None
         self.spent: Spent = Spent()
 
 
@@ -280,33 +280,31 @@ def _write(
     labels: Sequence[str],
     texts: dict[str, Any],
     *,
-    concept: str | None,
+    domain: str | None,
     all_labels: Sequence[str],
     before: DescriptionSet | None,
     seed: int,
     progress: Progress,
 ) -> _Found:
-    """Ask for the concept, if it is to be found, and for the descriptions."""
-    from showtell.prompts import find_concept, write_descriptions
+    """Ask for the domain, if it is to be found, and for the descriptions."""
+    from showtell.prompts import find_domain, write_descriptions
 
     found = _Found()
-    found.concept = None if concept == "auto" else concept
-    if found.concept is None and before is not None:
-        found.concept = before.concept
+    found.domain = None if domain == "auto" else domain
+    if found.domain is None and before is not None:
+        found.domain = before.domain
     if not labels:
         return found
-    if found.concept is None and concept == "auto":
-        sought = find_concept(all_labels, access, random_state=seed, prompt_dir=texts["prompt_dir"])
+    if found.domain is None and domain == "auto":
+        sought = find_domain(all_labels, access, random_state=seed, prompt_dir=texts["prompt_dir"])
         found.spent.merge(sought.spent)
-        found.concept = sought.text
+        found.domain = sought.text
         session.note(
             f"the labels are all of this kind: {sought.text}"
             if sought.text
-            else f"no concept: {sought.reason}"
+            else f"no domain: {sought.reason}"
         )
-    described = write_descriptions(
-        labels, access, **texts, concept=found.concept, progress=progress
-    )
+    described = write_descriptions(labels, access, **texts, domain=found.domain, progress=progress)
     found.spent.merge(described.spent)
     found.descriptions = described.descriptions
     found.gaps, found.dropped = dict(described.gaps), dict(described.dropped)
@@ -382,7 +380,7 @@ def _joined(
         assert new is not None  # nothing was kept, so everything was asked for
         return new
     if new is None:
-        return replace(before, concept=found.concept, notes=())
+        return replace(before, domain=found.domain, notes=())
     written = {label: new[label] for label in new if new[label] or label not in before}
     texts = {**before.texts, **written}
     order = [*before, *(label for label in wanted if label not in before)]
@@ -397,7 +395,7 @@ def _joined(
         {label: texts[label] for label in order},
         kind=new.kind,
         weights={label: w for label, w in before.weights.items() if label not in written},
-        concept=found.concept,
+        domain=found.domain,
         provenance=provenance,
     )
 
@@ -446,7 +444,7 @@ def _facts(
     return {
         "model": model,
         "kind": made.kind,
-        "concept": made.concept,
+        "domain": made.domain,
         "n_labels": len(wanted),
         "n_described": sum(bool(made[label]) for label in wanted),
         "n_kept": len(kept),
@@ -480,18 +478,18 @@ def _say_price(
     labels: Sequence[str],
     texts: dict[str, Any],
     *,
-    concept: str | None,
+    domain: str | None,
     n_kept: int,
     seed: int,
     json: bool,
 ) -> None:
     """Count and price the first round of questions."""
-    from showtell.prompts import concept_requests, describe_requests
+    from showtell.prompts import describe_requests, domain_requests
 
     requests = []
     if labels:
-        told = None if concept == "auto" else concept
-        requests = describe_requests(labels, access, **texts, concept=told)
+        told = None if domain == "auto" else domain
+        requests = describe_requests(labels, access, **texts, domain=told)
     each = _SENTENCE_TOKENS if texts["style"] == "cupl" else _PHRASE_TOKENS
     wanted = texts["count"] or (10 if texts["style"] == "cupl" else 8)
     cache: Any = access.cache
@@ -503,8 +501,8 @@ def _say_price(
         answer_tokens=_FRAME_TOKENS + each * wanted,
     )
     parts = [sums]
-    if concept == "auto" and labels:
-        asked = concept_requests(labels, access, random_state=seed, prompt_dir=texts["prompt_dir"])
+    if domain == "auto" and labels:
+        asked = domain_requests(labels, access, random_state=seed, prompt_dir=texts["prompt_dir"])
         parts.append(
             add_up(
                 asked,
@@ -618,6 +616,6 @@ def _print_set(session: Session, made: DescriptionSet) -> None:
     """Print the descriptions: a table on a terminal, CSV into a pipe."""
     rows = [(label, text) for label in made for text in made[label]]
     if is_terminal(sys.stdout):
-        print_table(session, ("label", "description"), rows, title=str(made.concept or ""))
+        print_table(session, ("label", "description"), rows, title=str(made.domain or ""))
     else:
         print_csv(("label", "description"), rows)

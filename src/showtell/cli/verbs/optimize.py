@@ -81,7 +81,7 @@ class Evolving:
             help="Phrases to start from, as `showtell describe` writes them; otherwise the names.",
         ),
     ] = None
-    concept: o.Concept = None
+    domain: o.Domain = None
     generations: Annotated[
         int, _whole("--generations", "Rounds of rewriting, at most.", 0, common=True)
     ] = 10
@@ -144,7 +144,7 @@ class Evolving:
         """Give them as arguments of the classifier."""
         return {
             "start": self.descriptions,
-            "concept": self.concept,
+            "domain": self.domain,
             "n_generations": self.generations,
             "n_candidates": self.candidates,
             "n_start": self.count,
@@ -419,8 +419,8 @@ def _finish(
     json: bool,
 ) -> None:
     """Write and say what came of it; `clf` is None where it was stopped."""
-    concept = request["concept"] if clf is None else clf.descriptions_.concept
-    made = evolution.description_set(concept=concept)
+    domain = request["domain"] if clf is None else clf.descriptions_.domain
+    made = evolution.description_set(domain=domain)
     facts = _facts(evolution)
     _say_dropped(session, evolution)
     if output is not None:

@@ -64,7 +64,7 @@ _SETTINGS = {
     "crossover": "Crossover",
     "cluster_size": "Labels rewritten together",
     "template": "Template",
-    "concept": "Concept",
+    "domain": "Domain",
     "compat": "As published",
 }
 
@@ -102,7 +102,7 @@ def write_evolution(
         `evolution` is a record, which has no encoder.
     controls : Controls, optional
         What comes without the descriptions, as `Record.controls` has it. With a classifier and
-        `data` it is measured: template, concept and random words on the same photos.
+        `data` it is measured: template, domain and random words on the same photos.
     title : str, optional
     thumbnails_mb : float, default=4.0
         Megabytes that small pictures may add; 0 embeds none.

@@ -20,12 +20,12 @@ from showtell.prompts.descriptions.descriptions import DescriptionKind, Descript
 from showtell.prompts.files import PromptSet, load_prompts
 
 __all__ = [
-    "Concept",
     "Described",
     "DescriptionStyle",
-    "concept_requests",
+    "Domain",
     "describe_requests",
-    "find_concept",
+    "domain_requests",
+    "find_domain",
     "write_descriptions",
 ]
 
@@ -36,7 +36,7 @@ _KINDS: Mapping[str, DescriptionKind] = {"dclip": "phrases", "cupl": "sentences"
 _COUNTS = {"dclip": 8, "cupl": 10}  # asked for; per question with "cupl"
 _TEMPERATURES = {"dclip": 0.0, "cupl": 0.99}  # as the papers have them
 _MOST_WORDS = {"dclip": 12, "cupl": 60}
-_SHOWN_LABELS = 25  # of which the concept is sought
+_SHOWN_LABELS = 25  # of which the domain is sought
 _NOTHING = {"object", "thing", "item", "class", "category", "label", "nothing", "noun", "image"}
 
 _LIST_SCHEMA = {
@@ -72,8 +72,8 @@ class Described:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Concept:
-    """What `find_concept` got."""
+class Domain:
+    """What `find_domain` got."""
 
     text: str | None
     """None where the labels have nothing in common, or there is no answer."""
@@ -99,7 +99,7 @@ def write_descriptions(
     style: DescriptionStyle = "dclip",
     count: int | None = None,
     n_least: int = 2,
-    concept: str | None = None,
+    domain: str | None = None,
     prompt_dir: str | os.PathLike[str] | None = None,
     progress: Progress = no_progress,
 ) -> Described:
@@ -118,7 +118,7 @@ def write_descriptions(
     n_least : int, default=2
         Fewer usable ones than this are asked for once more, then taken as they are; none at all
         are a gap.
-    concept : str, optional
+    domain : str, optional
         What all labels are, to settle which sense of a word is meant.
     prompt_dir : path, optional
         Edited prompts, see `copy_prompts`.
@@ -141,7 +141,7 @@ def write_descriptions(
     ----------
     Menon & Vondrick (2023), arXiv:2210.07183. Pratt et al. (2023), arXiv:2209.03320.
     """
-    questions = _questions(labels, style, count, n_least, concept, prompt_dir)
+    questions = _questions(labels, style, count, n_least, domain, prompt_dir)
     with open_client(access) as client:
         found = ask_checked(
             client,
@@ -169,7 +169,7 @@ def write_descriptions(
     made = DescriptionSet(
         {label: tuple(of) for label, of in texts.items()},
         kind=_KINDS[style],
-        concept=concept,
+        domain=domain,
         provenance=Provenance(
             source=f"written by {access.name}",
             model=access.name,
@@ -192,31 +192,31 @@ def describe_requests(
     *,
     style: DescriptionStyle = "dclip",
     count: int | None = None,
-    concept: str | None = None,
+    domain: str | None = None,
     prompt_dir: str | os.PathLike[str] | None = None,
 ) -> list[Request]:
     """Write the requests that `write_descriptions` would send first, without sending any.
 
     Parameters
     ----------
-    labels, access, style, count, concept, prompt_dir
+    labels, access, style, count, domain, prompt_dir
         As in `write_descriptions`.
 
     Returns
     -------
     requests : list of Request
     """
-    questions = [q for _, q in _questions(labels, style, count, 1, concept, prompt_dir)]
+    questions = [q for _, q in _questions(labels, style, count, 1, domain, prompt_dir)]
     return requests_of(access.name, questions, native=access.capabilities.structured_output)
 
 
-def find_concept(
+def find_domain(
     labels: Sequence[str],
     access: ModelAccess,
     *,
     random_state: int = 0,
     prompt_dir: str | os.PathLike[str] | None = None,
-) -> Concept:
+) -> Domain:
     """Have a model say what all labels are: "bird" for a hundred kinds of birds.
 
     Parameters
@@ -230,48 +230,48 @@ def find_concept(
 
     Returns
     -------
-    concept : Concept
+    domain : Domain
         "object", "thing" and the like count as none.
 
     References
     ----------
     Roth et al. (2023), arXiv:2306.07282, section 3.3.
     """
-    question = _concept_question(labels, random_state, prompt_dir)
+    question = _domain_question(labels, random_state, prompt_dir)
     with open_client(access) as client:
         [found] = ask_checked(client, [question], timeout=access.timeout)
     if found.value is None:
-        return Concept(text=None, reason=found.reason, spent=found.spent)
+        return Domain(text=None, reason=found.reason, spent=found.spent)
     text, sure = found.value
     reason = None if text else "The labels have nothing in common, the model says."
     if text is not None and normalise(text) in map(normalise, labels):
         text, reason = None, f"The model names one of the labels, {text!r}."
-    return Concept(text=text, confidence=sure, reason=reason, spent=found.spent)
+    return Domain(text=text, confidence=sure, reason=reason, spent=found.spent)
 
 
-def concept_requests(
+def domain_requests(
     labels: Sequence[str],
     access: ModelAccess,
     *,
     random_state: int = 0,
     prompt_dir: str | os.PathLike[str] | None = None,
 ) -> list[Request]:
-    """Write the one request that `find_concept` would send first, without sending it.
+    """Write the one request that `find_domain` would send first, without sending it.
 
     Parameters
     ----------
     labels, access, random_state, prompt_dir
-        As in `find_concept`.
+        As in `find_domain`.
 
     Returns
     -------
     requests : list of Request
     """
-    question = _concept_question(labels, random_state, prompt_dir)
+    question = _domain_question(labels, random_state, prompt_dir)
     return requests_of(access.name, [question], native=access.capabilities.structured_output)
 
 
-def _concept_question(
+def _domain_question(
     labels: Sequence[str], random_state: int, prompt_dir: str | os.PathLike[str] | None
 ) -> Question[tuple[str | None, float | None]]:
     prompts = load_prompts(prompt_dir, library="describe")
@@ -284,7 +284,7 @@ def _concept_question(
         system=prompts.texts["system"].strip(),
         parts=(TextPart(text=prompts.render("concept", labels=listed)),),
         schema=_CONCEPT_SCHEMA,
-        check=_check_concept,
+        check=_check_domain,
         prompt_version=prompts.version,
         max_tokens=1024,
         name="concept",
@@ -296,7 +296,7 @@ def _questions(
     style: DescriptionStyle,
     count: int | None,
     n_least: int,
-    concept: str | None,
+    domain: str | None,
     prompt_dir: str | os.PathLike[str] | None,
 ) -> list[tuple[str, Question[_Written]]]:
     if style not in _STYLES:
@@ -310,7 +310,7 @@ def _questions(
     parser = AnswerParser(list(labels))
     found = []
     for label in labels:
-        for text in _wordings(prompts, style, label, asked, concept):
+        for text in _wordings(prompts, style, label, asked, domain):
             question: Question[_Written] = Question(
                 system=prompts.texts["system"].strip(),
                 parts=(TextPart(text=text),),
@@ -325,10 +325,10 @@ def _questions(
 
 
 def _wordings(
-    prompts: PromptSet, style: DescriptionStyle, label: str, count: int, concept: str | None
+    prompts: PromptSet, style: DescriptionStyle, label: str, count: int, domain: str | None
 ) -> list[str]:
     """Write the questions about one label."""
-    about = f" (a kind of {concept})" if concept else ""
+    about = f" (a kind of {domain})" if domain else ""
     if style == "dclip":
         return [prompts.render("features", label=label, count=count, concept=about)]
     asked = prompts.render("questions", label=label, concept=about).splitlines()
@@ -390,7 +390,7 @@ def _clean(entry: Any) -> str:
     return " ".join(entry.split()).lstrip("-*•· ").strip()
 
 
-def _check_concept(value: Any) -> tuple[str | None, float | None]:
+def _check_domain(value: Any) -> tuple[str | None, float | None]:
     if not isinstance(value, dict) or "concept" not in value:
         raise ValueError('The field "concept" is missing.')
     sure = value.get("confidence")

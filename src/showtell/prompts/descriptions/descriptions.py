@@ -118,7 +118,7 @@ class DescriptionSet(Mapping[str, tuple[str, ...]]):
         orange fur.") are used as they are.
     weights : mapping of label to sequence of float, optional
         How much each description counts; one positive number for each. Missing labels: all 1.
-    concept : str, optional
+    domain : str, optional
         What all labels are ("bird"), for prompts such as "a photo of a bird: a {label}".
     provenance : Provenance, optional
 
@@ -145,7 +145,7 @@ class DescriptionSet(Mapping[str, tuple[str, ...]]):
     texts: Mapping[str, tuple[str, ...]]
     kind: DescriptionKind = "phrases"
     weights: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    concept: str | None = None
+    domain: str | None = None
     provenance: Provenance = Provenance()
     notes: tuple[DescriptionNote, ...] = ()
     """What reading the file brought to light, such as a label that stood in it twice."""
@@ -183,7 +183,7 @@ class DescriptionSet(Mapping[str, tuple[str, ...]]):
         return f"<DescriptionSet: {self.n_descriptions} {self.kind} of {len(self)} labels{by}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        values = (dict(self.texts), self.kind, dict(self.weights), self.concept)
+        values = (dict(self.texts), self.kind, dict(self.weights), self.domain)
         return DescriptionSet, (*values, self.provenance, self.notes)
 
     @property
@@ -382,8 +382,8 @@ class DescriptionSet(Mapping[str, tuple[str, ...]]):
         """Return plain values, as the JSON file holds them."""
         known = {key: value for key, value in vars(self.provenance).items() if value}
         record: dict[str, Any] = {"showtell": _FORMAT, "kind": self.kind}
-        if self.concept:
-            record["concept"] = self.concept
+        if self.domain:
+            record["domain"] = self.domain
         if known:
             record["provenance"] = known
         record["descriptions"] = {
@@ -398,7 +398,7 @@ class DescriptionSet(Mapping[str, tuple[str, ...]]):
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write a file: ``.json``, ``.yaml`` or ``.csv`` by its ending.
 
-        CSV holds a row per description and nothing else: kind, concept and provenance stay behind.
+        CSV holds a row per description and nothing else: kind, domain and provenance stay behind.
 
         Parameters
         ----------
@@ -547,7 +547,7 @@ def _from_value(
     found = value.get("provenance") if is_ours else None
     stated_source = found if isinstance(found, dict) else {}
     known = {name: stated_source[name] for name in vars(Provenance()) if name in stated_source}
-    concept = value.get("concept") if is_ours else None
+    domain = value.get("domain", value.get("concept")) if is_ours else None  # its former name
     stated = value.get("kind") if is_ours else None
     notes = [
         DescriptionNote(
@@ -562,7 +562,7 @@ def _from_value(
         texts,  # type: ignore[arg-type]  # made tuples of in there
         kind=kind or stated or _guess_kind(texts),
         weights=weights,  # type: ignore[arg-type]
-        concept=None if concept is None else str(concept),
+        domain=None if domain is None else str(domain),
         provenance=Provenance(**known),
         notes=tuple(notes),
     )

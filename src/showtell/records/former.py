@@ -1,0 +1,72 @@
+"""What parameters were called before they got the names of today: for folders that are read.
+
+Nothing here is ever written, and nobody can use an old name in a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["current_params", "current_request"]
+
+_RENAMED = {
+    "batch": "transductive",
+    "concept": "domain",
+}
+"""Old name to new, wherever either may stand."""
+
+_OF_CLASS = {
+    "ConceptClassifier": {"model": "head"},
+}
+"""Those of one class, whose old name means something else in others."""
+
+
+def current_params(kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Give parameters of a saved classifier the names they have today.
+
+    Parameters
+    ----------
+    kind : str
+        Name of its class.
+    params : mapping of str to value
+
+    Returns
+    -------
+    params : dict of str to value
+
+    Examples
+    --------
+    >>> current_params("ConceptClassifier", {"model": "vote", "shots": 5})
+    {'head': 'vote', 'shots': 5}
+    >>> current_params("ZeroShotClassifier", {"batch": "balance"})
+    {'transductive': 'balance'}
+    """
+    names = {**_RENAMED, **_OF_CLASS.get(kind, {})}
+    return {names.get(name, name): value for name, value in params.items()}
+
+
+def current_request(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the options of a run that is kept the names they have today.
+
+    Parameters
+    ----------
+    request : mapping of str to value
+        As in ``run.json``.
+
+    Returns
+    -------
+    request : dict of str to value
+
+    Examples
+    --------
+    >>> current_request({"verb": "classify", "batch": None})
+    {'verb': 'classify', 'transductive': None}
+    """
+    return {_RENAMED.get(name, name): _current(value) for name, value in request.items()}
+
+
+def _current(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_current(one) for one in value]
+    return current_request(value) if isinstance(value, Mapping) else value

@@ -104,7 +104,7 @@ def test_unknown_ids_are_joined_to_nothing():
     assert mllm.asked[1:] == [mllm.asked[0][:1]]
 
 
-def test_an_alien_label_is_asked_again_and_then_abstained_never_guessed():
+def test_a_label_out_of_the_set_is_asked_again_and_then_abstained_never_guessed():
     def script(n, request, items):
         return dumps([{**item, "label": "zorb"} if item["label"] == "red" else item
                       for item in items])  # fmt: skip
@@ -115,7 +115,7 @@ def test_an_alien_label_is_asked_again_and_then_abstained_never_guessed():
     assert (predictions.status[red] == "abstained").all()
     assert predictions.label[~red].tolist() == Y[~red].tolist()
     assert {r for r, is_red in zip(predictions.columns["reason"], red, strict=True) if is_red} == {
-        "alien"
+        "out_of_set"
     }
     assert (predictions.codes[red] == -1).all()
     np.testing.assert_allclose(predictions.proba[red], 1 / 3, rtol=1e-6)
@@ -149,7 +149,7 @@ def test_batches_are_halved_after_repeated_failure_and_the_halving_ends():
 def test_nothing_but_garbage_ends_with_error_rows():
     clf, mllm = direct(lambda n, r, items: "garbage", batch_size=8)
     predictions = clf.classify(X[:8])
-    # a single answer that is no label at all is alien: the model said something
+    # a single answer that is no label at all is out of the set: the model said something
     assert predictions.counts["ok"] == 0
     assert len(predictions) == 8
     assert len(mllm.requests) < 8 * 5
@@ -710,7 +710,7 @@ def test_settings_follow_what_the_model_takes():
 # Any fault
 
 
-KINDS = ("fine", "drop", "twice", "conflict", "unknown", "alien", "garbage", "cut", "refuse",
+KINDS = ("fine", "drop", "twice", "conflict", "unknown", "out_of_set", "garbage", "cut", "refuse",
          "refused", "blocked", "length", "too large", "gone")  # fmt: skip
 
 
@@ -732,7 +732,7 @@ def test_whatever_a_model_answers_every_image_gets_exactly_one_row(seed, batch_s
                 return dumps([*items, {**items[k], "label": wrong}])
             case "unknown":
                 return dumps([*others, {**items[k], "id": "nobody", "label": wrong}])
-            case "alien":
+            case "out_of_set":
                 return dumps([*others, {**items[k], "label": "zorb"}])
             case "garbage":
                 return "garbage"

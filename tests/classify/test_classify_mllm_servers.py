@@ -121,7 +121,7 @@ def check_faults(n, rate):
         "conflict",
         "swap",
         "unknown",
-        "alien",
+        "out_of_set",
     ]  # all but time-outs, which would make the test long
     faults = ",".join(f"{kind}={rate / len(kinds)}" for kind in kinds)
     with servers.LocalServer(

@@ -142,7 +142,7 @@ def test_without_a_train_split_there_is_a_way(cli, pictures, tmp_path, serve):
 
 
 def test_a_model_that_names_no_label_is_counted_and_not_judged(cli, pictures, serve):
-    server = serve(faults="alien=1")
+    server = serve(faults="out-of-set=1")
     result = cli(
         "audit", pictures[0], *MODEL, "--base-url", server.base_url, "--shots", 0,
         "--probes", "example", "--n", 5, "--json",

@@ -81,15 +81,15 @@ def balanced(n_images, n_labels, seed):
 class Engine:
     """A model that reads requests as the local servers do, without a wire between.
 
-    `aliens` of the answers name no label, whichever they are.
+    `out_of_set` of the answers name no label, whichever they are.
     """
 
     name = "toy:engine"
 
-    def __init__(self, truth, *, bias=None, seed=0, aliens=0.0):
+    def __init__(self, truth, *, bias=None, seed=0, out_of_set=0.0):
         self.capabilities = capabilities_of("openai:try")
         self.requests = []
-        self._aliens, self._seed = aliens, seed
+        self._out_of_set, self._seed = out_of_set, seed
         self._guesser = Guesser(sight=None, truth=truth, bias=bias or Bias(), seed=seed)
 
     async def ask(self, request):
@@ -102,7 +102,7 @@ class Engine:
         found = await self._guesser.guess(scene, (), key=request.key)
         answers = [{"id": g.query.id, "label": g.label, "confidence": 9} for g in found]
         for answer in answers:
-            if uniform(self._seed, "alien", request.system, answer["id"]) < self._aliens:
+            if uniform(self._seed, "out_of_set", request.system, answer["id"]) < self._out_of_set:
                 answer["label"] = "nothing of the kind"
         text = json.dumps({"n_images": len(answers), "answers": answers})
         usage = Usage(input_tokens=100, output_tokens=10, cost_usd=Decimal("0.001"))

@@ -154,10 +154,10 @@ def test_calls_are_in_no_order_of_arms():
 
 
 def test_what_fails_is_counted_and_left_out():
-    mllm = model(aliens=0.3)
+    mllm = model(out_of_set=0.3)
     found = audit(direct(mllm), DATA, n=30)
     assert found.n_failed > 0
-    assert set(found.failures) == {"alien"}
+    assert set(found.failures) == {"out_of_set"}
     assert found["example"].n_failed + found["position"].n_failed >= found.n_failed
     assert found["position"].n_answers < 30 * len(LABELS)
     assert not found.biased

@@ -423,7 +423,7 @@ def test_nonsense_is_a_row_without_a_label_after_it_was_asked_again(random_weigh
     assert len(predictions) == 2
     assert not predictions.ok.any()
     assert set(predictions.status) <= {"abstained", "error"}
-    assert all(reason in ("alien", "missing") for reason in predictions.columns["reason"])
+    assert all(reason in ("out_of_set", "missing") for reason in predictions.columns["reason"])
     # each was asked three times, 20 tokens or more every time
     assert all(n >= 60 for n in predictions.columns["output_tokens"])
     assert predictions.label.tolist() == ["", ""]

@@ -81,9 +81,9 @@ def test_an_unknown_id_does_not_answer_for_the_only_image():
     assert found.outcomes["k3f9"].status == "missing"
 
 
-def test_an_alien_label_is_kept_as_text_and_never_guessed():
+def test_a_label_out_of_the_set_is_kept_as_text_and_never_guessed():
     outcome = reconcile(answer(("k3f9", "catfish")), IDS, PARSER).outcomes["k3f9"]
-    assert (outcome.status, outcome.code, outcome.text) == ("alien", None, "catfish")
+    assert (outcome.status, outcome.code, outcome.text) == ("out_of_set", None, "catfish")
 
 
 def test_aliases_and_words_around_a_label_count_by_the_parser_rules():
@@ -156,7 +156,7 @@ def test_a_single_image_needs_no_id():
         '{"answers": [{"label": "dog"}]}',
     ):
         assert codes(text, ["k3f9"]) == [1]
-    assert reconcile("a zorb", ["k3f9"], PARSER).outcomes["k3f9"].status == "alien"
+    assert reconcile("a zorb", ["k3f9"], PARSER).outcomes["k3f9"].status == "out_of_set"
     assert reconcile("", ["k3f9"], PARSER).outcomes["k3f9"].status == "missing"
 
 

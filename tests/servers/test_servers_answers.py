@@ -477,7 +477,7 @@ def test_items_are_spoiled_alike_for_the_same_draw():
     guesses = [
         Guess(query=q, label=LABELS[0], labels=LABELS, probabilities=p) for q in scene.queries
     ]
-    faults = Faults(drop=0.3, alien=0.3, unknown=0.3)
+    faults = Faults(drop=0.3, out_of_set=0.3, unknown=0.3)
     assert make_items(guesses, faults, 1, "k", 0) == make_items(guesses, faults, 1, "k", 0)
     assert make_items(guesses, faults, 1, "k", 0)[1] != make_items(guesses, faults, 1, "k", 1)[1]
 

@@ -181,7 +181,7 @@ def test_broken_json_comes_in_four_kinds():
         ("drop", lambda ids, labels: ids == []),
         ("duplicate", lambda ids, labels: sorted(ids) == sorted(2 * ["0", "1", "2", "3"])),
         ("unknown", lambda ids, labels: not set(ids) & {"0", "1", "2", "3"} and len(ids) == 4),
-        ("alien", lambda ids, labels: not set(labels) & set(LABELS) and len(ids) == 4),
+        ("out_of_set", lambda ids, labels: not set(labels) & set(LABELS) and len(ids) == 4),
     ],
 )
 def test_each_fault_of_a_query_has_its_form(fault, check):
@@ -231,7 +231,7 @@ def test_a_second_try_has_a_new_chance():
     assert [request.attempt for request in server.requests] == list(range(20))
 
 
-def test_faults_of_decisions_are_missing_renamed_or_alien_answers():
+def test_faults_of_decisions_are_missing_renamed_or_out_of_set_answers():
     question = {
         "type": "choice",
         "name": "0",
@@ -256,13 +256,13 @@ def test_faults_of_decisions_are_missing_renamed_or_alien_answers():
         "questions": [question],
     }
     found = {}
-    for fault in ("drop", "unknown", "alien"):
+    for fault in ("drop", "unknown", "out_of_set"):
         with truth_server(faults=Faults(**{fault: 1.0})) as server:
             reply = httpx2.post(f"{server.base_url}/decisions", json=sent)
             found[fault] = reply.json()["answers"]
     assert found["drop"] == []
     assert found["unknown"][0]["name"] != "0"
-    assert found["alien"][0]["choice"] not in LABELS
+    assert found["out_of_set"][0]["choice"] not in LABELS
 
 
 def test_a_client_that_leaves_early_is_not_billed():
@@ -434,7 +434,7 @@ def test_ten_thousand_queries_with_every_fault_keep_their_books(tmp_path):
         if name not in spoiled and name.isdigit():
             assert labels == [LABELS[int(name) % 3]]
     by_fault = Counter(spoiled.values())
-    assert {"drop", "duplicate", "conflict", "swap", "unknown", "alien"} <= set(by_fault)
+    assert {"drop", "duplicate", "conflict", "swap", "unknown", "out_of_set"} <= set(by_fault)
     for fault, count in by_fault.items():
         if fault not in ("refuse", "block"):
             assert stats.faults[fault] == count

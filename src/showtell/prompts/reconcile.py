@@ -19,9 +19,9 @@ from showtell.prompts.answers import AnswerParser, normalise
 
 __all__ = ["OUTCOMES", "Outcome", "OutcomeStatus", "Reconciled", "reconcile"]
 
-OutcomeStatus: TypeAlias = Literal["answered", "missing", "conflict", "alien", "refused"]
+OutcomeStatus: TypeAlias = Literal["answered", "missing", "conflict", "out_of_set", "refused"]
 
-OUTCOMES: tuple[OutcomeStatus, ...] = ("answered", "missing", "conflict", "alien", "refused")
+OUTCOMES: tuple[OutcomeStatus, ...] = ("answered", "missing", "conflict", "out_of_set", "refused")
 """The first has a label; the others are to be asked again or given up."""
 
 _ID_FIELDS = ("id", "image_id", "input_image_id", "query_id", "image")
@@ -83,7 +83,7 @@ def reconcile(text: str, ids: Sequence[str], parser: AnswerParser) -> Reconciled
     -------
     reconciled : Reconciled
         ``missing``: no answer carries the id. ``conflict``: several do, and they differ.
-        ``alien``: the label is none of the set. ``refused``: the whole text declines.
+        ``out_of_set``: the label is none of the set. ``refused``: the whole text declines.
 
     Raises
     ------
@@ -272,7 +272,7 @@ class _Reader:
             text = " / ".join(dict.fromkeys(one.text for one in said))
             return Outcome(id=name, status="conflict", text=_short(text))
         if codes == {None}:
-            return Outcome(id=name, status="alien", text=said[0].text)
+            return Outcome(id=name, status="out_of_set", text=said[0].text)
         sure = [one.confidence for one in said if one.confidence is not None]
         return Outcome(
             id=name,

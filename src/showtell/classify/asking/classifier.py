@@ -1069,7 +1069,7 @@ class MLLMClassifier(MediaClassifier):
         n = len(self.classes_)
         if evidence is None:
             first = None if item is None else item.given[min(item.given)]
-            abstained = first is None or first.reason == "alien"
+            abstained = first is None or first.reason == "out_of_set"
             error = None
             if first is not None and item is not None and not abstained:
                 error = explain(first, item.spent.n_answers)

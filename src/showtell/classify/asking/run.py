@@ -47,7 +47,15 @@ from showtell.prompts.requests import (
 __all__ = ["Given", "Item", "Phase", "Reason", "Run", "Spent", "explain", "split_usage"]
 
 Reason: TypeAlias = Literal[
-    "image", "missing", "conflict", "alien", "refused", "blocked", "request", "unsure", "stopped"
+    "image",
+    "missing",
+    "conflict",
+    "out_of_set",
+    "refused",
+    "blocked",
+    "request",
+    "unsure",
+    "stopped",
 ]
 """Why a row has no label: the image cannot be used; the model never answered about it, or
 contradicted itself, or named no label of the set; it declined; a filter held the answer back; the
@@ -60,7 +68,7 @@ _CENT_OF = Decimal("1e-12")  # USD; the smallest share of a request's price
 _SAID: dict[str, str] = {
     "missing": "the model's answers left this image out",
     "conflict": "the model gave different labels in one answer",
-    "alien": "the model named no label of the set",
+    "out_of_set": "the model named no label of the set",
     "refused": "the model declined to answer",
     "blocked": "a safety filter held the answer back",
 }
@@ -622,7 +630,7 @@ class Run:
                 ask.stretch += answer.finish == "length"
                 again.append(ask)
             else:
-                assert outcome.status in ("missing", "conflict", "alien")
+                assert outcome.status in ("missing", "conflict", "out_of_set")
                 self._finish(ask, Given(reason=outcome.status, text=outcome.text))
         return again
 
@@ -648,7 +656,7 @@ class Run:
         elif (code := self.parser.parse(answer.text).code) is not None:
             self._finish(ask, Given(code=code))
         else:
-            self._finish(ask, Given(reason="alien", text=answer.text[:200]))
+            self._finish(ask, Given(reason="out_of_set", text=answer.text[:200]))
         return []
 
     def _finish(self, ask: _Ask, given: Given) -> None:

@@ -67,7 +67,7 @@ FaultSpec = Annotated[
         common=True,
         metavar="SPEC",
         help="What goes wrong, how often: 429, 500, timeout, cut, refuse, block, empty, "
-        "broken-json per request; drop, duplicate, conflict, swap, unknown, alien per image; "
+        "broken-json per request; drop, duplicate, conflict, swap, unknown, out-of-set per image; "
         "forget-label, repeat, name-other, invalid per written text; all=0.2 shares a part among "
         "them.",
     ),

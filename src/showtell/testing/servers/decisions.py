@@ -18,7 +18,7 @@ from showtell.testing.servers.guessing import Guess, Guesser
 from showtell.testing.servers.knobs import Faults, uniform
 from showtell.testing.servers.reading import Query, Scene, read_scene
 from showtell.testing.servers.records import Ask, BadRequestError, Reply
-from showtell.testing.servers.writing import ALIEN_LABELS
+from showtell.testing.servers.writing import OTHER_LABELS
 
 __all__ = ["decide", "google_questions", "openai_questions", "write_google", "write_openai"]
 
@@ -121,9 +121,9 @@ async def decide(
         answer["choice"] = answer["options"][_best(answer)] if answer["options"] else None
         if fault == "unknown":
             answer["name"] = f"{question['name']}-?"
-        elif fault == "alien" and question["kind"] == "choice":
-            answer["choice"] = ALIEN_LABELS[0]
-            answer["options"][_best(answer)] = ALIEN_LABELS[0]
+        elif fault == "out_of_set" and question["kind"] == "choice":
+            answer["choice"] = OTHER_LABELS[0]
+            answer["options"][_best(answer)] = OTHER_LABELS[0]
         answers.append(answer)
     return answers, guesses, spoiled
 

@@ -21,7 +21,7 @@ _REQUEST_FAULTS = (
     "empty",
     "broken_json",
 )
-_QUERY_FAULTS = ("drop", "duplicate", "conflict", "swap", "unknown", "alien")
+_QUERY_FAULTS = ("drop", "duplicate", "conflict", "swap", "unknown", "out_of_set")
 _WRITING_FAULTS = ("forget_label", "repeat", "name_other", "invalid")
 _PULLS = ("example", "first", "last", "recent", "majority", "noise")
 _SPELLINGS = {"429": "rate_limit", "500": "server_error"}
@@ -88,7 +88,7 @@ class Faults:
     """A query's answer stands where another's belongs; ids stay right."""
     unknown: float = 0.0
     """A query's answer carries an id that was never asked."""
-    alien: float = 0.0
+    out_of_set: float = 0.0
     """A query's label is not in the label set."""
     forget_label: float = 0.0
     """Written: a label is left out, or its list is empty."""

@@ -22,7 +22,7 @@ __all__ = [
     "write_answer",
 ]
 
-ALIEN_LABELS = ("zorb", "quux", "flimmer", "none of your business")
+OTHER_LABELS = ("zorb", "quux", "flimmer", "none of your business")
 """What a label outside the label set may be."""
 
 _MISNAMED = {
@@ -100,9 +100,9 @@ def make_items(
             continue
         if fault == "swap":
             to_swap.append(len(items))
-        if fault == "alien":
-            foreign = [word for word in ALIEN_LABELS if word not in guess.labels]
-            draw = uniform(*draw_key, "alien", name)
+        if fault == "out_of_set":
+            foreign = [word for word in OTHER_LABELS if word not in guess.labels]
+            draw = uniform(*draw_key, "out_of_set", name)
             items.append(replace(item, label=foreign[int(draw * len(foreign))]))
         elif fault == "unknown":
             draw = uniform(*draw_key, "unknown", name)
@@ -358,7 +358,7 @@ class _Filler:
         item = item or (self.items[0] if self.items else None)
         if item is None:
             return options[0]
-        if item.label in options or (item.label in ALIEN_LABELS and name == "label"):
+        if item.label in options or (item.label in OTHER_LABELS and name == "label"):
             return item.label
         if item.id in options:
             return item.id

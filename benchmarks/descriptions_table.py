@@ -52,6 +52,7 @@ from showtell.classify.base import LimitsWarning
 from showtell.classify.described.described import domain_template
 from showtell.datasets import Dataset
 from showtell.evaluate import evaluate
+from showtell.mllm.model import Model
 from showtell.prompts import DescriptionSet, common_words, read_descriptions
 from showtell.testing.servers import Author, LocalServer
 
@@ -161,12 +162,10 @@ def waffle_30(setting: Setting, seed: int) -> Any:
 
 def fusion(setting: Setting, seed: int, **more: Any) -> Any:
     return FusionClassifier(
-        "openai:try",
+        Model("openai:try", base_url=setting.looker, cache=setting.answers),
         setting.encoder,
         labels=setting.data.labels,
         descriptions=setting.sentences,
-        base_url=setting.looker,
-        cache=setting.answers,
         store=setting.store,
         random_state=seed,
         **more,
@@ -188,13 +187,11 @@ def fusion_z(setting: Setting, seed: int) -> Any:
 def evolving(setting: Setting, seed: int, author: Author | None = None) -> Any:
     """From the phrases that DCLIP has."""
     return EvolvingDescriptionClassifier(
-        "openai:try",
+        Model("openai:try", base_url=setting.serve(author or setting.author, seed), cache=None),
         setting.encoder,
         labels=setting.data.labels,
         start=setting.phrases,
         domain="",
-        base_url=setting.serve(author or setting.author, seed),
-        cache=None,
         store=setting.store,
         random_state=seed,
     ).fit(setting.data.train.images, setting.data.train.y)

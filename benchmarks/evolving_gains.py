@@ -43,7 +43,7 @@ from showtell.classify import EvolvingDescriptionClassifier
 from showtell.classify.base import LimitsWarning
 from showtell.datasets import Dataset
 from showtell.evaluate import evaluate
-from showtell.mllm.model import ModelAccess
+from showtell.mllm.model import Model
 from showtell.prompts import DescriptionSet, write_descriptions
 from showtell.testing.servers import Author, LocalServer
 
@@ -131,15 +131,13 @@ def evolved(
         "openai", encoder=options.encoder, author=author, faults=FAULTS, seed=seed
     ) as server:
         if start is None:
-            access = ModelAccess(model="openai:try", base_url=server.base_url, cache=None)
+            access = Model(model="openai:try", base_url=server.base_url, cache=None)
             start = write_descriptions(labels, access, count=N_START).descriptions
         fitted = EvolvingDescriptionClassifier(
-            "openai:try",
+            Model("openai:try", base_url=server.base_url, cache=None),
             options.encoder,
             labels=labels,
             start=start,
-            base_url=server.base_url,
-            cache=None,
             store=store,
             calibrate=False,
             random_state=seed,

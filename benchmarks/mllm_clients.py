@@ -38,15 +38,18 @@ PROMPT = f"Which of these labels fits the image: {', '.join(LABELS)}? Answer wit
 def ask_showtell(url: str, scratch: Path) -> Ask:
     """The classifier of the README: journal on, cache on, confidence and JSON schema asked for."""
     from showtell.classify import DirectClassifier
+    from showtell.mllm import Model
 
     clf = DirectClassifier(
-        f"openai:{MODEL}",
+        Model(
+            f"openai:{MODEL}",
+            base_url=f"{url}/showtell/v1",
+            max_concurrency=SLOTS,
+            run_folder=scratch / "run",
+            cache=scratch / "answers.sqlite",
+        ),
         labels=LABELS,
-        base_url=f"{url}/showtell/v1",
         batch_size=1,
-        max_concurrency=SLOTS,
-        run_folder=scratch / "run",
-        cache=scratch / "answers.sqlite",
     ).fit()
 
     def ask(photos: Sequence[Path]) -> list[str]:

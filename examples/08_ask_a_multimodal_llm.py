@@ -34,12 +34,11 @@ def main(model: str | None) -> None:
         if model is None:
             url = stack.enter_context(LocalServer("openai")).base_url
             model = "openai:try"
-        common = {"base_url": url, "cache": None, "max_cost": None if url else "0.05"}
+        asked = st.Model(model, base_url=url, cache=None, max_cost=None if url else "0.05")
 
-        direct = st.DirectClassifier(model, labels=WORDS, **common).fit()
-        shown = st.InContextClassifier(
-            model, shots=5, anonymise=True, random_state=0, **common
-        ).fit(X_shown, y_shown)  # fmt: skip
+        direct = st.DirectClassifier(asked, labels=WORDS).fit()
+        shown = st.InContextClassifier(asked, shots=5, anonymise=True, random_state=0)
+        shown.fit(X_shown, y_shown)
 
         request = next(iter(shown.requests(X_asked)))
         n_images = sum(hasattr(part, "data") for part in request.parts)

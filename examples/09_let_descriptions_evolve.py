@@ -36,9 +36,12 @@ def main(model: str | None) -> None:
             url = stack.enter_context(LocalServer("openai", author=author)).base_url
             model = "openai:try"
         clf = st.EvolvingDescriptionClassifier(
-            model, n_generations=4, n_start=12, n_replaced=6, base_url=url, cache=None,
-            max_cost=None if url else "0.05", random_state=0,
-        )  # fmt: skip
+            st.Model(model, base_url=url, cache=None, max_cost=None if url else "0.05"),
+            n_generations=4,
+            n_start=12,
+            n_replaced=6,
+            random_state=0,
+        )
         plan = clf.set_params(labels=WORDS.tolist()).plan()
         print(f"at most {plan.n_requests} questions")
         clf.fit(X_evolve, y_evolve)

@@ -27,19 +27,13 @@ def inputs(n):
 
 def classifier(model, url, folder, method, batch_size):
     """The classifier that every process of a run makes."""
-    from showtell import DirectClassifier, InContextClassifier
+    from showtell import DirectClassifier, InContextClassifier, Model
 
-    options = {
-        "base_url": url,
-        "run_folder": folder,
-        "cache": None,
-        "batch_size": batch_size,
-        "max_concurrency": 6,
-    }
+    model = Model(model, base_url=url, run_folder=folder, cache=None, max_concurrency=6)
     if method == "direct":
-        return DirectClassifier(model, labels=COLOURS, **options).fit()
+        return DirectClassifier(model, labels=COLOURS, batch_size=batch_size).fit()
     shown, labels = inputs(1000)
-    return InContextClassifier(model, shots=1, **options).fit(shown[996:], labels[996:])
+    return InContextClassifier(model, shots=1, batch_size=batch_size).fit(shown[996:], labels[996:])
 
 
 def classify(folder, n, **made):

@@ -31,6 +31,7 @@ from showtell import DirectClassifier
 from showtell._logs import hush
 from showtell.cli.main import app
 from showtell.errors import ShowtellError
+from showtell.mllm.model import Model
 from showtell.testing import ColourEncoder
 
 pytest.importorskip("uvicorn", reason="local servers need the extra mllm")
@@ -472,9 +473,9 @@ def test_errors_of_python_callers_hold_no_secret_in_any_of_their_causes(photos, 
     for status, form in ((401, "json"), (400, "json"), (200, "html")):
         with _indiscreet(status, form) as url:
             clf = DirectClassifier(
-                "openai:gpt-4.1-mini", labels=list(LABELS), base_url=f"{url}/v1", cache=None,
-                max_requests=2,
-            ).fit()  # fmt: skip
+                Model("openai:gpt-4.1-mini", base_url=f"{url}/v1", cache=None, max_requests=2),
+                labels=list(LABELS),
+            ).fit()
             try:
                 predictions = clf.classify(paths[:3])
                 watch.said.append(("predictions", repr(predictions.errors)))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from showtell.evaluate import Record, compare, evaluate, shot_curve
     from showtell.explain import Explanation, explain
     from showtell.media import Crop, load_image
+    from showtell.mllm import Model
 
 __all__ = [
     "ConceptClassifier",
@@ -45,6 +46,7 @@ __all__ = [
     "ImageEmbedder",
     "InContextClassifier",
     "LikelihoodClassifier",
+    "Model",
     "Predictions",
     "Record",
     "Sample",
@@ -74,6 +76,7 @@ _ROOM_OF = {
     "ImageEmbedder": "classify",
     "InContextClassifier": "classify",
     "LikelihoodClassifier": "classify",
+    "Model": "mllm",
     "Predictions": "classify",
     "Record": "evaluate",
     "Sample": "datasets",

@@ -10,7 +10,7 @@ from showtell.datasets import load_dataset
 from showtell.encoders import load_encoder
 from showtell.evaluate import evaluate
 from showtell.metrics import mcnemar_exact
-from showtell.mllm.model import ModelAccess
+from showtell.mllm.model import Model
 from showtell.prompts import write_descriptions
 from showtell.testing.servers import Author, LocalServer
 
@@ -48,15 +48,13 @@ def evolve(data, author, tmp_path_factory):
         with LocalServer(
             "openai", author=author, faults="forget-label=0.1,repeat=0.1", seed=1
         ) as server:
-            access = ModelAccess(model="openai:try", base_url=server.base_url, cache=None)
+            access = Model(model="openai:try", base_url=server.base_url, cache=None)
             return EvolvingDescriptionClassifier(
-                "openai:try",
+                Model("openai:try", base_url=server.base_url, cache=None),
                 labels=labels,
                 start=write_descriptions(labels, access).descriptions,
                 n_generations=5,
                 random_state=1,
-                base_url=server.base_url,
-                cache=None,
                 calibrate=False,
                 store=store,
             ).fit(data.train.images, data.train.y)

@@ -20,6 +20,7 @@ from tests.killing import Forks
 
 from showtell.classify import EvolvingDescriptionClassifier, read_evolution
 from showtell.mllm.call.journal import Journal
+from showtell.mllm.model import Model
 from showtell.testing import WordEncoder
 from showtell.testing.servers import Author, LocalServer
 
@@ -36,10 +37,18 @@ def evolving(model, url, folder):
     """The classifier that every process makes, and its images."""
     encoder = WordEncoder([*WORDS, *NONSENSE])
     clf = EvolvingDescriptionClassifier(
-        model, encoder, base_url=url, run_folder=folder, cache=None, max_concurrency=3,
-        n_generations=4, n_candidates=3, n_start=4, n_replaced=2, n_least=1, cluster_size=3,
-        patience=None, calibrate=False, random_state=5,
-    )  # fmt: skip
+        Model(model, base_url=url, run_folder=folder, cache=None, max_concurrency=3),
+        encoder,
+        n_generations=4,
+        n_candidates=3,
+        n_start=4,
+        n_replaced=2,
+        n_least=1,
+        cluster_size=3,
+        patience=None,
+        calibrate=False,
+        random_state=5,
+    )
     X = [
         f"{mark} {NONSENSE[(i + k) % 4]} {'fur ' * (k // 4)}"
         for i, mark in enumerate(MARKS.values())

@@ -12,6 +12,7 @@ import pytest
 from showtell.classify import FusionClassifier, ZeroShotClassifier, load_classifier
 from showtell.errors import BudgetError, InputError, SavedFolderError, UnknownNameError
 from showtell.mllm import Answer, AnswerCache, ImagePart, TextPart, Usage
+from showtell.mllm.model import Model
 from showtell.testing import make_images
 
 pytestmark = pytest.mark.filterwarnings("ignore::showtell.classify.LimitsWarning")
@@ -79,12 +80,11 @@ def worked(use, **params):
         }
     )
     return FusionClassifier(
-        Looker(description="what it sees", guess="its guess"),
+        Model(Looker(description="what it sees", guess="its guess"), cache=None),
         encoder,
         labels=["zero", "one"],
         use=use,
         class_features=("template",),
-        cache=None,
         store=None,
         **params,
     ).fit()
@@ -123,7 +123,7 @@ def test_terms_add_up_to_the_sum_of_the_cosines(photos):
 def test_the_image_alone_is_zero_shot_and_asks_nothing(photos):
     looker = Looker()
     fused = FusionClassifier(
-        looker, labels=LABELS, use=("image",), class_features=("template",), cache=None
+        Model(looker, cache=None), labels=LABELS, use=("image",), class_features=("template",)
     ).fit()
     plain = ZeroShotClassifier(labels=LABELS, templates="A photo of {label}").fit()
     assert np.abs(fused.predict_proba(photos) - plain.predict_proba(photos)).max() < 1e-5
@@ -133,7 +133,7 @@ def test_the_image_alone_is_zero_shot_and_asks_nothing(photos):
 def test_two_calls_an_image_and_none_when_asked_again(photos, tmp_path):
     looker = Looker()
     with AnswerCache(tmp_path / "answers.sqlite") as cache:
-        clf = FusionClassifier(looker, labels=LABELS, cache=cache).fit()
+        clf = FusionClassifier(Model(looker, cache=cache), labels=LABELS).fit()
         first = clf.classify([*photos, photos[0]])
         assert len(looker.requests) == 2 * len(photos)
         again = clf.classify(photos)
@@ -149,17 +149,17 @@ def test_two_calls_an_image_and_none_when_asked_again(photos, tmp_path):
 def test_a_kept_description_leaves_one_call(photos, tmp_path):
     looker = Looker()
     with AnswerCache(tmp_path / "answers.sqlite") as cache:
-        FusionClassifier(looker, labels=LABELS, use=("description",), cache=cache).fit().classify(
-            photos
-        )
+        FusionClassifier(
+            Model(looker, cache=cache), labels=LABELS, use=("description",)
+        ).fit().classify(photos)
         n = len(looker.requests)
-        FusionClassifier(looker, labels=LABELS, cache=cache).fit().classify(photos)
+        FusionClassifier(Model(looker, cache=cache), labels=LABELS).fit().classify(photos)
     assert (n, len(looker.requests)) == (len(photos), 2 * len(photos))
 
 
 def test_the_question_what_is_seen_names_no_label_and_the_guess_lists_all(photos):
     looker = Looker()
-    FusionClassifier(looker, labels=LABELS, cache=None).fit().classify(photos)
+    FusionClassifier(Model(looker, cache=None), labels=LABELS).fit().classify(photos)
     orders = set()
     for request in looker.requests:
         text = request.system + "".join(p.text for p in request.parts if isinstance(p, TextPart))
@@ -177,7 +177,7 @@ def test_the_question_what_is_seen_names_no_label_and_the_guess_lists_all(photos
 def test_the_same_seed_asks_the_same(photos):
     keys = []
     for _ in range(2):
-        clf = FusionClassifier(Looker(), labels=LABELS, cache=None, random_state=5).fit()
+        clf = FusionClassifier(Model(Looker(), cache=None), labels=LABELS, random_state=5).fit()
         keys.append([request.key for request in clf.requests(photos)])
     assert keys[0] == keys[1]
     assert len(set(keys[0])) == 2 * len(photos)
@@ -193,7 +193,7 @@ def test_a_refusal_is_an_error_row_and_not_a_worse_guess(photos, name):
         return "NO" if shown[part.digest] == 0 else "blue square"
 
     clf = FusionClassifier(
-        Looker(**{name: sometimes}), labels=LABELS, cache=None, max_concurrency=1
+        Model(Looker(**{name: sometimes}), cache=None, max_concurrency=1), labels=LABELS
     ).fit()
     found = clf.classify(photos)
     assert found.status.tolist().count("error") == 1
@@ -207,7 +207,7 @@ def test_unreadable_images_are_error_rows_and_cost_nothing(photos, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     looker = Looker()
     found = (
-        FusionClassifier(looker, labels=LABELS, cache=None)
+        FusionClassifier(Model(looker, cache=None), labels=LABELS)
         .fit()
         .classify([photos[0], str(tmp_path / "bad.jpg")])
     )
@@ -230,7 +230,7 @@ def test_weights_are_tuned_on_the_labelled_images_only(photos):
     for path, label in zip(photos, y, strict=True):
         truth[prepare_image(read_media(path), max_side=768).digest] = label
     looker = Looker(description="a grey nothing", guess=knows)
-    clf = FusionClassifier(looker, labels=LABELS, weights="tune", cache=None).fit(photos, y)
+    clf = FusionClassifier(Model(looker, cache=None), labels=LABELS, weights="tune").fit(photos, y)
     assert clf.tuned_["guess"] == 1.0
     assert clf.tuned_["chosen"] == 1.0
     assert clf.weights_["guess"] > 0
@@ -252,7 +252,7 @@ def test_weights_by_hand_and_a_weight_of_none(photos):
 
 
 def test_a_cap_stops_the_run(photos):
-    clf = FusionClassifier(Looker(), labels=LABELS, cache=None, max_requests=3).fit()
+    clf = FusionClassifier(Model(Looker(), cache=None, max_requests=3), labels=LABELS).fit()
     with pytest.raises(BudgetError):
         clf.classify(photos)
 
@@ -260,12 +260,12 @@ def test_a_cap_stops_the_run(photos):
 def test_a_run_folder_resumes(photos, tmp_path):
     looker = Looker()
     clf = FusionClassifier(
-        looker, labels=LABELS, cache=None, max_requests=3, max_concurrency=1,
-        run_folder=tmp_path / "run",
-    ).fit()  # fmt: skip
+        Model(looker, cache=None, max_requests=3, max_concurrency=1, run_folder=tmp_path / "run"),
+        labels=LABELS,
+    ).fit()
     with pytest.raises(BudgetError):
         clf.classify(photos)
-    clf.set_params(max_requests=None).fit()
+    clf.set_params(model__max_requests=None).fit()
     assert clf.classify(photos).status.tolist() == ["ok"] * len(photos)
     assert len(looker.requests) == 2 * len(photos)
 
@@ -273,9 +273,11 @@ def test_a_run_folder_resumes(photos, tmp_path):
 def test_a_saved_one_answers_as_before(photos, tmp_path):
     looker = Looker(description="a blue square", guess="blue square")
     clf = FusionClassifier(
-        looker, labels=LABELS, cache=None, descriptions={"red circle": ["a red disc"]},
+        Model(looker, cache=None),
+        labels=LABELS,
+        descriptions={"red circle": ["a red disc"]},
         weights={"image": 1, "guess": 2},
-    ).fit()  # fmt: skip
+    ).fit()
     folder = clf.save(tmp_path / "saved")
     again = load_classifier(folder, model=looker)
     np.testing.assert_array_equal(again.predict_proba(photos), clf.predict_proba(photos))

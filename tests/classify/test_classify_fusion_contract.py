@@ -27,6 +27,7 @@ from tests.classify.test_classify_mllm_contract import (  # noqa: F401 (fixtures
 from showtell.classify import FusionClassifier, Predictions, load_classifier
 from showtell.media import load_image, read_media
 from showtell.mllm import Answer, ImagePart, Usage
+from showtell.mllm.model import Model
 from showtell.testing import WordEncoder
 
 SHARED = """
@@ -127,8 +128,8 @@ class Case:
     def make(self, **changes):
         model = changes.pop("model", None) or Looker()
         encoder = changes.pop("encoder", None) or PixelReader()
-        given = {"cache": None, "store": None, **self.params, **changes}
-        return self.cls(model, encoder, **given)
+        given = {"store": None, **self.params, **changes}
+        return self.cls(Model(model, cache=None), encoder, **given)
 
     def fitted(self, **changes):
         return self.make(**changes).fit(X_TRAIN, Y_TRAIN)
@@ -163,9 +164,9 @@ def test_one_bad_image_is_an_error_row_and_changes_no_other(case):
 
 def test_duplicates_are_asked_about_once(case):
     clf = case.fitted()
-    clf.model.requests.clear()
+    clf.model.model.requests.clear()
     rows = clf.predict_proba(X_TEST * 20)
-    assert len(clf.model.requests) == len(X_TEST) * (len(clf.weights_) - 1)
+    assert len(clf.model.model.requests) == len(X_TEST) * (len(clf.weights_) - 1)
     assert (rows.reshape(20, len(X_TEST), 3) == rows[: len(X_TEST)]).all()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from showtell.classify import FusionClassifier
+from showtell.mllm.model import Model
 from showtell.testing import ColourEncoder, make_images
 
 pytest.importorskip("pydantic_ai", reason="needs the extra mllm")
@@ -32,7 +33,9 @@ def test_every_wire_carries_both_questions(vendor, photos, monkeypatch):
         monkeypatch.setenv(f"{name}_API_KEY", "sk-local")
     with servers.LocalServer(vendor, encoder=ColourEncoder(), rule="nearest") as server:
         clf = FusionClassifier(
-            f"{vendor}:try", ColourEncoder(), labels=LABELS, base_url=server.base_url, cache=None
+            Model(f"{vendor}:try", base_url=server.base_url, cache=None),
+            ColourEncoder(),
+            labels=LABELS,
         ).fit()
         found = clf.classify(paths)
         assert found.status.tolist() == ["ok"] * len(paths), found.errors
@@ -51,7 +54,9 @@ def test_spoiled_answers_become_right_rows_or_error_rows(photos, monkeypatch):
         "openai", encoder=ColourEncoder(), rule="nearest", faults=faults
     ) as server:
         clf = FusionClassifier(
-            "openai:try", ColourEncoder(), labels=LABELS, base_url=server.base_url, cache=None
+            Model("openai:try", base_url=server.base_url, cache=None),
+            ColourEncoder(),
+            labels=LABELS,
         ).fit()
         found = clf.classify(paths * 2)
     assert len(found) == 2 * len(paths)

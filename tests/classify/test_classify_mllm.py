@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.asked import asked
 from tests.classify.scripted import Scene, ScriptedMLLM, dumps, picture, pictures
 
 from showtell.classify import DirectClassifier, InContextClassifier, SkippedImagesWarning
@@ -22,6 +23,7 @@ from showtell.errors import (
     UnknownNameError,
 )
 from showtell.mllm import TextPart, TokenLogprob, Usage
+from showtell.mllm.model import Model
 
 LABELS = ["red", "green", "blue"]
 X, Y = pictures(LABELS, 4)
@@ -29,13 +31,15 @@ X, Y = pictures(LABELS, 4)
 
 def direct(script=None, *, known=None, **params):
     mllm = ScriptedMLLM(script, **(known or {}))
-    clf = DirectClassifier(mllm, **{"labels": LABELS, "cache": None} | params)
+    model, params = asked(mllm, {"labels": LABELS, "cache": None} | params)
+    clf = DirectClassifier(model, **params)
     return clf.fit(), mllm
 
 
 def in_context(script=None, *, known=None, X_fit=X, y_fit=Y, **params):
     mllm = ScriptedMLLM(script, **(known or {}))
-    clf = InContextClassifier(mllm, **{"shots": 1, "cache": None, "random_state": 0} | params)
+    model, params = asked(mllm, {"shots": 1, "cache": None, "random_state": 0} | params)
+    clf = InContextClassifier(model, **params)
     return clf.fit(X_fit, y_fit), mllm
 
 
@@ -233,7 +237,7 @@ def test_a_cap_on_requests_stops_the_run_and_a_higher_one_goes_on_from_there(tmp
     with pytest.raises(BudgetError):
         clf.classify(X)
     assert len(mllm.requests) == 5
-    clf.set_params(max_requests=None)
+    clf.set_params(model__max_requests=None)
     predictions = clf.classify(X)
     assert predictions.label.tolist() == Y.tolist()
     assert len(mllm.requests) == 12
@@ -409,7 +413,7 @@ def test_given_demonstrations_are_shown_and_need_no_fit_images():
         (picture("yellow", 2), "warm"),
         (picture("blue", 3), "cold"),
     ]
-    clf = InContextClassifier(mllm, demonstrations=pairs, cache=None).fit()
+    clf = InContextClassifier(Model(mllm, cache=None), demonstrations=pairs).fit()
     assert clf.classes_.tolist() == ["cold", "warm"]
     assert clf.predict([picture("yellow", 9), picture("blue", 9)]).tolist() == ["warm", "cold"]
     assert mllm.n_images == [5]
@@ -442,12 +446,12 @@ def test_broken_labelled_images_are_replaced_by_others_of_their_class(tmp_path):
     X_fit, y_fit = [*X, *[str(bad)] * 3], [*Y, *LABELS]
     for seed in range(4):
         mllm = ScriptedMLLM()
-        clf = InContextClassifier(mllm, shots=4, cache=None, random_state=seed)
+        clf = InContextClassifier(Model(mllm, cache=None), shots=4, random_state=seed)
         with pytest.warns(SkippedImagesWarning, match=r"bad\.jpg"):
             clf.fit(X_fit, y_fit)
         assert clf.support_.tolist() == list(range(12))
     with pytest.raises(InputError, match="No usable image is left for: red"):
-        InContextClassifier(mllm, labels=LABELS, cache=None).fit([str(bad), *X[1:3]], LABELS)
+        InContextClassifier(Model(mllm, cache=None), labels=LABELS).fit([str(bad), *X[1:3]], LABELS)
 
 
 def test_zero_shots_show_nothing():
@@ -557,13 +561,13 @@ def test_calibration_learns_what_a_confidence_is_worth():
 
     many, truth = pictures(LABELS, 40)
     mllm = ScriptedMLLM(script)
-    clf = DirectClassifier(mllm, calibrate=True, cache=None).fit(many, truth)
+    clf = DirectClassifier(Model(mllm, cache=None), calibrate=True).fit(many, truth)
     assert clf.calibration_.kind == "platt"  # a constant signal makes one bin
     confidence = clf.classify(X).confidence_all
     np.testing.assert_allclose(confidence, 2 / 3, atol=0.1)
-    untouched = DirectClassifier(ScriptedMLLM(script), cache=None).fit(many, truth)
+    untouched = DirectClassifier(Model(ScriptedMLLM(script), cache=None)).fit(many, truth)
     assert untouched.calibration_.kind == "none"
-    assert not untouched.model.requests  # calibrating costs money: never unasked
+    assert not untouched.model.model.requests  # calibrating costs money: never unasked
 
 
 def test_in_context_calibrates_on_what_is_not_shown():
@@ -618,8 +622,14 @@ def test_a_short_list_by_encoder_shows_only_its_labels_and_demonstrations():
     from showtell.testing import HashEncoder
 
     mllm = ScriptedMLLM()
-    clf = InContextClassifier(mllm, shots=1, shortlist=3, encoder=HashEncoder(64), store=None,
-                              cache=None, batch_size=1).fit(many, truth)  # fmt: skip
+    clf = InContextClassifier(
+        Model(mllm, cache=None),
+        shots=1,
+        shortlist=3,
+        encoder=HashEncoder(64),
+        store=None,
+        batch_size=1,
+    ).fit(many, truth)
     assert (clf.predict(many) == truth).mean() == 1
     for request in mllm.requests:
         scene = Scene(request)
@@ -764,5 +774,7 @@ def test_whatever_a_model_answers_every_image_gets_exactly_one_row(seed, batch_s
 
 def test_a_modelfile_may_be_the_model(tmp_path):
     (tmp_path / "Modelfile").write_text("FROM llava:7b\n")
-    clf = DirectClassifier(str(tmp_path / "Modelfile"), labels=["cat", "dog"], cache=None).fit()
+    clf = DirectClassifier(
+        Model(str(tmp_path / "Modelfile"), cache=None), labels=["cat", "dog"]
+    ).fit()
     assert clf.model_.startswith("ollama:llava:7b#")

@@ -35,6 +35,7 @@ from showtell.classify import (
 )
 from showtell.encoders.base import unit
 from showtell.errors import InputError, MediaError, SavedFolderError
+from showtell.mllm.model import Model
 from showtell.testing import WordEncoder
 
 SHARED = """
@@ -143,7 +144,7 @@ class Case:
 
     def make(self, **changes):
         model = changes.pop("model", None) or ReadingMLLM(**self.known)
-        return self.cls(model, **{"cache": None, **self.params, **changes})
+        return self.cls(Model(model, cache=None), **{**self.params, **changes})
 
     def fitted(self, **changes):
         return self.make(**changes).fit(X_TRAIN, Y_TRAIN)
@@ -203,15 +204,15 @@ def test_the_model_is_shared_by_clones_never_copied(case):
             raise AssertionError("the model was copied")
 
     clf = case.make(model=Guarded(**case.known))
-    assert clone(clf).model is clf.model
+    assert clone(clf).model.model is clf.model.model
     assert clone(case.fitted()).fit(X_TRAIN, Y_TRAIN).predict(X_TEST[:3]).shape == (3,)
 
 
 def test_duplicates_get_equal_rows_and_are_asked_about_once(case):
     clf = case.fitted()
-    clf.model.requests.clear()
+    clf.model.model.requests.clear()
     rows = clf.predict_proba(X_TEST * 50)
-    asked = [name for names in clf.model.asked for name in names]
+    asked = [name for names in clf.model.model.asked for name in names]
     assert len(asked) == len(X_TEST) * clf.n_samples * clf.permutations_
     for k in range(50):
         np.testing.assert_array_equal(rows[k * len(X_TEST) : (k + 1) * len(X_TEST)], rows[:6])
@@ -267,7 +268,7 @@ def test_a_saved_one_predicts_the_same_bits(case, tmp_path):
     assert type(again) is type(clf)
     assert again.get_params() == clf.get_params()
     np.testing.assert_array_equal(again.predict_proba(X_TEST), clf.predict_proba(X_TEST))
-    first, second = clf.model.requests[-1], again.model.requests[-1]
+    first, second = clf.model.model.requests[-1], again.model.model.requests[-1]
     assert first.key == second.key
     learned = {n for n in vars(clf) if n.endswith("_") and not n.startswith("_")}
     assert learned <= set(vars(again))
@@ -290,9 +291,9 @@ def test_scikit_learn_sees_a_classifier_of_things_that_are_no_arrays(case):
 def test_grid_search_over_shots():
     grid = {"shots": [0, 1, 3], "anonymise": [False]}
     model = ReadingMLLM()
-    search = GridSearchCV(InContextClassifier(model, cache=None), grid, cv=2)
+    search = GridSearchCV(InContextClassifier(Model(model, cache=None)), grid, cv=2)
     assert search.fit(X_TRAIN * 2, Y_TRAIN * 2).best_score_ > 0.9
-    assert search.best_estimator_.model is model
+    assert search.best_estimator_.model.model is model
 
 
 def test_it_abstains_below_the_threshold(case):
@@ -305,7 +306,7 @@ def test_it_abstains_below_the_threshold(case):
 
 
 def saved(tmp_path, **params):
-    clf = InContextClassifier(ReadingMLLM(), cache=None, **params).fit(X_TRAIN, Y_TRAIN)
+    clf = InContextClassifier(Model(ReadingMLLM(), cache=None), **params).fit(X_TRAIN, Y_TRAIN)
     return clf, clf.save(tmp_path / "clf")
 
 
@@ -314,10 +315,16 @@ def test_a_saved_folder_holds_no_secret_and_no_path_of_this_machine(tmp_path):
     prompts.mkdir()
     (prompts / "again.txt").write_text("Once more ({attempt}).")
     clf = InContextClassifier(
-        "openai:try", base_url="http://me:hunter2@127.0.0.1:9/v1?api_key=s3cr3t",
-        run_folder=tmp_path / "run", prompt_dir=prompts, max_cost=Decimal("0.5"), cache=None,
+        Model(
+            "openai:try",
+            base_url="http://me:hunter2@127.0.0.1:9/v1?api_key=s3cr3t",
+            run_folder=tmp_path / "run",
+            max_cost=Decimal("0.5"),
+            cache=None,
+        ),
+        prompt_dir=prompts,
         demonstrations=[("a dog", "dog"), ("cat", "cat")],
-    ).fit()  # fmt: skip
+    ).fit()
     folder = clf.save(tmp_path / "clf")
     text = "".join(p.read_bytes().decode("latin-1") for p in folder.iterdir())
     for secret in ("hunter2", "s3cr3t", str(tmp_path)):
@@ -325,7 +332,7 @@ def test_a_saved_folder_holds_no_secret_and_no_path_of_this_machine(tmp_path):
     again = load_classifier(folder)
     assert again._texts["again"] == "Once more ({attempt})."
     assert again.demonstrations_ == clf.demonstrations_
-    assert Decimal(again.max_cost) == Decimal("0.5")
+    assert Decimal(again.model.max_cost) == Decimal("0.5")
 
 
 def test_a_model_object_has_to_be_handed_over(tmp_path):
@@ -379,6 +386,6 @@ def test_one_door_saves_every_kind_but_no_subclass(tmp_path):
 
 
 def test_deepcopies_share_no_secrets_in_their_repr():
-    clf = DirectClassifier("openai:try", labels=["cat"], base_url="http://127.0.0.1:9/v1")
+    clf = DirectClassifier(Model("openai:try", base_url="http://127.0.0.1:9/v1"), labels=["cat"])
     assert "api_key" not in clf.get_params()
     assert copy.copy(clf).get_params() == clf.get_params()

@@ -9,6 +9,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 from PIL import Image
+from tests.asked import asked
 from tests.classify.scripted import Scene, ScriptedMLLM, dumps, picture, pictures
 
 from showtell.classify import (
@@ -22,6 +23,7 @@ from showtell.classify.asking.null_images import content_free_pictures
 from showtell.errors import InputError, UnknownNameError
 from showtell.evaluate.provenance import about_estimator
 from showtell.mllm import ImagePart, TokenLogprob
+from showtell.mllm.model import Model
 from showtell.prompts import Demonstration
 from showtell.testing import ColourEncoder
 
@@ -51,7 +53,8 @@ class Leaning(ScriptedMLLM):
 
 
 def direct(model, **params):
-    return DirectClassifier(model, **{"labels": LABELS, "cache": None} | params)
+    model, params = asked(model, {"labels": LABELS, "cache": None} | params)
+    return DirectClassifier(model, **params)
 
 
 # Permutations
@@ -68,27 +71,27 @@ def test_all_shifts_cancel_weights_of_places_exactly():
 
 def test_neutral_names_move_too_so_weights_of_names_and_places_cancel():
     names = {"class_0": 20.0, "class_2": 4.0}
-    params = {"shots": 1, "anonymise": True, "cache": None, "random_state": 3}
-    honest = InContextClassifier(Leaning(), **params).fit(X, Y).predict_proba(X)
+    params = {"shots": 1, "anonymise": True, "random_state": 3}
+    honest = InContextClassifier(Model(Leaning(), cache=None), **params).fit(X, Y).predict_proba(X)
     model = Leaning((9, 2, 1), names)
-    clf = InContextClassifier(model, permutations="all", **params).fit(X, Y)
+    clf = InContextClassifier(Model(model, cache=None), permutations="all", **params).fit(X, Y)
     np.testing.assert_allclose(clf.predict_proba(X), honest, atol=1e-6)
     for request in model.requests:  # the list itself stays as it is
         assert Scene(request).labels == ["class_0", "class_1", "class_2"]
-    one = InContextClassifier(Leaning((9, 2, 1), names), **params).fit(X, Y)
+    one = InContextClassifier(Model(Leaning((9, 2, 1), names), cache=None), **params).fit(X, Y)
     assert np.abs(one.predict_proba(X) - honest).max() > 0.3
 
 
 def test_every_class_is_shown_last_in_one_turn():
     model = ScriptedMLLM()
     clf = InContextClassifier(
-        model, shots=2, permutations="all", cache=None, random_state=1, batch_size=12
+        Model(model, cache=None), shots=2, permutations="all", random_state=1, batch_size=12
     ).fit(X, Y)
     clf.classify(X)
     assert len(model.requests) == 3
     shown = [[label for _, label in Scene(request).shown] for request in model.requests]
     assert {labels[-1] for labels in shown} == set(LABELS)
-    once = InContextClassifier(model, shots=2, cache=None, random_state=1).fit(X, Y)
+    once = InContextClassifier(Model(model, cache=None), shots=2, random_state=1).fit(X, Y)
     assert shown[0] == [once.classes_[d.code] for d in once.demonstrations_]
     assert all(sorted(labels) == sorted(shown[0]) for labels in shown)
 
@@ -252,7 +255,7 @@ def test_the_record_says_what_was_corrected_by():
 
 def test_images_of_fit_become_their_mean_and_blurs_with_the_same_demonstrations():
     model = Leaning(sees=blank_or)
-    clf = InContextClassifier(model, shots=1, correct="contextual", cache=None).fit(X, Y)
+    clf = InContextClassifier(Model(model, cache=None), shots=1, correct="contextual").fit(X, Y)
     assert len(model.requests) == 6
     shown = [[data for data, _ in Scene(request).shown] for request in model.requests]
     clf.classify(X[:1])
@@ -412,10 +415,10 @@ def test_an_estimate_has_what_fit_and_classify_ask():
 def test_a_saved_one_keeps_its_prior(tmp_path):
     clf = direct(Leaning(names=PLANTED, sees=blank_or), correct="contextual", permutations=2).fit()
     again = load_classifier(clf.save(tmp_path / "clf"), model=clf.model)
-    n_before = len(clf.model.requests)
+    n_before = len(clf.model.model.requests)
     np.testing.assert_array_equal(again.prior_, clf.prior_)
     np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
-    assert len(clf.model.requests) == n_before + 4 * len(X)
+    assert len(clf.model.model.requests) == n_before + 4 * len(X)
     for name in ("correction_", "gamma_", "permutations_", "fit_cost_usd_"):
         assert getattr(again, name) == getattr(clf, name)
 

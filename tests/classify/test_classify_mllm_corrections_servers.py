@@ -12,6 +12,7 @@ from tests.classify.scripted import COLOURS
 
 from showtell import DirectClassifier, InContextClassifier, load_dataset
 from showtell.metrics import flip_rate, mcnemar_exact
+from showtell.mllm.model import Model
 
 pytest.importorskip("uvicorn", reason="local servers need the extra mllm")
 pytest.importorskip("openai", reason="needs the extra openai")
@@ -61,7 +62,7 @@ def test_a_pull_towards_places_flips_no_answer_any_more(pull):
 
         def make(labels, **params):
             return DirectClassifier(
-                "openai:try", labels=labels, base_url=server.base_url, cache=None, **params
+                Model("openai:try", base_url=server.base_url, cache=None), labels=labels, **params
             ).fit()
 
         before, after = answers(make), answers(make, permutations="all")
@@ -79,9 +80,13 @@ def test_a_pull_towards_the_last_example_flips_no_answer_any_more(anonymise):
 
         def predict(seed, **params):
             clf = InContextClassifier(
-                "openai:try", shots=1, labels=LABELS, anonymise=anonymise, random_state=seed,
-                base_url=server.base_url, cache=None, **params,
-            )  # fmt: skip
+                Model("openai:try", base_url=server.base_url, cache=None),
+                shots=1,
+                labels=LABELS,
+                anonymise=anonymise,
+                random_state=seed,
+                **params,
+            )
             return [LABELS.index(n) for n in clf.fit(SHOWN, LABELS * 2).predict(X)]
 
         before = np.array([predict(seed) for seed in range(4)]).T
@@ -97,7 +102,7 @@ def test_without_a_bias_nothing_changes():
     with servers.LocalServer("openai", truth=label_of) as server:
         for params in ({}, {"permutations": "all"}):
             clf = DirectClassifier(
-                "openai:try", labels=LABELS, base_url=server.base_url, cache=None, **params
+                Model("openai:try", base_url=server.base_url, cache=None), labels=LABELS, **params
             ).fit()
             assert (clf.predict(X) == np.array(LABELS)[TRUTH]).all()
 
@@ -105,9 +110,11 @@ def test_without_a_bias_nothing_changes():
 def test_a_correction_of_answers_that_agree_leaves_them():
     with servers.LocalServer("openai", truth=label_of) as server:
         clf = DirectClassifier(
-            "openai:try", labels=LABELS, permutations="all", correct="batch",
-            base_url=server.base_url, cache=None,
-        ).fit()  # fmt: skip
+            Model("openai:try", base_url=server.base_url, cache=None),
+            labels=LABELS,
+            permutations="all",
+            correct="batch",
+        ).fit()
         with pytest.warns(UserWarning, match="nothing to work on"):
             found = clf.predict(X)
     assert (found == np.array(LABELS)[TRUTH]).all()
@@ -126,9 +133,10 @@ def butterflies(shared_datasets):
 
 def decisions(server, labels, **params):
     return DirectClassifier(
-        "openai-decisions:try", labels=labels, base_url=server.url_for("openai"), cache=None,
+        Model("openai-decisions:try", base_url=server.url_for("openai"), cache=None),
+        labels=labels,
         **params,
-    ).fit()  # fmt: skip
+    ).fit()
 
 
 @pytest.mark.data
@@ -184,9 +192,10 @@ def test_votes_with_a_prior_and_an_order_are_corrected_too(butterflies):
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 clf = DirectClassifier(
-                    "openai:try", labels=labels, base_url=server.url_for("openai"), cache=None,
+                    Model("openai:try", base_url=server.url_for("openai"), cache=None),
+                    labels=labels,
                     **params,
-                ).fit()  # fmt: skip
+                ).fit()
             found = [labels.index(n) for n in clf.predict(images)]
             right[name] = np.array(found) == truth
     assert mcnemar_exact(right[None], right["once"]).p_value < 1e-3

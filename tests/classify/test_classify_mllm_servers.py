@@ -12,6 +12,7 @@ from tests.classify.scripted import COLOURS, picture
 
 from showtell import DirectClassifier, InContextClassifier, load_dataset
 from showtell.metrics import mcnemar_exact
+from showtell.mllm.model import Model
 from showtell.mllm.tokens import estimate_tokens
 
 pytest.importorskip("uvicorn", reason="local servers need the extra mllm")
@@ -60,12 +61,12 @@ Y = np.array(LABELS * 6)
 @pytest.mark.parametrize(("kind", "model"), KINDS)
 def test_every_vendor_answers_about_the_right_images(server, kind, model):
     need(model)
-    common = {"base_url": server.url_for(kind), "cache": None}
+    asked = Model(model, base_url=server.url_for(kind), cache=None)
     n_before = server.stats.n_requests
-    direct = DirectClassifier(model, labels=LABELS, **common).fit().classify(X)
+    direct = DirectClassifier(asked, labels=LABELS).fit().classify(X)
     assert direct.label.tolist() == Y.tolist()
     assert server.stats.n_requests - n_before < len(X)  # several images a request
-    shown = InContextClassifier(model, shots=2, anonymise=True, **common).fit(X, Y).classify(X)
+    shown = InContextClassifier(asked, shots=2, anonymise=True).fit(X, Y).classify(X)
     assert shown.label.tolist() == Y.tolist()
     assert sum(shown.columns["input_tokens"]) > 0
 
@@ -73,11 +74,12 @@ def test_every_vendor_answers_about_the_right_images(server, kind, model):
 def test_log_probabilities_come_through_the_wire(server):
     need("openai:try")
     clf = DirectClassifier(
-        "openai:try", labels=LABELS, confidence="logprobs", base_url=server.url_for("openai"),
-        cache=None,
-    ).fit()  # fmt: skip
+        Model("openai:try", base_url=server.url_for("openai"), cache=None),
+        labels=LABELS,
+        confidence="logprobs",
+    ).fit()
     decided = DirectClassifier(
-        "openai-decisions:try", labels=LABELS, base_url=server.url_for("openai"), cache=None
+        Model("openai-decisions:try", base_url=server.url_for("openai"), cache=None), labels=LABELS
     ).fit()
     proba = clf.predict_proba(X[:4])
     assert (proba.argmax(axis=1) == [0, 1, 2, 3]).all()
@@ -128,7 +130,7 @@ def check_faults(n, rate):
         "openai", truth=lambda query: label_of[query.image.data], faults=faults, retry_after=0.05
     ) as running:
         clf = DirectClassifier(
-            "openai:try", labels=labels, base_url=running.base_url, cache=None, batch_size=10
+            Model("openai:try", base_url=running.base_url, cache=None), labels=labels, batch_size=10
         ).fit()
         predictions = clf.classify(images)
         seen = running.stats.faults
@@ -146,7 +148,7 @@ def check_faults(n, rate):
 def test_what_requests_yields_is_what_is_sent_and_its_estimate_is_what_is_counted(server):
     need("openai:try")
     clf = InContextClassifier(
-        "openai:try", shots=2, base_url=server.url_for("openai"), cache=None, batch_size=9
+        Model("openai:try", base_url=server.url_for("openai"), cache=None), shots=2, batch_size=9
     ).fit(X, Y)
     planned = list(clf.requests(X))
     n_before = len(server.requests)
@@ -171,9 +173,14 @@ def test_no_key_byte_or_coordinate_is_left_in_any_file(server, tmp_path):
             paths[-1], exif=exif, quality=95
         )
     clf = DirectClassifier(
-        "openai:try", labels=LABELS, base_url=server.url_for("openai"),
-        run_folder=tmp_path / "run", cache=tmp_path / "answers.sqlite",
-    ).fit()  # fmt: skip
+        Model(
+            "openai:try",
+            base_url=server.url_for("openai"),
+            run_folder=tmp_path / "run",
+            cache=tmp_path / "answers.sqlite",
+        ),
+        labels=LABELS,
+    ).fit()
     predictions = clf.classify(paths)
     assert predictions.label.tolist() == LABELS
     predictions.write(tmp_path / "out.csv")
@@ -206,7 +213,7 @@ def test_five_shots_beat_one_shot_beats_chance_on_butterflies(
     right = {}
     for shots in (1, 5):
         clf = InContextClassifier(
-            model, shots=shots, anonymise=True, base_url=looking.url_for(kind), cache=None
+            Model(model, base_url=looking.url_for(kind), cache=None), shots=shots, anonymise=True
         ).fit(data.train.images, data.train.y)
         predictions = clf.classify(test.images)
         assert predictions.ok.all()
@@ -232,12 +239,10 @@ def test_zero_shot_with_names_beats_chance_and_without_them_is_chance(looking, s
     need("openai:try")
     data = load_dataset(shared_datasets / "butterflies")
     test = data.test
-    common = {"base_url": looking.url_for("openai"), "cache": None}
-    named = DirectClassifier("openai:try", labels=data.labels, **common).fit()
+    asked = Model("openai:try", base_url=looking.url_for("openai"), cache=None)
+    named = DirectClassifier(asked, labels=data.labels).fit()
     assert (named.predict(test.images) == test.y).mean() > 0.3
-    blind = InContextClassifier(
-        "openai:try", labels=data.labels, shots=0, anonymise=True, **common
-    ).fit()
+    blind = InContextClassifier(asked, labels=data.labels, shots=0, anonymise=True).fit()
     accuracy = (blind.predict(test.images) == test.y).mean()
     chance = 1 / len(data.labels)
     assert abs(accuracy - chance) < 3 * np.sqrt(chance * (1 - chance) / len(test.y))
@@ -256,9 +261,9 @@ def test_batches_of_many_shots_cost_a_thirtieth_and_answer_the_same(looking, sha
         X_fit += [x for x, y in zip(train.images, train.y, strict=True) if y == label][:5]
         y_fit += [label] * 5
         X_ask += [x for x, y in zip(test.images, test.y, strict=True) if y == label][:5]
-    common = {"base_url": looking.url_for("google"), "cache": None}
-    batched = InContextClassifier("google:try", shots=5, **common).fit(X_fit, y_fit)
-    single = InContextClassifier("google:try", shots=5, batch_size=1, **common).fit(X_fit, y_fit)
+    asked = Model("google:try", base_url=looking.url_for("google"), cache=None)
+    batched = InContextClassifier(asked, shots=5).fit(X_fit, y_fit)
+    single = InContextClassifier(asked, shots=5, batch_size=1).fit(X_fit, y_fit)
     together, apart = batched.classify(X_ask), single.classify(X_ask)
     assert len(together) == 75
     assert together.label.tolist() == apart.label.tolist()

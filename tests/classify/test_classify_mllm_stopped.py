@@ -6,11 +6,13 @@ import pickle
 
 import numpy as np
 import pytest
+from tests.asked import asked
 from tests.classify.scripted import ScriptedMLLM, dumps, picture, pictures
 
 from showtell import DirectClassifier
 from showtell.classify.asking import run as asking_run
 from showtell.errors import BudgetError, RunInterrupt
+from showtell.mllm.model import Model
 
 LABELS = ["red", "green", "blue"]
 X, Y = pictures(LABELS, 4)
@@ -20,7 +22,8 @@ REASON = "stopped by the cap of 5 requests; raise it and run the same command ag
 def direct(script=None, **params):
     mllm = ScriptedMLLM(script)
     common = {"labels": LABELS, "cache": None, "batch_size": 1, "max_concurrency": 1}
-    return DirectClassifier(mllm, **common | params).fit(), mllm
+    model, params = asked(mllm, common | params)
+    return DirectClassifier(model, **params).fit(), mllm
 
 
 def stopped(clf, images, kind=BudgetError):
@@ -53,7 +56,7 @@ def test_rows_add_up_to_what_was_paid_where_images_were_half_asked_about():
 
 
 def mllm_tokens(mllm):
-    clf = DirectClassifier(mllm, labels=LABELS, cache=None, batch_size=1).fit()
+    clf = DirectClassifier(Model(mllm, cache=None), labels=LABELS, batch_size=1).fit()
     return clf.classify(X[:1]).columns["input_tokens"][0]
 
 

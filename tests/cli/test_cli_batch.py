@@ -152,7 +152,7 @@ def test_evaluate_measures_at_the_batch_price(cli, parted, serve):
     assert result.exit_code == 0, result.output
     value = json.loads(result.stdout)
     assert value["accuracy"] == 1.0
-    assert value["run"]["estimator"]["params"]["batch_api"] is True
+    assert value["run"]["estimator"]["params"]["model"]["params"]["jobs"] is True
     options = (*options[:-1], serve("anthropic").base_url)
     plain = json.loads(cli("evaluate", parted, *options, "--no-reuse", "--json").stdout)
     assert 0 < value["cost_usd"] < plain["cost_usd"]

@@ -17,9 +17,11 @@ from showtell.errors import BudgetError, InputError, SavedFolderError, UnknownNa
 from showtell.evaluate import Audit, audit, audit_requests
 from showtell.media import content_hash
 from showtell.mllm.call.cache import AnswerCache
+from showtell.mllm.model import Model
 
 pytest.importorskip("starlette", reason="needs the extra mllm")
 
+from tests.asked import asked
 from tests.evaluate.audit_engine import Bias, Engine
 
 LABELS = ("lynx", "marten", "otter", "polecat", "stoat", "weasel")
@@ -59,13 +61,13 @@ def model(**settings):
 
 
 def in_context(mllm, **settings):
-    settings = {"cache": None, "random_state": 0} | settings
-    return InContextClassifier(mllm, shots=1, **settings).fit(SHOTS, SHOT_LABELS)
+    asked_model, settings = asked(mllm, {"cache": None, "random_state": 0} | settings)
+    return InContextClassifier(asked_model, shots=1, **settings).fit(SHOTS, SHOT_LABELS)
 
 
 def direct(mllm, **settings):
-    settings = {"cache": None, "random_state": 0} | settings
-    return DirectClassifier(mllm, labels=list(LABELS), **settings).fit()
+    asked_model, settings = asked(mllm, {"cache": None, "random_state": 0} | settings)
+    return DirectClassifier(asked_model, labels=list(LABELS), **settings).fit()
 
 
 def test_a_fair_model_passes_every_probe():
@@ -272,7 +274,7 @@ def test_the_same_over_http():
 
     with LocalServer("openai", truth=knows(), bias=Bias(example=0.4)) as server:
         clf = DirectClassifier(
-            "openai:try", labels=list(LABELS), base_url=server.base_url, cache=None
+            Model("openai:try", base_url=server.base_url, cache=None), labels=list(LABELS)
         ).fit()
         found = audit(clf, DATA, n=24)
         assert found.biased == ("example",), str(found)

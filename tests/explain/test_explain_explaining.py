@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from tests.asked import asked
 from tests.classify.scripted import ScriptedMLLM, dumps, picture
 from tests.classify.writer import Writer
 
@@ -32,6 +33,7 @@ from showtell.explain import (
     parts_of,
 )
 from showtell.mllm import Answer, Usage
+from showtell.mllm.model import Model
 from showtell.testing import ColourEncoder, WordEncoder, draw_shape
 
 COLOURS = ["red", "blue", "green"]
@@ -117,9 +119,15 @@ def test_descriptions_speak_for_and_against_in_the_order_of_the_evidence():
 
 def test_evolved_descriptions_speak_as_any_others():
     clf = EvolvingDescriptionClassifier(
-        Writer(words=("red", "blue", "green", "sky")), ColourEncoder(), n_generations=1,
-        n_candidates=1, n_start=2, n_replaced=1, n_least=1, cache=None, calibrate=False,
-    )  # fmt: skip
+        Model(Writer(words=("red", "blue", "green", "sky")), cache=None),
+        ColourEncoder(),
+        n_generations=1,
+        n_candidates=1,
+        n_start=2,
+        n_replaced=1,
+        n_least=1,
+        calibrate=False,
+    )
     X, y = shapes(COLOURS)
     clf.fit(X, y)
     (found,) = explain(clf, X[:1], grid=4)
@@ -149,7 +157,7 @@ def test_fusion_shares_add_up_and_words_are_quoted():
         async def aclose(self):
             pass
 
-    clf = FusionClassifier(Looker(), ColourEncoder(), labels=COLOURS, cache=None).fit()
+    clf = FusionClassifier(Model(Looker(), cache=None), ColourEncoder(), labels=COLOURS).fit()
     (found,) = explain(clf, [draw_shape("red circle")], grid=4)
     (opinions,) = [p for p in found.parts if getattr(p, "about", "") == "opinions"]
     shares = [float(bar.shown.split(", ")[1].rstrip("%")) for bar in opinions.bars]
@@ -162,7 +170,7 @@ def test_fusion_shares_add_up_and_words_are_quoted():
 
 
 def test_a_model_that_only_answers_has_only_chances():
-    clf = DirectClassifier(ScriptedMLLM(), labels=COLOURS, cache=None).fit()
+    clf = DirectClassifier(Model(ScriptedMLLM(), cache=None), labels=COLOURS).fit()
     (found,) = explain(clf, [picture("red")])
     assert kinds(found) == ["bars"]
     assert found.label == "red"
@@ -228,7 +236,8 @@ def in_context(mllm, n=2, **arguments):
     X = [picture(c, 100 * i + k) for i, c in enumerate(COLOURS) for k in range(n)]
     y = [c for c in COLOURS for _ in range(n)]
     arguments = {"shots": n, "cache": None, "encoder": ColourEncoder()} | arguments
-    return InContextClassifier(mllm, **arguments).fit(X, y)
+    model, arguments = asked(mllm, arguments)
+    return InContextClassifier(model, **arguments).fit(X, y)
 
 
 def test_the_only_red_demonstration_decides_and_is_named_first():
@@ -320,7 +329,7 @@ def test_explain_asks_again_only_with_a_cap():
 def test_leaving_out_needs_demonstrations_and_an_answer():
     with pytest.raises(InputError, match="shows none"):
         leave_one_out(DirectClassifier(ScriptedMLLM(), labels=COLOURS).fit(), picture("red"))
-    bare = InContextClassifier(ScriptedMLLM(), shots=0, labels=COLOURS, cache=None).fit()
+    bare = InContextClassifier(Model(ScriptedMLLM(), cache=None), shots=0, labels=COLOURS).fit()
     with pytest.raises(InputError, match="no demonstrations"):
         leave_one_out(bare, picture("red"))
     silent = in_context(ScriptedMLLM(lambda n, request, items: "I do not know"), n=1)

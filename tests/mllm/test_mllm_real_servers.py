@@ -22,6 +22,7 @@ from showtell import DirectClassifier
 from showtell.cli.main import app
 from showtell.errors import MLLMAuthError, MLLMRequestError
 from showtell.mllm import AnswerCache, Client, Journal, Request, Settings, TextPart, load_mllm
+from showtell.mllm.model import Model
 
 pytestmark = pytest.mark.slow
 
@@ -187,8 +188,9 @@ def test_what_llama_cpp_will_not_take_is_named_and_the_others_are_answered(llama
 
 
 def test_a_model_without_eyes_makes_error_rows(llama):
-    clf = DirectClassifier("openai:smollm2", labels=["cat", "dog"], base_url=f"{llama}/v1",
-                           cache=None).fit()  # fmt: skip
+    clf = DirectClassifier(
+        Model("openai:smollm2", base_url=f"{llama}/v1", cache=None), labels=["cat", "dog"]
+    ).fit()
     predictions = clf.classify([np.zeros((20, 20, 3), np.uint8)])
     assert predictions.status.tolist() == ["error"]
     assert "image input is not supported" in predictions.errors[0]
@@ -359,8 +361,12 @@ def trained(start_serve, tmp_path_factory):
     name = f"openai-compatible:{folder}"
     labels = [LABELS[i % 4] for i in range(160)]
     pictures = [coloured(label, seed) for seed, label in enumerate(labels)]
-    clf = DirectClassifier(name, labels=LABELS, base_url="http://127.0.0.1:9/v1", cache=None,
-                           prompt_dir=prompts, batch_size=1).fit()  # fmt: skip
+    clf = DirectClassifier(
+        Model(name, base_url="http://127.0.0.1:9/v1", cache=None),
+        labels=LABELS,
+        prompt_dir=prompts,
+        batch_size=1,
+    ).fit()
     learn_colours(model, processor, list(clf.requests(pictures)), pictures, labels)
     model.save_pretrained(folder)
     return start_serve(folder), name, prompts
@@ -369,8 +375,13 @@ def trained(start_serve, tmp_path_factory):
 def test_transformers_serve_answers_about_the_images_it_is_sent(trained):
     url, name, prompts = trained
     truth = [LABELS[i % 4] for i in range(12)]
-    clf = DirectClassifier(name, labels=LABELS, base_url=f"{url}/v1", cache=None, batch_size=1,
-                           prompt_dir=prompts, max_tokens=40, timeout=300).fit()  # fmt: skip
+    clf = DirectClassifier(
+        Model(name, base_url=f"{url}/v1", cache=None, timeout=300),
+        labels=LABELS,
+        batch_size=1,
+        prompt_dir=prompts,
+        max_tokens=40,
+    ).fit()
     predictions = clf.classify([coloured(c, 1000 + i) for i, c in enumerate(truth)])
     assert predictions.ok.all()
     assert (predictions.label == truth).sum() >= 11
@@ -402,7 +413,8 @@ def test_the_command_line_asks_transformers_serve_once_and_then_its_cache(traine
 def test_decisions_of_transformers_serve_are_probabilities_of_the_labels(trained):
     url, name, _ = trained
     decided = DirectClassifier(
-        name.replace("openai-compatible", "systemone"), labels=LABELS, base_url=url, cache=None
+        Model(name.replace("openai-compatible", "systemone"), base_url=url, cache=None),
+        labels=LABELS,
     ).fit()
     X = [coloured(label, 3000 + i) for i, label in enumerate(LABELS)]
     proba = decided.predict_proba(X)
@@ -415,9 +427,11 @@ def test_decisions_of_transformers_serve_are_probabilities_of_the_labels(trained
 def test_nonsense_is_a_row_without_a_label_after_it_was_asked_again(random_weights):
     url, name = random_weights
     clf = DirectClassifier(
-        name, labels=["quokka", "zeppelin"], base_url=f"{url}/v1", cache=None, batch_size=1,
-        max_tokens=20, timeout=300,
-    ).fit()  # fmt: skip
+        Model(name, base_url=f"{url}/v1", cache=None, timeout=300),
+        labels=["quokka", "zeppelin"],
+        batch_size=1,
+        max_tokens=20,
+    ).fit()
     X = [coloured("red", 0), coloured("blue", 1)]
     predictions = clf.classify(X)
     assert len(predictions) == 2
@@ -433,9 +447,11 @@ def test_several_images_in_a_request_reach_the_model(random_weights):
     url, name = random_weights
     client = Client(load_mllm(name, base_url=f"{url}/v1"))
     clf = DirectClassifier(
-        name, labels=["quokka", "zeppelin"], base_url=f"{url}/v1", cache=None, batch_size=3,
-        max_tokens=8, timeout=300,
-    ).fit()  # fmt: skip
+        Model(name, base_url=f"{url}/v1", cache=None, timeout=300),
+        labels=["quokka", "zeppelin"],
+        batch_size=3,
+        max_tokens=8,
+    ).fit()
     X = [coloured(label, i) for i, label in enumerate(LABELS[:3])]
     [three] = clf.requests(X)
     [one] = clf.requests(X[:1])

@@ -247,7 +247,7 @@ def test_a_bad_modelfile_is_refused_with_its_line(tmp_path, text, said):
 
 
 def test_a_modelfile_is_known_by_the_model_it_builds_on(tmp_path):
-    from showtell.mllm.model import ModelAccess
+    from showtell.mllm.model import Model
     from showtell.mllm.registry import model_id
 
     path = tmp_path / "Modelfile"
@@ -255,5 +255,5 @@ def test_a_modelfile_is_known_by_the_model_it_builds_on(tmp_path):
     name = model_id(str(path))
     assert name.startswith("ollama:llava:7b#")
     assert name == load_mllm(str(path)).name
-    access = ModelAccess(model=str(path))
+    access = Model(model=str(path))
     assert (access.name, access.capabilities.free) == (name, True)

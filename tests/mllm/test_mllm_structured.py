@@ -11,7 +11,7 @@ import pytest
 from showtell.errors import InputError, MLLMRequestError
 from showtell.mllm import Answer, AnswerCache, Client, TextPart, Usage
 from showtell.mllm.json_repair import json_values
-from showtell.mllm.model import ModelAccess, open_client
+from showtell.mllm.model import Model, open_client
 from showtell.mllm.structured import Question, ask_checked, requests_of
 
 SCHEMA = {
@@ -169,7 +169,7 @@ def test_fewer_than_no_repairs_are_refused():
 
 def test_a_run_folder_answers_what_it_has_answered_before(tmp_path):
     model = Scripted({"a": ['{"words": ["x", "y"]}']})
-    access = ModelAccess(model=model, cache=None, run_folder=tmp_path / "run")
+    access = Model(model=model, cache=None, run_folder=tmp_path / "run")
     for n_requests in (1, 0):
         with open_client(access) as client:
             [found] = ask_checked(client, [question("a")])
@@ -180,7 +180,7 @@ def test_a_run_folder_answers_what_it_has_answered_before(tmp_path):
 def test_access_refuses_what_is_no_model():
     with (
         pytest.raises(InputError, match=r"openai:gpt-4\.1-mini"),
-        open_client(ModelAccess(model=3)),
+        open_client(Model(model=3)),
     ):
         pass
 

@@ -17,6 +17,7 @@ from showtell.datasets import Dataset
 from showtell.errors import DataError, InputError
 from showtell.evaluate import evaluate, write_evolution
 from showtell.evaluate.pages.progress import draw_progress
+from showtell.mllm.model import Model
 from showtell.testing import ColourEncoder, draw_shape
 
 
@@ -223,9 +224,17 @@ def evolved():
     )
     writer = Writer(words=("bright red", "deep blue", "green grass", "yellow sun"))
     clf = EvolvingDescriptionClassifier(
-        writer, ColourEncoder(), n_generations=3, n_candidates=2, n_start=2, n_replaced=1,
-        n_least=1, cache=None, calibrate=False, store=None, patience=None,
-    )  # fmt: skip
+        Model(writer, cache=None),
+        ColourEncoder(),
+        n_generations=3,
+        n_candidates=2,
+        n_start=2,
+        n_replaced=1,
+        n_least=1,
+        calibrate=False,
+        store=None,
+        patience=None,
+    )
     return clf.fit(data.images, data.y), data
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from showtell.errors import BudgetError, InputError, UnknownNameError
 from showtell.mllm import Answer, AnswerCache, Usage
-from showtell.mllm.model import ModelAccess
+from showtell.mllm.model import Model
 from showtell.prompts import build_concepts, copy_prompts, read_concepts, tree_requests
 from showtell.prompts.concepts.trees import OTHER
 
@@ -59,7 +59,7 @@ class Writer:
 
 def build(writer=None, labels=LABELS, *, cache=None, max_cost=None, **more):
     writer = Writer() if writer is None else writer
-    access = ModelAccess(model=writer, cache=cache, max_cost=max_cost)
+    access = Model(model=writer, cache=cache, max_cost=max_cost)
     return build_concepts("dog", labels, access, **more)
 
 
@@ -144,7 +144,7 @@ def test_no_more_levels_are_kept_than_asked_for(depth):
         deep = {"part": name, "children": [deep]}
     built = build(Writer(parts={"children": [deep]}), depth=depth, until="parts")
     assert built.tree.depth == depth
-    access = ModelAccess(model="openai:gpt-4.1-mini")
+    access = Model(model="openai:gpt-4.1-mini")
     [first, *_] = tree_requests("tree", LABELS, access, depth=depth)
     assert json.dumps(first.schema).count('"children": {') == depth
     assert f"at most {depth} levels" in " ".join(first.parts[0].text.split())
@@ -485,7 +485,7 @@ def test_a_cap_stops_and_what_was_paid_is_kept(tmp_path):
     with AnswerCache(tmp_path / "a.sqlite") as cache:
         with pytest.raises(BudgetError):
             build_concepts("dog", LABELS,
-                           ModelAccess(model=Writer(), cache=cache, max_requests=3))  # fmt: skip
+                           Model(model=Writer(), cache=cache, max_requests=3))  # fmt: skip
         writer = Writer()
         built = build(writer, cache=cache)
         assert built.gaps == ()
@@ -496,7 +496,7 @@ def test_a_cap_stops_and_what_was_paid_is_kept(tmp_path):
 
 
 def test_an_estimate_counts_what_is_known_and_guesses_the_rest():
-    access = ModelAccess(model="openai:gpt-4.1-mini")
+    access = Model(model="openai:gpt-4.1-mini")
     requests = tree_requests("dog", LABELS, access)
     assert len(requests) == 1 + 12 + 24
     assert len(tree_requests("dog", LABELS, access, layout="merged")) == 1 + 12 + 12
@@ -515,7 +515,7 @@ def test_an_estimate_counts_what_is_known_and_guesses_the_rest():
 def test_edited_prompts_are_used_and_change_the_version(tmp_path):
     copy_prompts(tmp_path / "mine", library="concepts")
     (tmp_path / "mine" / "parts.txt").write_text("Task: parts\nDomain: {domain}\nBe brief.")
-    access = ModelAccess(model="openai:gpt-4.1-mini")
+    access = Model(model="openai:gpt-4.1-mini")
     [usual] = tree_requests("dog", LABELS, access, until="parts")
     [mine] = tree_requests("dog", LABELS, access, until="parts", prompt_dir=tmp_path / "mine")
     assert mine.parts[0].text == "Task: parts\nDomain: dog\nBe brief."
@@ -523,7 +523,7 @@ def test_edited_prompts_are_used_and_change_the_version(tmp_path):
 
 
 def test_the_texts_say_what_belongs_to_what():
-    access = ModelAccess(model="openai:gpt-4.1-mini")
+    access = Model(model="openai:gpt-4.1-mini")
     ear = {"part": "ear", "attributes": {"set; on": []}}
     tree = {"domain": "dog", "parts": [{"part": "head", "children": [ear]}]}
     requests = tree_requests("dog", ["Corgi"], access, tree=read_concepts(tree))

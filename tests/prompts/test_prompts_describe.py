@@ -9,7 +9,7 @@ import pytest
 
 from showtell.errors import InputError, UnknownNameError
 from showtell.mllm import Answer, Usage
-from showtell.mllm.model import ModelAccess
+from showtell.mllm.model import Model
 from showtell.prompts import copy_prompts, describe_requests, find_domain, write_descriptions
 
 
@@ -41,7 +41,7 @@ class Writer:
 
 
 def write(answers, labels, **params):
-    return write_descriptions(labels, ModelAccess(model=Writer(answers), cache=None), **params)
+    return write_descriptions(labels, Model(model=Writer(answers), cache=None), **params)
 
 
 def test_what_is_written_is_a_set_with_its_provenance():
@@ -86,7 +86,7 @@ def test_a_label_without_an_answer_is_a_gap_and_the_others_stay(answer):
 
 
 def test_sentences_come_from_five_questions_per_label():
-    access = ModelAccess(model=Writer({"cat": ["A cat has fur.", "A cat is small."]}), cache=None)
+    access = Model(model=Writer({"cat": ["A cat has fur.", "A cat is small."]}), cache=None)
     found = write_descriptions(["cat"], access, style="cupl", count=2)
     assert found.descriptions.kind == "sentences"
     assert found.descriptions["cat"] == ("A cat has fur.", "A cat is small.")
@@ -95,7 +95,7 @@ def test_sentences_come_from_five_questions_per_label():
 
 
 def test_the_concept_settles_what_a_word_means():
-    access = ModelAccess(model="openai:gpt-4.1-mini")
+    access = Model(model="openai:gpt-4.1-mini")
     [request] = describe_requests(["crane"], access, domain="bird")
     assert "crane (a kind of bird)" in request.parts[0].text
     assert request.schema is not None
@@ -106,7 +106,7 @@ def test_edited_prompts_are_used_and_change_the_version(tmp_path):
     copy_prompts(tmp_path / "mine", library="describe")
     file = tmp_path / "mine" / "features.txt"
     file.write_text("Label: {label}\nTell me {count} things.")
-    access = ModelAccess(model="openai:gpt-4.1-mini")
+    access = Model(model="openai:gpt-4.1-mini")
     [usual] = describe_requests(["cat"], access)
     [mine] = describe_requests(["cat"], access, prompt_dir=tmp_path / "mine")
     assert mine.parts[0].text == "Label: cat\nTell me 8 things."
@@ -124,14 +124,14 @@ def test_edited_prompts_are_used_and_change_the_version(tmp_path):
     ],
 )
 def test_the_concept_is_a_plain_singular_or_nothing(answer, text, confidence):
-    found = find_domain(["wren", "robin"], ModelAccess(model=Writer({"?": answer}), cache=None))
+    found = find_domain(["wren", "robin"], Model(model=Writer({"?": answer}), cache=None))
     assert (found.text, found.confidence) == (text, confidence)
     assert (found.reason is None) == (text is not None)
 
 
 def test_one_of_the_labels_is_no_concept():
     writer = Writer({"?": '{"concept": "Robins", "confidence": 9}'})
-    found = find_domain(["wren", "robin"], ModelAccess(model=writer, cache=None))
+    found = find_domain(["wren", "robin"], Model(model=writer, cache=None))
     assert found.text is None
     assert "names one of the labels" in found.reason
 
@@ -140,7 +140,7 @@ def test_a_hundred_labels_show_a_sample_that_the_seed_draws():
     labels = [f"bird {i}" for i in range(100)]
     writer = Writer({"?": '{"concept": "bird", "confidence": 9}'})
     for seed in (0, 0, 1):
-        find_domain(labels, ModelAccess(model=writer, cache=None), random_state=seed)
+        find_domain(labels, Model(model=writer, cache=None), random_state=seed)
     first, again, other = writer.texts
     assert first == again != other
     assert first.count("\n- bird ") == 25

@@ -166,8 +166,9 @@ def test_a_model_is_reached_as_the_recipe_says():
         access={"max_cost": "0.5", "requests_per_minute": 9.0, "reuse": False},
     ).build(run_folder="kept")
     assert isinstance(clf, DirectClassifier)
-    assert (clf.max_cost, clf.requests_per_minute, clf.cache) == ("0.5", 9.0, None)
-    assert (clf.run_folder, clf.role, clf.n_samples) == ("kept", "a vet", 3)
+    model = clf.model
+    assert (model.max_cost, model.requests_per_minute, model.cache) == ("0.5", 9.0, None)
+    assert (model.run_folder, clf.role, clf.n_samples) == ("kept", "a vet", 3)
 
 
 def test_calibrating_without_examples_is_refused():

@@ -379,11 +379,11 @@ def test_descriptions_come_through_every_vendors_client(server, kind, monkeypatc
         monkeypatch.setenv(f"{name}_API_KEY", "any")
     extra = {"ollama": "openai", "google": "google.genai"}.get(kind, kind)
     pytest.importorskip(extra, reason=f"needs the extra {kind}")
-    from showtell.mllm.model import ModelAccess
+    from showtell.mllm.model import Model
     from showtell.prompts import write_descriptions
 
     before = server.stats.written["describe-label"]
-    access = ModelAccess(model=f"{kind}:try", base_url=server.url_for(kind), cache=None)
+    access = Model(model=f"{kind}:try", base_url=server.url_for(kind), cache=None)
     found = write_descriptions(NAMES, access, count=3)
     assert not found.gaps
     for name, colour in zip(NAMES, ("red", "green", "blue"), strict=True):
@@ -397,13 +397,13 @@ def test_descriptions_come_through_every_vendors_client(server, kind, monkeypatc
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_trees_keep_to_the_schemas_they_are_asked_by(depth, fault):
     jsonschema = pytest.importorskip("jsonschema")
-    from showtell.mllm.model import ModelAccess
+    from showtell.mllm.model import Model
     from showtell.prompts import read_concepts, tree_requests
 
     tree = read_concepts({"domain": "bird", "parts": [
         {"part": "wing", "attributes": ["colour", "shape"]}, {"part": "tail"}],
         "gaps": [{"task": "parts", "reason": "-"}]})  # fmt: skip
-    access = ModelAccess(model="openai:gpt-4.1-mini")
+    access = Model(model="openai:gpt-4.1-mini")
     requests = tree_requests("bird", ["ball"], access, depth=depth, tree=tree)
     tasks = [request.parts[0].text.split()[1] for request in requests]
     assert tasks == ["parts", "attributes", "values", "values"]
@@ -418,10 +418,10 @@ def test_trees_come_through_every_vendors_client(server, kind, monkeypatch):
         monkeypatch.setenv(f"{name}_API_KEY", "any")
     extra = {"ollama": "openai", "google": "google.genai"}.get(kind, kind)
     pytest.importorskip(extra, reason=f"needs the extra {kind}")
-    from showtell.mllm.model import ModelAccess
+    from showtell.mllm.model import Model
     from showtell.prompts import build_concepts
 
-    access = ModelAccess(model=f"{kind}:try", base_url=server.url_for(kind), cache=None)
+    access = Model(model=f"{kind}:try", base_url=server.url_for(kind), cache=None)
     built = build_concepts("bird", NAMES, access, depth=2, layout="merged")
     assert built.gaps == ()
     assert built.tree.depth == 2

@@ -176,6 +176,11 @@ class MediaClassifier(Estimator):
     def _from_saved(cls, saved: SavedFolder, *, encoder: Any, model: Any) -> Self:
         """Make the classifier that a checked folder describes."""
 
+    @classmethod
+    def _read_params(cls, params: dict[str, Any], model: Any) -> dict[str, Any]:  # noqa: ARG003
+        """Turn saved parameters into those of the constructor; `model` is the one given."""
+        return params
+
     @staticmethod
     def _all_usable(predictions: Predictions) -> Predictions:
         if predictions.errors:
@@ -194,7 +199,9 @@ class MediaClassifier(Estimator):
             setattr(shell, name, None)
         twin: Self = super(MediaClassifier, shell).__sklearn_clone__()
         for name in self._shared:
-            setattr(twin, name, getattr(self, name))
+            value = getattr(self, name)
+            own = getattr(value, "__sklearn_clone__", None)  # a `Model` has parameters of its own
+            setattr(twin, name, value if own is None else own())
         return twin
 
     def __sklearn_tags__(self) -> Any:
@@ -279,8 +286,8 @@ class EncoderClassifier(MediaClassifier):
     def _from_saved(cls, saved: SavedFolder, *, encoder: Any, model: Any) -> Self:
         return rebuild_encoder_classifier(cls, saved, encoder, model)
 
-    def _take_model(self, saved: SavedFolder, model: Any) -> None:
-        """Take the model given for a saved classifier; most ask none."""
+    def _check_saved_model(self, saved: SavedFolder) -> None:
+        """Refuse another model than the one it was fitted for; most ask none."""
 
     def _saved_params(self) -> dict[str, Any]:
         """Return the parameters to save; subclasses replace what belongs to a machine."""

@@ -26,8 +26,8 @@ from showtell.records.saved import SavedFolder, read_saved, write_saved
 
 if TYPE_CHECKING:
     from showtell.classify.base import EncoderClassifier, MediaClassifier
-    from showtell.mllm.base import MLLM
     from showtell.mllm.local.vlm import LocalVLM
+    from showtell.mllm.model import Asked
 
 __all__ = [
     "Saving",
@@ -110,7 +110,7 @@ def load_classifier(
     path: str | os.PathLike[str],
     *,
     encoder: str | Encoder | None = None,
-    model: str | MLLM | LocalVLM | None = None,
+    model: Asked | LocalVLM | None = None,
 ) -> Any:
     """Read a classifier that `save` wrote; it predicts the same as before.
 
@@ -121,9 +121,10 @@ def load_classifier(
     encoder : str or Encoder, optional
         Needed if the classifier was made with an encoder object; otherwise loaded by the saved
         name. It must have the fingerprint the classifier was fitted with.
-    model : str, MLLM or LocalVLM, optional
+    model : str, MLLM, Model or LocalVLM, optional
         Needed if the classifier asks a model that was given as an object; otherwise loaded by the
-        saved name: an MLLM when it is first asked, a LocalVLM at once, to compare its fingerprint.
+        saved name, an MLLM when it is first asked, a LocalVLM at once, to compare its fingerprint.
+        Saved limits hold for it too, unless it is a `Model`, which has its own.
 
     Returns
     -------
@@ -168,14 +169,15 @@ def _class_named(kind: str) -> Any:
     return getattr(importlib.import_module(f"showtell.classify.{_HOMES[kind]}"), kind)
 
 
-def params_of(saved: SavedFolder, known: set[str]) -> dict[str, Any]:
+def params_of(saved: SavedFolder, cls: type[MediaClassifier], model: Any = None) -> dict[str, Any]:
     """Return the constructor parameters of a saved classifier.
 
     Parameters
     ----------
     saved : SavedFolder
-    known : set of str
-        Parameters that the class has.
+    cls : class
+    model : str, MLLM or Model, optional
+        The one that was given.
 
     Raises
     ------
@@ -184,7 +186,8 @@ def params_of(saved: SavedFolder, known: set[str]) -> dict[str, Any]:
     """
     given = current_params(saved.kind, saved.record["params"])
     params = {name: _from_json(value) for name, value in given.items()}
-    unknown = sorted(set(params) - known)
+    params = cls._read_params(params, model)
+    unknown = sorted(set(params) - set(cls._get_param_names()))
     if unknown:
         raise saved.error(f"a {saved.kind} has no parameter {', '.join(unknown)}.")
     return params
@@ -206,7 +209,7 @@ def rebuild_encoder_classifier(
 ) -> E:
     """Make a classifier that scores embeddings, and compare its encoder with that of the time."""
     clf = cls()
-    clf.set_params(**params_of(saved, set(clf.get_params(deep=False))))
+    clf.set_params(**params_of(saved, cls, model))
     about = saved.record["encoder"]
     if encoder is None and not about["by_name"]:
         raise SavedFolderError(
@@ -215,7 +218,7 @@ def rebuild_encoder_classifier(
         )
     if encoder is not None:
         clf.encoder = encoder
-    clf._take_model(saved, model)
+    clf._check_saved_model(saved)
     loaded = load_encoder(clf.encoder)
     if loaded.fingerprint != about["fingerprint"]:
         raise SavedFolderError(

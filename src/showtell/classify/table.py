@@ -73,13 +73,14 @@ OPTIONS: Mapping[str, Any] = MappingProxyType(
         "max_side": 768,
         "sampling_temperature": "auto",
         "prompt_dir": None,
-        "batch_api": False,
-        "batch_wait": True,
+        "jobs": False,
+        "wait": True,
     }
 )
 """What a method may be told, by name, with the value that says nothing.
 
-They are arguments of the classifiers. ``calibrate`` is how many labelled images are asked about.
+They are arguments of the classifiers, ``jobs`` and ``wait`` of their `Model`. ``calibrate`` is how
+many labelled images are asked about.
 """
 
 
@@ -172,8 +173,8 @@ _ENCODED = ("templates", "shots", "abstain_below")
 _DESCRIBED = ("descriptions", "domain", "abstain_below")
 _ASKED = (
     "abstain_below", "role", "confidence", "n_samples", "permutations", "correct", "calibrate",
-    "shortlist", "batch_size", "max_side", "sampling_temperature", "prompt_dir", "batch_api",
-    "batch_wait",
+    "shortlist", "batch_size", "max_side", "sampling_temperature", "prompt_dir", "jobs",
+    "wait",
 )  # fmt: skip
 _WORDS: tuple[Told, ...] = ("names", "descriptions", "aliases")
 _FEW_SHOT = "showtell.classify.embedding.few_shot:FewShotClassifier"

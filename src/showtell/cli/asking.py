@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from showtell.classify.predictions import Predictions
     from showtell.cli.session import Session
     from showtell.datasets import Dataset, LabelSet
-    from showtell.mllm import MLLM, Answer, Capabilities, Request
+    from showtell.mllm import MLLM, Answer, Capabilities, Model, Request
 
 __all__ = [
     "ASKING",
@@ -129,11 +129,27 @@ class Asking:
             **({"batch_api": True} if self.batch_api else {}),
         }
 
-    def parameters(self) -> dict[str, Any]:
-        """Give the arguments of the classifiers, labels and shots excepted."""
-        from showtell.mllm import AnswerCache, default_cache
+    def access(self) -> Model:
+        """Say how the model is reached and within what limits."""
+        from showtell.mllm import Model, default_cache
 
-        cache: AnswerCache | None = default_cache() if self.reuse else None
+        return Model(
+            self.model if self.meter is None else self.meter,
+            base_url=self.base_url,
+            cache=default_cache() if self.reuse else None,
+            run_folder=self.run_folder,
+            max_cost=self.max_cost,
+            max_requests=self.max_requests,
+            requests_per_minute=self.rpm,
+            tokens_per_minute=self.tpm,
+            max_concurrency=self.max_concurrency,
+            timeout=self.timeout,
+            jobs=self.batch_api,
+            wait=not self.no_wait,
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """Give the arguments of the classifiers, model, labels and shots excepted."""
         found: dict[str, Any] = {
             "confidence": None if self.confidence_from == "none" else self.confidence_from,
             "n_samples": self.n_samples,
@@ -144,18 +160,7 @@ class Asking:
             "batch_size": _whole_or("--batch-size", self.batch_size, "auto"),
             "max_side": self.max_side or None,
             "sampling_temperature": "auto" if self.temperature is None else self.temperature,
-            "timeout": self.timeout,
-            "max_cost": self.max_cost,
-            "max_requests": self.max_requests,
-            "requests_per_minute": self.rpm,
-            "tokens_per_minute": self.tpm,
-            "max_concurrency": self.max_concurrency,
-            "base_url": self.base_url,
             "prompt_dir": self.prompt_dir,
-            "run_folder": self.run_folder,
-            "batch_api": self.batch_api,
-            "batch_wait": not self.no_wait,
-            "cache": cache,
         }
         return found if self.role is None else {**found, "role": self.role}
 
@@ -527,7 +532,7 @@ def make_asking(
         parameters["labels"] = list(label_set.labels)
         parameters["descriptions"] = label_set.descriptions or None
         parameters["aliases"] = label_set.aliases or None
-    model: Any = asking.meter if asking.meter is not None else asking.model
+    model = asking.access()
     has_examples = support is not None and len(support) > 0
     if method == "direct":
         direct = DirectClassifier(model, **parameters)

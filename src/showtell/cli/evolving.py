@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from showtell.datasets import Dataset, LabelSet
     from showtell.mllm import Request
 
-__all__ = ["access_of", "line_of", "live_lines", "make_evolving"]
+__all__ = ["line_of", "live_lines", "make_evolving"]
 
 _FOREIGN = (
     "anonymise",
@@ -51,24 +51,6 @@ class _Planned:
     def requests(self, _images: object) -> Sequence[Request]:
         """Give all that is asked, however many images there are."""
         return self.plan.requests
-
-
-def access_of(asking: Asking) -> dict[str, Any]:
-    """Give the arguments about access to the model."""
-    from showtell.mllm import default_cache
-
-    return {
-        "prompt_dir": asking.prompt_dir,
-        "base_url": asking.base_url,
-        "cache": default_cache() if asking.reuse else None,
-        "run_folder": asking.run_folder,
-        "max_cost": asking.max_cost,
-        "max_requests": asking.max_requests,
-        "requests_per_minute": asking.rpm,
-        "tokens_per_minute": asking.tpm,
-        "max_concurrency": asking.max_concurrency,
-        "timeout": asking.timeout,
-    }
 
 
 def make_evolving(
@@ -108,14 +90,16 @@ def make_evolving(
             "folder per label."
         )
     labels = label_set.labels if label_set is not None else support.labels if support else ()
+    fewer: dict[str, Any] = {} if shots is None else {"shots": shots}
     clf: EvolvingDescriptionClassifier = EvolvingDescriptionClassifier(
-        asking.meter if asking.meter is not None else asking.model,
+        asking.access(),
         encoder,
         labels=list(labels),
         start=descriptions,
         domain=domain,
         abstain_below=abstain_below,
-        **(access_of(asking) | ({} if shots is None else {"shots": shots})),
+        prompt_dir=asking.prompt_dir,
+        **fewer,
         store=store,
         random_state=seed,
     )

@@ -49,7 +49,6 @@ def make_fusion(
         If an option belongs to another method, or labelled images are missing for --calibrate.
     """
     from showtell.classify.described.fusion import FusionClassifier
-    from showtell.mllm import default_cache
 
     usual = {f.name: f.default for f in fields(asking)}
     foreign = [name for name in _FOREIGN if getattr(asking, name) != usual[name]]
@@ -63,7 +62,7 @@ def make_fusion(
     if asking.calibrate and not has_examples:
         raise InputError("--calibrate asks about labelled images: give some, --examples DIR.")
     clf = FusionClassifier(
-        asking.meter if asking.meter is not None else asking.model,
+        asking.access(),
         encoder,
         labels=list(labels),
         descriptions=descriptions,
@@ -72,15 +71,6 @@ def make_fusion(
         abstain_below=abstain_below,
         max_side=asking.max_side or None,
         prompt_dir=asking.prompt_dir,
-        base_url=asking.base_url,
-        cache=default_cache() if asking.reuse else None,
-        run_folder=asking.run_folder,
-        max_cost=asking.max_cost,
-        max_requests=asking.max_requests,
-        requests_per_minute=asking.rpm,
-        tokens_per_minute=asking.tpm,
-        max_concurrency=asking.max_concurrency,
-        timeout=asking.timeout,
         store=store,
         random_state=seed,
     )

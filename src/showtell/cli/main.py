@@ -60,11 +60,12 @@ _FLAG_OF = {
     "tokens_per_minute": "tpm",
     "run_folder": "run",
     "rule": "score",
+    "jobs": "batch_api",
 }
 _PARAMETERS = (
     "max_cost", "max_requests", "max_side", "max_concurrency", "batch_size", "base_url",
     "n_samples", "shortlist", "calibrate", "anonymise", "role", "prompt_dir", "abstain_below",
-    "shots", "question", "batch_api", "permutations", "correct", *_FLAG_OF,
+    "shots", "question", "permutations", "correct", *_FLAG_OF,
 )  # fmt: skip
 _HELP = """Classify images by showing a few examples or telling what to look for.
 

@@ -20,6 +20,7 @@ from showtell.explain.neighbours import picture_of
 from showtell.explain.parts import Part, draw_pictures, framed
 from showtell.media import Media
 from showtell.mllm.base import Request
+from showtell.mllm.model import as_model
 from showtell.pages.thumbs import inline_picture
 
 __all__ = ["LeftOut", "LeftOutOne", "leave_one_out", "leave_one_out_requests"]
@@ -185,7 +186,7 @@ def leave_one_out(
 
     Examples
     --------
-    >>> from showtell.mllm import Answer, Usage
+    >>> from showtell.mllm import Answer, Model, Usage
     >>> from showtell.testing import ColourEncoder, draw_shape
     >>> class Toy:  # says "b" while two demonstrations are shown, else "a"
     ...     name = "toy:one"
@@ -200,7 +201,7 @@ def leave_one_out(
     ...         pass
     >>> shown = [(draw_shape("red circle"), "a"), (draw_shape("blue circle"), "b")]
     >>> clf = InContextClassifier(
-    ...     Toy(), demonstrations=shown, encoder=ColourEncoder(), cache=None).fit()
+    ...     Model(Toy(), cache=None), demonstrations=shown, encoder=ColourEncoder()).fit()
     >>> found = leave_one_out(clf, draw_shape("red square"))
     >>> found.label, sorted((one.label, one.answer) for one in found.tried)
     ('b', [('a', 'a'), ('b', 'a')])
@@ -320,7 +321,7 @@ def _candidates(
 def _without(classifier: InContextClassifier, place: int | None) -> InContextClassifier:
     """Copy a classifier that shows all demonstrations but one."""
     alone = copy.copy(classifier)
-    alone.run_folder, alone.batch_api = None, False
+    alone.model = as_model(classifier.model).with_params(run_folder=None, jobs=False)
     if alone.correct == "batch" and alone.prior_ is None:
         alone.correct = None  # one image has no mean to divide by
     if place is None:
@@ -364,7 +365,7 @@ def _ask(
 ) -> _Reply:
     """Classify the image without a demonstration; raises `BudgetError` where a cap is reached."""
     alone = _without(classifier, without)
-    alone.max_cost, alone.max_requests = purse.usd, purse.n_requests
+    alone.set_params(model__max_cost=purse.usd, model__max_requests=purse.n_requests)
     predictions = alone.classify([image])
     purse.pay(predictions.columns["cost_usd"][0], asked=not predictions.columns["from_cache"][0])
     proba = predictions.proba

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from showtell.mllm.call.journal import Journal
     from showtell.mllm.call.limits import AdaptiveConcurrency, RateLimiter
     from showtell.mllm.images import prepare_image
+    from showtell.mllm.model import Model
     from showtell.mllm.prices import ModelPrice, price, price_of
     from showtell.mllm.registry import ModelInfo, list_models, load_mllm
     from showtell.mllm.tokens import TokenEstimate, estimate_tokens, image_tokens, text_tokens
@@ -44,6 +45,7 @@ __all__ = [
     "Finish",
     "ImagePart",
     "Journal",
+    "Model",
     "ModelInfo",
     "ModelPrice",
     "Outcome",
@@ -74,6 +76,7 @@ _HOME_OF = {
     "Budget": "call.budget",
     "Client": "call.client",
     "Journal": "call.journal",
+    "Model": "model",
     "ModelInfo": "registry",
     "ModelPrice": "prices",
     "Outcome": "call.client",

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from showtell.mllm import MLLM, Request
     from showtell.recipes.recipe import Recipe
 
+
 __all__ = ["Planned", "build", "fit", "prepare"]
+
+_OF_THE_MODEL = ("jobs", "wait")  # options that are arguments of `Model`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,9 @@ def build(
         )
     arguments: dict[str, Any] = dict(row.fixed)
     for name, value in recipe.options.items():
-        if name in row.takes and not (name == "calibrate" and row.calibrated):
+        if name in _OF_THE_MODEL or (name == "calibrate" and row.calibrated):
+            continue
+        if name in row.takes:
             arguments[row.named.get(name, name)] = value
     if recipe.calibrates and row.calibrated and asks:
         arguments |= row.calibrated
@@ -183,12 +188,11 @@ def _access(
         return {"model": recipe.model}
     limits = dict(recipe.access)
     reuse = limits.pop("reuse", True)
-    return {
-        "model": recipe.model if model is None else model,
-        **limits,
-        "cache": mllm.default_cache() if reuse else None,
-        "run_folder": run_folder,
-    }
+    limits |= {name: value for name, value in recipe.options.items() if name in _OF_THE_MODEL}
+    named = recipe.model if model is None else model
+    assert named is not None
+    cache = mllm.default_cache() if reuse else None
+    return {"model": mllm.Model(named, **limits, cache=cache, run_folder=run_folder)}
 
 
 def _templates(value: Any) -> Any:

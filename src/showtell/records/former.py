@@ -18,6 +18,8 @@ _RENAMED = {
 
 _OF_CLASS = {
     "ConceptClassifier": {"model": "head"},
+    "DirectClassifier": {"batch_api": "jobs", "batch_wait": "wait"},
+    "InContextClassifier": {"batch_api": "jobs", "batch_wait": "wait"},
 }
 """Those of one class, whose old name means something else in others."""
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
+from showtell.classify.asking.access import AsksModel
 from showtell.classify.asking.confidence import (
     UNKNOWN_CONFIDENCE,
     ConfidenceMap,
@@ -54,14 +55,12 @@ from showtell.errors import (
 )
 from showtell.media import Media, media_name
 from showtell.metrics import count_votes, fit_batch_gamma, geometric_mean
-from showtell.mllm.base import MLLM, ImagePart, Request, Settings
-from showtell.mllm.call.budget import Budget
-from showtell.mllm.call.cache import AnswerCache
+from showtell.mllm.base import ImagePart, Request, Settings
 from showtell.mllm.call.client import Client
 from showtell.mllm.call.journal import Journal
 from showtell.mllm.capabilities import Capabilities
 from showtell.mllm.jobs.client import BatchClient
-from showtell.mllm.model import ModelAccess, open_client
+from showtell.mllm.model import Asked, open_client
 from showtell.mllm.tokens import image_tokens, text_tokens
 from showtell.prompts import (
     DEFAULT_ROLE,
@@ -109,7 +108,7 @@ class _Judged:
     error: str | None
 
 
-class MLLMClassifier(MediaClassifier):
+class MLLMClassifier(AsksModel, MediaClassifier):
     """Base of the classifiers that ask a multimodal LLM.
 
     Subclasses implement `_prepare` and `fit`, and what they show.
@@ -119,11 +118,9 @@ class MLLMClassifier(MediaClassifier):
     _to_learn: tuple[Media, ...] = ()
     """What `fit` would still ask about, after `prepare`."""
 
-    _shared = ("model", "encoder", "store", "cache")
-
     def __init__(
         self,
-        model: str | MLLM,
+        model: Asked,
         *,
         labels: Sequence[Any] | Texts | None = None,
         descriptions: Texts | None = None,
@@ -143,18 +140,7 @@ class MLLMClassifier(MediaClassifier):
         max_side: int | None = 768,
         sampling_temperature: float | Literal["auto"] | None = "auto",
         max_tokens: int | Literal["auto"] | None = "auto",
-        timeout: float = 120.0,
-        max_cost: Decimal | str | float | None = None,
-        max_requests: int | None = None,
-        requests_per_minute: float | None = None,
-        tokens_per_minute: float | None = None,
-        max_concurrency: int | None = None,
-        base_url: str | None = None,
         prompt_dir: str | os.PathLike[str] | None = None,
-        run_folder: str | os.PathLike[str] | None = None,
-        batch_api: bool = False,
-        batch_wait: bool = True,
-        cache: AnswerCache | str | os.PathLike[str] | None = "default",
         random_state: int | None = None,
     ) -> None:
         self.model = model
@@ -176,18 +162,7 @@ class MLLMClassifier(MediaClassifier):
         self.max_side = max_side
         self.sampling_temperature = sampling_temperature
         self.max_tokens = max_tokens
-        self.timeout = timeout
-        self.max_cost = max_cost
-        self.max_requests = max_requests
-        self.requests_per_minute = requests_per_minute
-        self.tokens_per_minute = tokens_per_minute
-        self.max_concurrency = max_concurrency
-        self.base_url = base_url
         self.prompt_dir = prompt_dir
-        self.run_folder = run_folder
-        self.batch_api = batch_api
-        self.batch_wait = batch_wait
-        self.cache = cache
         self.random_state = random_state
 
     # Fitting
@@ -247,26 +222,8 @@ class MLLMClassifier(MediaClassifier):
     def _capabilities(self) -> Capabilities:
         return self._access().capabilities
 
-    def _access(self) -> ModelAccess:
-        return ModelAccess(
-            model=self.model,
-            base_url=self.base_url,
-            cache=self.cache,
-            run_folder=self.run_folder,
-            max_cost=self.max_cost,
-            max_requests=self.max_requests,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            max_concurrency=self.max_concurrency,
-            timeout=self.timeout,
-        )
-
     def _check_arguments(self) -> None:
-        if not isinstance(self.model, str) and not isinstance(self.model, MLLM):
-            raise InputError(
-                "`model` is a name such as 'openai:gpt-4.1-mini' or an object with `name`, `ask` "
-                f"and `aclose`; got {type(self.model).__name__}."
-            )
+        self._access().check(takes_jobs=True)
         if self.confidence is not None and self.confidence not in _CONFIDENCES[:-1]:
             raise UnknownNameError("confidence", str(self.confidence), _CONFIDENCES)
         _check_whole("n_samples", self.n_samples, least=1)
@@ -291,8 +248,6 @@ class MLLMClassifier(MediaClassifier):
             _check_whole("max_tokens", self.max_tokens, least=1, other="'auto' or None")
         if self.max_side is not None:
             _check_whole("max_side", self.max_side, least=16, other="None")
-        if self.max_concurrency is not None:
-            _check_whole("max_concurrency", self.max_concurrency, least=1, other="None")
         if not isinstance(self.calibrate, bool):
             _check_whole("calibrate", self.calibrate, least=0, other="True or False")
         if self.random_state is not None:
@@ -304,18 +259,6 @@ class MLLMClassifier(MediaClassifier):
             raise InputError(
                 f"`sampling_temperature` is 0 to 2, 'auto' or None; got {temperature!r}."
             )
-        Budget(max_cost=self.max_cost, max_requests=self.max_requests)
-        if self.batch_api:
-            if not self._capabilities().batch:
-                raise InputError(
-                    f"{self._model_name()} has no batch endpoint. Leave out `batch_api`, or use a "
-                    "model of openai, google or anthropic."
-                )
-            if self.run_folder is None:
-                raise InputError(
-                    "`batch_api` needs a `run_folder`: jobs take up to a day, and are found again "
-                    "through it."
-                )
 
     def _chosen_confidence(self, capabilities: Capabilities) -> Confidence | None:
         """Resolve "auto", and refuse what the model does not offer."""
@@ -549,9 +492,10 @@ class MLLMClassifier(MediaClassifier):
         Raises
         ------
         BudgetError
-            If `max_cost` or `max_requests` stopped the run. What was answered is kept (cache, and
-            `run_folder`), so a run with a higher cap goes on from there. Its ``predictions`` have
-            a row for every input: those that were not asked about are errors of reason "stopped".
+            If `max_cost` or `max_requests` of the `Model` stopped the run. What was answered is
+            kept (cache, and run folder), so a run with a higher cap goes on from there. Its
+            ``predictions`` have a row for every input: those that were not asked about are errors
+            of reason "stopped".
         ServerDownError
             If nobody answers any more, with the same ``predictions``.
         RunError
@@ -689,12 +633,13 @@ class MLLMClassifier(MediaClassifier):
         self, images: Sequence[Media], progress: Progress
     ) -> Iterator[tuple[Run, Client]]:
         """Build what a run needs, and close it."""
-        with open_client(self._access()) as client:
+        access = self._access()
+        with open_client(access, takes_jobs=True) as client:
             journal = client.journal
             run = self._make_run(client, images, self._capabilities())
             jobs: BatchClient | None = None
             try:
-                if self.batch_api:
+                if access.jobs:
                     assert journal is not None
                     run.client = jobs = BatchClient(
                         client.mllm,
@@ -703,7 +648,7 @@ class MLLMClassifier(MediaClassifier):
                         cache=client.kept.cache,
                         budget=client.budget,
                         scope=f"{self._fingerprint(run)}:{_named(images)}",
-                        wait=self.batch_wait,
+                        wait=access.wait,
                         on_progress=lambda state: progress(
                             state.n_ended, state.n_jobs, "batch jobs"
                         ),
@@ -795,7 +740,7 @@ class MLLMClassifier(MediaClassifier):
             temperature=temperature if capabilities.sampling and not decisions else None,
             max_tokens=None if decisions else longest,
             top_logprobs=logprobs,
-            timeout=self.timeout,
+            timeout=self._access().timeout,
         )
 
     # Phases

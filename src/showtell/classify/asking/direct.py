@@ -23,9 +23,10 @@ class DirectClassifier(MLLMClassifier):
 
     Parameters
     ----------
-    model : str or MLLM
-        ``"provider:name"``, for example ``"openai:gpt-4.1-mini"`` (key from the environment), or
-        an object. Objects are shared by ``clone``, never copied.
+    model : str, MLLM or Model
+        ``"provider:name"``, for example ``"openai:gpt-4.1-mini"`` (key from the environment), an
+        object, or a `showtell.Model` of either, which also says where it is reached, what it may
+        cost, and where a run is kept.
     labels : sequence of label, mapping of label to description(s), or None
         The label set and its order; None takes the labels of `y` in `fit`, sorted.
     descriptions : mapping of label to str or sequence of str, optional
@@ -91,30 +92,8 @@ class DirectClassifier(MLLMClassifier):
         "auto" is 0, with repetitions 0.7; None leaves it to the provider.
     max_tokens : int, "auto" or None, default="auto"
         Longest answer.
-    timeout : float, default=120.0
-        Seconds for one attempt.
-    max_cost : Decimal, str or float, optional
-        USD that one call may spend; what is in flight counts. `BudgetError` stops the run.
-    max_requests : int, optional
-        Requests that one call may send.
-    requests_per_minute, tokens_per_minute : float, optional
-        Limits of your account, where the provider does not tell.
-    max_concurrency : int, optional
-        Requests in flight at most; 64, or 8 for models on one's own machine.
-    base_url : str, optional
-        Another server that speaks the provider's wire format.
     prompt_dir : path, optional
         Edited prompts; `showtell.prompts.copy_prompts` writes those to start from.
-    run_folder : path, optional
-        Where a run keeps its journal, from which it resumes.
-    batch_api : bool, default=False
-        Ask through the provider's batch endpoint: at a lower price, within a day. It needs a
-        `run_folder`, through which the jobs are found again, by this process or a later one.
-    batch_wait : bool, default=True
-        With `batch_api`: wait for the jobs. False hands in and raises `JobsPendingError` as long
-        as jobs are under way; the same call later collects them.
-    cache : AnswerCache, path, "default" or None, default="default"
-        Answers that were paid for once.
     random_state : int, optional
         Seed of label orders and ties; None is 0.
 

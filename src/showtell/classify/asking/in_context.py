@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
@@ -22,9 +21,9 @@ from showtell.encoders import Encoder, embed_images, load_encoder
 from showtell.encoders.embed import Store
 from showtell.errors import InputError, MediaError, UnknownNameError
 from showtell.media import Media, media_name, read_media
-from showtell.mllm.base import MLLM, ImagePart
-from showtell.mllm.call.cache import AnswerCache
+from showtell.mllm.base import ImagePart
 from showtell.mllm.images import prepare_image
+from showtell.mllm.model import Asked
 from showtell.prompts import DEFAULT_ROLE, Demonstration
 
 __all__ = ["InContextClassifier", "Selection"]
@@ -43,7 +42,7 @@ class InContextClassifier(MLLMClassifier):
 
     Parameters
     ----------
-    model : str or MLLM
+    model : str, MLLM or Model
         As in `DirectClassifier`.
     shots : int, default=5
         Labelled images shown per class, of those given to `fit`. Fewer shots are part of more.
@@ -67,11 +66,7 @@ class InContextClassifier(MLLMClassifier):
         `DirectClassifier`.
     abstain_below, shortlist, encoder, store, batch_size, max_side
         As in `DirectClassifier`. With `shortlist` only demonstrations of listed labels are shown.
-    sampling_temperature, max_tokens, timeout, max_cost, max_requests
-        As in `DirectClassifier`.
-    requests_per_minute, tokens_per_minute, max_concurrency, base_url
-        As in `DirectClassifier`.
-    prompt_dir, run_folder, batch_api, batch_wait, cache
+    sampling_temperature, max_tokens, prompt_dir
         As in `DirectClassifier`.
     random_state : int, optional
         Seed of the choice and order of demonstrations, neutral names, label orders and ties; None
@@ -105,7 +100,7 @@ class InContextClassifier(MLLMClassifier):
 
     def __init__(
         self,
-        model: str | MLLM,
+        model: Asked,
         *,
         shots: int = 5,
         demonstrations: Sequence[tuple[Media, Any]] | None = None,
@@ -129,18 +124,7 @@ class InContextClassifier(MLLMClassifier):
         max_side: int | None = 768,
         sampling_temperature: float | Literal["auto"] | None = "auto",
         max_tokens: int | Literal["auto"] | None = "auto",
-        timeout: float = 120.0,
-        max_cost: Decimal | str | float | None = None,
-        max_requests: int | None = None,
-        requests_per_minute: float | None = None,
-        tokens_per_minute: float | None = None,
-        max_concurrency: int | None = None,
-        base_url: str | None = None,
         prompt_dir: str | os.PathLike[str] | None = None,
-        run_folder: str | os.PathLike[str] | None = None,
-        batch_api: bool = False,
-        batch_wait: bool = True,
-        cache: AnswerCache | str | os.PathLike[str] | None = "default",
         random_state: int | None = None,
     ) -> None:
         super().__init__(
@@ -163,18 +147,7 @@ class InContextClassifier(MLLMClassifier):
             max_side=max_side,
             sampling_temperature=sampling_temperature,
             max_tokens=max_tokens,
-            timeout=timeout,
-            max_cost=max_cost,
-            max_requests=max_requests,
-            requests_per_minute=requests_per_minute,
-            tokens_per_minute=tokens_per_minute,
-            max_concurrency=max_concurrency,
-            base_url=base_url,
             prompt_dir=prompt_dir,
-            run_folder=run_folder,
-            batch_api=batch_api,
-            batch_wait=batch_wait,
-            cache=cache,
             random_state=random_state,
         )
         self.shots = shots

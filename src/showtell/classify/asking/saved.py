@@ -16,7 +16,6 @@ from showtell.classify.asking.confidence import ConfidenceMap
 from showtell.classify.saved import Saving, classes_of, params_of
 from showtell.datasets import LabelKey
 from showtell.errors import SavedFolderError
-from showtell.media import media_name
 from showtell.mllm.base import ImagePart
 from showtell.prompts import Demonstration
 from showtell.records.saved import SavedFolder
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from showtell.classify.asking.classifier import MLLMClassifier
 
 __all__ = ["from_saved", "to_saved"]
-
-_OF_THIS_MACHINE = ("run_folder", "prompt_dir")
 
 M = TypeVar("M", bound="MLLMClassifier")
 
@@ -61,23 +58,16 @@ def to_saved(clf: MLLMClassifier) -> Saving:
             for d in shown
         ],
     }
-    about = {"model": {"name": clf.model_, "by_name": isinstance(clf.model, str)}}
+    about = {"model": {"name": clf.model_, "by_name": isinstance(clf._access().model, str)}}
     return Saving(_params(clf), about, values, {"images": images, **clf._saved_arrays()})
 
 
 def _params(clf: MLLMClassifier) -> dict[str, Any]:
     """Parameters as they may leave this machine: no object, no folder, no password in a URL."""
     params: dict[str, Any] = clf.get_params(deep=False)
-    for name in ("model", "encoder"):
-        params[name] = params[name] if isinstance(params[name], str) else None
-    for name in ("store", "cache"):
-        params[name] = None if params[name] is None else "default"
-    params.update(dict.fromkeys(_OF_THIS_MACHINE))
-    params["batch_api"] = False  # it goes with a run folder
-    if params["base_url"] is not None:
-        params["base_url"] = media_name(params["base_url"])
-    if isinstance(params["max_cost"], Decimal):
-        params["max_cost"] = str(params["max_cost"])
+    params |= clf._access().to_saved() | {"prompt_dir": None}
+    params["encoder"] = params["encoder"] if isinstance(params["encoder"], str) else None
+    params["store"] = None if params["store"] is None else "default"
     params["null_images"] = "default"  # what they came to is in the values
     if "demonstrations" in params:
         params["demonstrations"] = None  # their images are among the arrays
@@ -98,8 +88,7 @@ def from_saved(cls: type[M], saved: SavedFolder, *, encoder: Any, model: Any) ->
             f"{saved.folder} was made with a model object ({about['name']!r}), which is not "
             "saved. Hand it over: load_classifier(path, model=...)."
         )
-    params = params_of(saved, set(cls._get_param_names()))
-    params["model"] = about["name"] if model is None else model
+    params = params_of(saved, cls, about["name"] if model is None else model)
     params["encoder"] = encoder if encoder is not None else params["encoder"] or "mini"
     clf = cls(**params)
     if clf._model_name() != about["name"]:

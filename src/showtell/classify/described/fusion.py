@@ -7,13 +7,13 @@ import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
+from showtell.classify.asking.access import AsksModel
 from showtell.classify.base import EncoderClassifier, make_predictions, media_list
 from showtell.classify.described.described import Descriptions
 from showtell.classify.estimator import check_is_fitted
@@ -38,10 +38,9 @@ from showtell.errors import (
     UnknownNameError,
 )
 from showtell.media import Media, media_name, read_media
-from showtell.mllm.base import MLLM, ImagePart, Request, TextPart
-from showtell.mllm.call.cache import AnswerCache
+from showtell.mllm.base import ImagePart, Request, TextPart
 from showtell.mllm.images import prepare_image
-from showtell.mllm.model import ModelAccess, open_client
+from showtell.mllm.model import Asked, open_client
 from showtell.mllm.structured import Checked, Question, Spent, ask_checked, requests_of
 from showtell.prompts import DescriptionSet, PromptSet, load_prompts, read_descriptions
 from showtell.records.saved import SavedFolder
@@ -84,7 +83,7 @@ class FusionEvidence:
         return f"{self.image}: {self.label} before {self.rival} ({parts})"
 
 
-class FusionClassifier(EncoderClassifier):
+class FusionClassifier(AsksModel, EncoderClassifier):
     """Add up three opinions on an image: the encoder's, and those of a model's two texts about it.
 
     With ``u_1`` the embedding of the image, ``u_2`` that of the model's description of it, ``u_3``
@@ -98,8 +97,8 @@ class FusionClassifier(EncoderClassifier):
 
     Parameters
     ----------
-    model : str or MLLM
-        ``"provider:name"`` or an object; asked twice per image, once per text in `use`.
+    model : str, MLLM or Model
+        As in `DirectClassifier`; asked twice per image, once per text in `use`.
     encoder : str or Encoder, default="mini"
     labels : sequence of str, or None
         None takes the labels of `y` in `fit`.
@@ -124,9 +123,6 @@ class FusionClassifier(EncoderClassifier):
         Longer side of images as they are sent.
     prompt_dir : path, optional
         Edited prompts; see `showtell.prompts.copy_prompts` with ``library="look"``.
-    base_url, cache, run_folder, max_cost, max_requests, requests_per_minute, tokens_per_minute, \
-            max_concurrency, timeout
-        As in `DirectClassifier`.
     store : EmbeddingStore, path, "default" or None, default="default"
     random_state : int, optional
         Orders the list of labels anew for every image; None is 0.
@@ -166,17 +162,15 @@ class FusionClassifier(EncoderClassifier):
     ...     async def aclose(self):
     ...         pass
     >>> clf = FusionClassifier(
-    ...     Toy(), WordEncoder(["cat", "dog"]), labels=["cat", "dog"], use=("image",), cache=None
+    ...     Toy(), WordEncoder(["cat", "dog"]), labels=["cat", "dog"], use=("image",)
     ... )
     >>> clf.fit().predict(["a dog on a sofa"])
     array(['dog'], dtype='<U3')
     """
 
-    _shared = ("model", "encoder", "store", "cache")
-
     def __init__(
         self,
-        model: str | MLLM = "openai:gpt-4.1-mini",
+        model: Asked = "openai:gpt-4.1-mini",
         encoder: str | Encoder = "mini",
         *,
         labels: Sequence[Any] | None = None,
@@ -190,15 +184,6 @@ class FusionClassifier(EncoderClassifier):
         calibrate: bool | Literal["auto"] = "auto",
         max_side: int | None = 768,
         prompt_dir: str | os.PathLike[str] | None = None,
-        base_url: str | None = None,
-        cache: AnswerCache | str | os.PathLike[str] | None = "default",
-        run_folder: str | os.PathLike[str] | None = None,
-        max_cost: Decimal | str | float | None = None,
-        max_requests: int | None = None,
-        requests_per_minute: float | None = None,
-        tokens_per_minute: float | None = None,
-        max_concurrency: int | None = None,
-        timeout: float = 120.0,
         store: Store = "default",
         random_state: int | None = None,
     ) -> None:
@@ -215,15 +200,6 @@ class FusionClassifier(EncoderClassifier):
         self.calibrate = calibrate
         self.max_side = max_side
         self.prompt_dir = prompt_dir
-        self.base_url = base_url
-        self.cache = cache
-        self.run_folder = run_folder
-        self.max_cost = max_cost
-        self.max_requests = max_requests
-        self.requests_per_minute = requests_per_minute
-        self.tokens_per_minute = tokens_per_minute
-        self.max_concurrency = max_concurrency
-        self.timeout = timeout
         self.store = store
         self.random_state = random_state
 
@@ -312,20 +288,6 @@ class FusionClassifier(EncoderClassifier):
         if set(use) - {"image"}:
             self._access().check()
         return use
-
-    def _access(self) -> ModelAccess:
-        return ModelAccess(
-            model=self.model,
-            base_url=self.base_url,
-            cache=self.cache,
-            run_folder=self.run_folder,
-            max_cost=self.max_cost,
-            max_requests=self.max_requests,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            max_concurrency=self.max_concurrency,
-            timeout=self.timeout,
-        )
 
     def _class_vectors(self, encoder: Encoder) -> Embeddings:
         """``n(name + template + mean of descriptions)`` of each label."""
@@ -531,7 +493,7 @@ class FusionClassifier(EncoderClassifier):
                     new = self._questions(part, self._prompts)
                     asked += new
                     owners += [place] * len(new)
-                answers = ask_checked(client, asked, timeout=self.timeout)
+                answers = ask_checked(client, asked, timeout=self._access().timeout)
                 for place, question, answer in zip(owners, asked, answers, strict=True):
                     seen.take(place, question.name, answer)
                 progress(start + len(part_of), len(places), "Asking")
@@ -715,32 +677,26 @@ class FusionClassifier(EncoderClassifier):
 
     # Saving and cloning
 
-    def _take_model(self, saved: SavedFolder, model: Any) -> None:
-        """Take a model that was given as an object, and refuse another one."""
+    def _check_saved_model(self, saved: SavedFolder) -> None:
+        """Refuse another model, and none if it is asked."""
         name = saved.values["model"]
-        if model is not None:
-            self.model = model
         asks = set(self.use) - {"image"}
         if asks and self.model is None:
             raise SavedFolderError(
                 f"{saved.folder} asks the model {name!r}, which was given as an object and is not "
                 "saved. Hand it over: load_classifier(path, model=...)."
             )
-        given = self.model if isinstance(self.model, str) else getattr(self.model, "name", name)
+        if self.model is None:
+            self.model = name
+        given = self._access().name
         if asks and given != name:
             raise SavedFolderError(
                 f"{saved.folder} was fitted for the model {name!r}, and the one given is {given!r}."
             )
-        if self.model is None:
-            self.model = name
 
     def _saved_params(self) -> dict[str, Any]:
         params = super()._saved_params()
-        params["model"] = self.model if isinstance(self.model, str) else None
-        for name in ("run_folder", "base_url", "prompt_dir"):
-            params[name] = None
-        params["cache"] = None if self.cache is None else "default"
-        params["max_cost"] = None if self.max_cost is None else str(self.max_cost)
+        params |= self._access().to_saved() | {"prompt_dir": None}
         if isinstance(self.descriptions, str | os.PathLike):
             params["descriptions"] = self.descriptions_
         return params

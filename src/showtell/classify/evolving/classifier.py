@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
+from showtell.classify.asking.access import AsksModel
 from showtell.classify.base import (
     EncoderClassifier,
     SkippedImagesWarning,
@@ -47,14 +48,12 @@ from showtell.encoders.embed import Store
 from showtell.errors import InputError, RunError, UnknownNameError
 from showtell.media import Media, media_name
 from showtell.metrics import mcnemar_exact
-from showtell.mllm.base import MLLM, Request
-from showtell.mllm.call.cache import AnswerCache
+from showtell.mllm.base import Request
 from showtell.mllm.call.client import Client
-from showtell.mllm.model import ModelAccess, open_client
+from showtell.mllm.model import Asked, open_client
 from showtell.mllm.structured import Question, Spent, requests_of
 from showtell.prompts import DescriptionSet, load_prompts, read_descriptions
 from showtell.prompts.descriptions.connectives import Compat
-from showtell.records.saved import SavedFolder
 
 __all__ = ["EvolutionPlan", "EvolvingDescriptionClassifier"]
 
@@ -81,7 +80,7 @@ class EvolutionPlan:
     """Of one answer, about."""
 
 
-class EvolvingDescriptionClassifier(EncoderClassifier):
+class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
     r"""Descriptions that a language model rewrites until the encoder stops confusing the labels.
 
     Starting from label names (or a description set), each generation tells the model which labels
@@ -104,8 +103,11 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
 
     Parameters
     ----------
-    model : str or MLLM
-        ``"provider:name"`` or an object. It is only asked in `fit`, and sees no image.
+    model : str, MLLM or Model
+        As in `DirectClassifier`. It is only asked in `fit`, and sees no image. The run folder of a
+        `Model` keeps all answers, and ``evolution.json`` after every generation: the same call
+        with the same folder goes on where it stopped, to the same end; with more `n_generations`
+        it goes further.
     encoder : str or Encoder, default="mini"
     labels : sequence of str, or None
         None takes the labels of `y`.
@@ -151,14 +153,6 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         Fit a temperature on the validation images; "auto" if there are 20.
     prompt_dir : path, optional
         Edited prompts; see `showtell.prompts.copy_prompts` with ``library="evolve"``.
-    run_folder : path, optional
-        Journal of all answers, and ``evolution.json`` after every generation. The same call with
-        the same folder goes on where it stopped, to the same end; with more `n_generations` it
-        goes further.
-    base_url, cache, max_cost, max_requests, timeout
-        As in `DirectClassifier`.
-    requests_per_minute, tokens_per_minute, max_concurrency
-        As in `DirectClassifier`.
     store : EmbeddingStore, path, "default" or None, default="default"
     random_state : int, optional
         Draws support and validation images, groups labels and numbers the answers; None is 0.
@@ -197,7 +191,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
 
     Examples
     --------
-    >>> from showtell.mllm import Answer, Usage
+    >>> from showtell.mllm import Answer, Model, Usage
     >>> from showtell.testing import WordEncoder
     >>> class Toy:
     ...     name = "toy:one"
@@ -209,7 +203,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
     ...         pass
     >>> words = WordEncoder(["stripes", "spots"])
     >>> clf = EvolvingDescriptionClassifier(
-    ...     Toy(), words, n_start=1, n_generations=1, validation=0, cache=None
+    ...     Model(Toy(), cache=None), words, n_start=1, n_generations=1, validation=0
     ... )
     >>> clf = clf.fit(["some stripes", "many spots"], ["tiger", "leopard"])
     >>> [generation.fitness for generation in clf.history_], clf.descriptions_["tiger"]
@@ -218,11 +212,9 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
     array(['leopard'], dtype='<U7')
     """
 
-    _shared = ("model", "encoder", "store", "cache")
-
     def __init__(
         self,
-        model: str | MLLM = "openai:gpt-4.1-mini",
+        model: Asked = "openai:gpt-4.1-mini",
         encoder: str | Encoder = "mini",
         *,
         labels: Sequence[Any] | None = None,
@@ -247,15 +239,6 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         probability: Literal["encoder", "softmax", "sigmoid"] = "encoder",
         calibrate: bool | Literal["auto"] = "auto",
         prompt_dir: str | os.PathLike[str] | None = None,
-        base_url: str | None = None,
-        cache: AnswerCache | str | os.PathLike[str] | None = "default",
-        run_folder: str | os.PathLike[str] | None = None,
-        max_cost: Decimal | str | float | None = None,
-        max_requests: int | None = None,
-        requests_per_minute: float | None = None,
-        tokens_per_minute: float | None = None,
-        max_concurrency: int | None = None,
-        timeout: float = 120.0,
         store: Store = "default",
         random_state: int | None = None,
     ) -> None:
@@ -283,15 +266,6 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         self.probability = probability
         self.calibrate = calibrate
         self.prompt_dir = prompt_dir
-        self.base_url = base_url
-        self.cache = cache
-        self.run_folder = run_folder
-        self.max_cost = max_cost
-        self.max_requests = max_requests
-        self.requests_per_minute = requests_per_minute
-        self.tokens_per_minute = tokens_per_minute
-        self.max_concurrency = max_concurrency
-        self.timeout = timeout
         self.store = store
         self.random_state = random_state
 
@@ -386,20 +360,6 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
                 f"{access.name} is a classification endpoint and writes no text; name a model that "
                 "does."
             )
-
-    def _access(self) -> ModelAccess:
-        return ModelAccess(
-            model=self.model,
-            base_url=self.base_url,
-            cache=self.cache,
-            run_folder=self.run_folder,
-            max_cost=self.max_cost,
-            max_requests=self.max_requests,
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            max_concurrency=self.max_concurrency,
-            timeout=self.timeout,
-        )
 
     @property
     def _seed(self) -> int:
@@ -587,7 +547,7 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
                 client,
                 of_code[parts.codes],
                 parts.n_support,
-                timeout=self.timeout,
+                timeout=self._access().timeout,
                 progress=progress,
             )
             latest = header
@@ -654,9 +614,10 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
 
     def _earlier(self, header: Evolution) -> Evolution | None:
         """Read what the run folder holds, and refuse another evolution's."""
-        if self.run_folder is None or not (Path(self.run_folder) / FILE_NAME).exists():
+        folder = self._access().run_folder
+        if folder is None or not (Path(folder) / FILE_NAME).exists():
             return None
-        found = read_evolution(self.run_folder)
+        found = read_evolution(folder)
         names = ("labels", "model", "prompt_version", "seed", "settings")
         ours = {name: getattr(header, name) for name in names}
         theirs = {name: getattr(found, name) for name in names}
@@ -668,19 +629,20 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
         ]
         if changed:
             raise InputError(
-                f"{str(self.run_folder)!r} holds another evolution: {', '.join(changed)} differ. "
+                f"{str(folder)!r} holds another evolution: {', '.join(changed)} differ. "
                 "Give the same arguments to go on with it, or another folder."
             )
         return found
 
     def _note(self, evolution: Evolution, *, keep: Evolution | None = None) -> None:
         """Write ``evolution.json``; not while it would say less than what is there."""
-        if self.run_folder is None:
+        folder = self._access().run_folder
+        if folder is None:
             return
         if keep is not None and len(keep.generations) > len(evolution.generations):
             return
-        Path(self.run_folder).mkdir(parents=True, exist_ok=True)
-        evolution.write(Path(self.run_folder) / FILE_NAME)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        evolution.write(Path(folder) / FILE_NAME)
 
     # The result
 
@@ -878,17 +840,10 @@ class EvolvingDescriptionClassifier(EncoderClassifier):
 
     # Saving and cloning
 
-    def _take_model(self, saved: SavedFolder, model: Any) -> None:  # noqa: ARG002
-        if model is not None:
-            self.model = model  # asked only if it is fitted again
-
     def _saved_params(self) -> dict[str, Any]:
         params = super()._saved_params()
-        params["model"] = self.model if isinstance(self.model, str) else self.model.name
-        for name in ("run_folder", "base_url", "prompt_dir"):
-            params[name] = None
-        params["cache"] = None if self.cache is None else "default"
-        params["max_cost"] = None if self.max_cost is None else str(self.max_cost)
+        access = self._access()
+        params |= access.to_saved() | {"model": access.name, "prompt_dir": None}
         if isinstance(self.start, str | os.PathLike):  # a path belongs to a machine
             params["start"] = read_descriptions(self.start)
         return params

@@ -91,7 +91,7 @@ def from_saved(
             f"{saved.folder} was made with a model object ({about['name']!r}), which is not saved. "
             "Hand it over: load_classifier(path, model=LocalVLM(...))."
         )
-    params = params_of(saved, set(cls._get_param_names()))
+    params = params_of(saved, cls)
     params["model"] = params["model"] if model is None else model
     if not isinstance(params["model"], str | LocalVLM):
         raise SavedFolderError(

@@ -15,7 +15,7 @@ from showtell.cli.choices import given_labels
 from showtell.cli.groups import BudgetOptions, ModelOptions, RequestOptions, TalkOptions, grouped
 from showtell.cli.output import check_output, counted, print_csv, print_json, print_table
 from showtell.cli.session import Session, begin, is_terminal
-from showtell.cli.verbs.describe import access_to, spent_in_words
+from showtell.cli.verbs.describe import spent_in_words
 from showtell.cli.verbs.estimate import add_up, ready_to_count
 from showtell.errors import InputError, RunError
 
@@ -246,7 +246,7 @@ def concepts(
 
     with session.progress() as progress:
         built = build_concepts(
-            domain, wanted, access_to(asking), tree=before, progress=progress, **how
+            domain, wanted, asking.access(), tree=before, progress=progress, **how
         )
     _say_gaps(session, built)
     tree = built.tree
@@ -442,7 +442,7 @@ def _say_price(
     """Count and price the questions, those about parts that nobody knows yet by a guess."""
     from showtell.prompts import tree_requests
 
-    access = access_to(asking)
+    access = asking.access()
     requests = tree_requests(domain, labels, access, tree=before, **how)
     cache: Any = access.cache
     sums = add_up(

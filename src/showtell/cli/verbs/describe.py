@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from showtell._progress import Progress
-    from showtell.mllm.model import ModelAccess
+    from showtell.mllm import Model
     from showtell.mllm.structured import Spent
     from showtell.prompts import DescriptionDiff, DescriptionNote, DescriptionSet
 
-__all__ = ["access_to", "add_to", "describe", "spent_in_words"]
+__all__ = ["add_to", "describe", "spent_in_words"]
 
 _FILES = (".json", ".csv", ".yaml", ".yml")
 _WRITTEN = "What to write"
@@ -200,7 +200,7 @@ def describe(
     if dry_run:
         asking = ready_to_count(session, ctx, asking)
         _say_price(
-            session, access_to(asking), missing, texts, domain=domain, n_kept=len(kept),
+            session, asking.access(), missing, texts, domain=domain, n_kept=len(kept),
             seed=seed, json=json,
         )  # fmt: skip
         return
@@ -220,7 +220,7 @@ def describe(
         )
     with session.progress() as progress:
         found = _write(
-            session, access_to(asking), missing, texts, domain=domain, all_labels=wanted,
+            session, asking.access(), missing, texts, domain=domain, all_labels=wanted,
             before=before, seed=seed, progress=progress,
         )  # fmt: skip
     made = _without_names_of(_joined(before, found, wanted, kept), wanted, missing, found)
@@ -276,7 +276,7 @@ class _Found:
 
 def _write(
     session: Session,
-    access: ModelAccess,
+    access: Model,
     labels: Sequence[str],
     texts: dict[str, Any],
     *,
@@ -309,25 +309,6 @@ def _write(
     found.descriptions = described.descriptions
     found.gaps, found.dropped = dict(described.gaps), dict(described.dropped)
     return found
-
-
-def access_to(asking: Asking) -> ModelAccess:
-    """Say how the model is reached and within what limits."""
-    from showtell.mllm import default_cache
-    from showtell.mllm.model import ModelAccess
-
-    return ModelAccess(
-        model=asking.meter if asking.meter is not None else asking.model,
-        base_url=asking.base_url,
-        cache=default_cache() if asking.reuse else None,
-        run_folder=asking.run_folder,
-        max_cost=asking.max_cost,
-        max_requests=asking.max_requests,
-        requests_per_minute=asking.rpm,
-        tokens_per_minute=asking.tpm,
-        max_concurrency=asking.max_concurrency,
-        timeout=asking.timeout,
-    )
 
 
 def _labels(data: str | None, named: Sequence[str] | None) -> list[str]:
@@ -474,7 +455,7 @@ def spent_in_words(spent: Spent) -> str:
 
 def _say_price(
     session: Session,
-    access: ModelAccess,
+    access: Model,
     labels: Sequence[str],
     texts: dict[str, Any],
     *,

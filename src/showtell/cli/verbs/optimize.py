@@ -13,7 +13,7 @@ from showtell.cli import options as o
 from showtell.cli.asking import Asking, asking_values, dollars, start_asking
 from showtell.cli.choices import given_labels
 from showtell.cli.data import parts_to_measure
-from showtell.cli.evolving import access_of, dropped_texts, live_lines, n_useless
+from showtell.cli.evolving import dropped_texts, live_lines, n_useless
 from showtell.cli.groups import (
     BudgetOptions,
     ColumnOptions,
@@ -277,10 +277,10 @@ def optimize(
     from showtell.encoders import load_encoder
 
     clf = EvolvingDescriptionClassifier(
-        asking.meter if asking.meter is not None else asking.model,
+        asking.access(),
         load_encoder(encoder, precision=precision, threads=threads),
         labels=list((label_set or parts.label_set).labels),
-        **(evolving.parameters() | access_of(asking)),
+        **(evolving.parameters() | {"prompt_dir": asking.prompt_dir}),
         store="default" if store else None,
         random_state=seed,
     )
@@ -293,7 +293,7 @@ def optimize(
         f"{counted(price['n_requests'] - price['n_requests_kept'], 'question')}; what was answered "
         "before costs nothing"
     )
-    evolution, stop = _evolve(session, clf, parts)
+    evolution, stop = _evolve(session, clf, parts, asking.run_folder)
     _finish(
         session, evolution, clf if stop is None else None, parts, output=output, report=report,
         run=run, request=request, json=json,
@@ -321,7 +321,7 @@ def _asking(ctx: typer.Context) -> Asking:
 
 
 def _evolve(
-    session: Session, clf: EvolvingDescriptionClassifier, parts: Parts
+    session: Session, clf: EvolvingDescriptionClassifier, parts: Parts, folder: Path | str | None
 ) -> tuple[Evolution, RunError | KeyboardInterrupt | None]:
     """Let the words evolve and measure them; where that is stopped, take what there is."""
     from showtell.classify.evolving.record import read_evolution
@@ -345,9 +345,9 @@ def _evolve(
     except (RunError, KeyboardInterrupt) as stop:
         if not seen:
             raise
-        if clf.run_folder is None:
+        if folder is None:
             return replace(seen[0], state="stopped"), stop
-        return read_evolution(clf.run_folder), stop  # also knows what came to no generation
+        return read_evolution(folder), stop  # also knows what came to no generation
     clf.measure(parts.test.images, parts.test.y)
     return clf.evolution_, None
 
@@ -362,7 +362,7 @@ def _price(clf: EvolvingDescriptionClassifier, asking: Asking) -> dict[str, Any]
     plan = clf.plan()
     name = asking.model if asking.meter is None else asking.meter.name
     known = capabilities_of(asking.model) if asking.meter is None else asking.meter.capabilities
-    cache: Any = clf.cache
+    cache: Any = asking.access().cache
     sums = add_up(
         plan.requests, name=name, capabilities=known, cache=cache, answer_tokens=plan.output_tokens
     )

@@ -36,6 +36,7 @@ from showtell.metrics import (
     total_variation,
 )
 from showtell.mllm.base import Request
+from showtell.mllm.model import as_model
 
 __all__ = ["CORRECTIONS", "audit", "audit_requests"]
 
@@ -273,13 +274,14 @@ def _prompt_of(classifier: Any) -> str:
 @contextmanager
 def _one_purse(classifier: Any) -> Iterator[Any]:
     """Make one cap hold for all steps: without a run folder, they share a passing journal."""
-    capped = classifier.max_cost is not None or classifier.max_requests is not None
-    if classifier.run_folder is not None or not capped:
+    model = as_model(classifier.model)
+    capped = model.max_cost is not None or model.max_requests is not None
+    if model.run_folder is not None or not capped:
         yield classifier
         return
     with tempfile.TemporaryDirectory(prefix="showtell-") as folder:
         payer = copy.copy(classifier)
-        payer.run_folder = folder
+        payer.model = model.with_params(run_folder=folder)
         yield payer
 
 
@@ -318,7 +320,6 @@ def _refitted(classifier: Any, **parameters: Any) -> Any:
         parameters |= {"demonstrations": pairs} if pairs else {"shots": 0}
     parameters = {"labels": list(classifier.classes_), "calibrate": False, **parameters}
     twin.set_params(**parameters)
-    twin.run_folder = classifier.run_folder
     return twin.fit()
 
 

@@ -13,7 +13,7 @@ from showtell._progress import Progress, no_progress
 from showtell.errors import InputError, UnknownNameError
 from showtell.mllm.base import Request, TextPart
 from showtell.mllm.call.client import Client
-from showtell.mllm.model import ModelAccess, open_client
+from showtell.mllm.model import Asked, as_model, open_client
 from showtell.mllm.structured import Checked, Question, Spent, ask_checked, requests_of
 from showtell.prompts.answers import AnswerParser, normalise
 from showtell.prompts.concepts.trees import (
@@ -137,7 +137,7 @@ class _Wanted:
 def build_concepts(
     domain: str,
     labels: Sequence[str],
-    access: ModelAccess,
+    model: Asked,
     *,
     depth: int = 3,
     layout: TreeLayout = "per-label",
@@ -157,8 +157,8 @@ def build_concepts(
     domain : str
         What all labels are: "dog".
     labels : sequence of str
-    access : ModelAccess
-        The model, and the limits of the run.
+    model : str, MLLM or Model
+        What is asked, a `Model` with the limits of the run.
     depth : int, default=3
         Levels of parts, 1 to 5; what an answer has below is left out.
     layout : {"per-label", "merged"}, default="per-label"
@@ -195,7 +195,7 @@ def build_concepts(
 
     Examples
     --------
-    >>> from showtell.mllm import Answer, Usage
+    >>> from showtell.mllm import Answer, Model, Usage
     >>> class Toy:
     ...     name = "toy:dogs"
     ...     answers = {
@@ -208,12 +208,13 @@ def build_concepts(
     ...         return Answer(text=self.answers[task], usage=Usage(), finish="stop", model="dogs")
     ...     async def aclose(self):
     ...         pass
-    >>> built = build_concepts("dog", ["Corgi"], ModelAccess(model=Toy(), cache=None))
+    >>> built = build_concepts("dog", ["Corgi"], Model(Toy(), cache=None))
     >>> built.tree.to_record()["parts"]
     [{'part': 'tail', 'attributes': {'length': {'short': ['Corgi'], 'medium': ['Corgi']}}}]
     >>> built.gaps
     ()
     """
+    access = as_model(model)
     work = _Work(domain, labels, depth, layout, until, prompt_dir, tree)
     with open_client(access) as client:
         work.run(client, timeout=access.timeout, progress=progress)
@@ -227,7 +228,7 @@ def build_concepts(
 def tree_requests(
     domain: str,
     labels: Sequence[str],
-    access: ModelAccess,
+    model: Asked,
     *,
     depth: int = 3,
     layout: TreeLayout = "per-label",
@@ -240,7 +241,7 @@ def tree_requests(
 
     Parameters
     ----------
-    domain, labels, access, depth, layout, until, prompt_dir, tree
+    domain, labels, model, depth, layout, until, prompt_dir, tree
         As in `build_concepts`.
     n_parts : int, default=12
         How many parts to count with where none is known yet; each with four attributes.
@@ -264,6 +265,7 @@ def tree_requests(
         work.tree = replace(work.tree, parts=_with_parts(work.tree.parts, guess))
     if until == "values":
         questions += [work.values_question(one) for one in work.wanted()]
+    access = as_model(model)
     return requests_of(access.name, questions, native=access.capabilities.structured_output)
 
 

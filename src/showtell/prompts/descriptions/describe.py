@@ -13,7 +13,7 @@ import numpy as np
 from showtell._progress import Progress, no_progress
 from showtell.errors import InputError, UnknownNameError
 from showtell.mllm.base import Request, TextPart
-from showtell.mllm.model import ModelAccess, open_client
+from showtell.mllm.model import Asked, as_model, open_client
 from showtell.mllm.structured import Question, Spent, ask_checked, requests_of
 from showtell.prompts.answers import AnswerParser, normalise
 from showtell.prompts.descriptions.descriptions import DescriptionKind, DescriptionSet, Provenance
@@ -94,7 +94,7 @@ class _Written:
 
 def write_descriptions(
     labels: Sequence[str],
-    access: ModelAccess,
+    model: Asked,
     *,
     style: DescriptionStyle = "dclip",
     count: int | None = None,
@@ -108,8 +108,8 @@ def write_descriptions(
     Parameters
     ----------
     labels : sequence of str
-    access : ModelAccess
-        The model, and the limits of the run.
+    model : str, MLLM or Model
+        What writes them, a `Model` with the limits of the run.
     style : {"dclip", "cupl"}, default="dclip"
         "dclip" asks once per label for short phrases; "cupl" asks five questions per label, each
         for several whole sentences.
@@ -141,6 +141,7 @@ def write_descriptions(
     ----------
     Menon & Vondrick (2023), arXiv:2210.07183. Pratt et al. (2023), arXiv:2209.03320.
     """
+    access = as_model(model)
     questions = _questions(labels, style, count, n_least, domain, prompt_dir)
     with open_client(access) as client:
         found = ask_checked(
@@ -188,7 +189,7 @@ def write_descriptions(
 
 def describe_requests(
     labels: Sequence[str],
-    access: ModelAccess,
+    model: Asked,
     *,
     style: DescriptionStyle = "dclip",
     count: int | None = None,
@@ -199,20 +200,21 @@ def describe_requests(
 
     Parameters
     ----------
-    labels, access, style, count, domain, prompt_dir
+    labels, model, style, count, domain, prompt_dir
         As in `write_descriptions`.
 
     Returns
     -------
     requests : list of Request
     """
+    access = as_model(model)
     questions = [q for _, q in _questions(labels, style, count, 1, domain, prompt_dir)]
     return requests_of(access.name, questions, native=access.capabilities.structured_output)
 
 
 def find_domain(
     labels: Sequence[str],
-    access: ModelAccess,
+    model: Asked,
     *,
     random_state: int = 0,
     prompt_dir: str | os.PathLike[str] | None = None,
@@ -223,7 +225,7 @@ def find_domain(
     ----------
     labels : sequence of str
         25 of them, drawn at random, are shown.
-    access : ModelAccess
+    model : str, MLLM or Model
     random_state : int, default=0
     prompt_dir : path, optional
         Edited prompts.
@@ -237,6 +239,7 @@ def find_domain(
     ----------
     Roth et al. (2023), arXiv:2306.07282, section 3.3.
     """
+    access = as_model(model)
     question = _domain_question(labels, random_state, prompt_dir)
     with open_client(access) as client:
         [found] = ask_checked(client, [question], timeout=access.timeout)
@@ -251,7 +254,7 @@ def find_domain(
 
 def domain_requests(
     labels: Sequence[str],
-    access: ModelAccess,
+    model: Asked,
     *,
     random_state: int = 0,
     prompt_dir: str | os.PathLike[str] | None = None,
@@ -260,13 +263,14 @@ def domain_requests(
 
     Parameters
     ----------
-    labels, access, random_state, prompt_dir
+    labels, model, random_state, prompt_dir
         As in `find_domain`.
 
     Returns
     -------
     requests : list of Request
     """
+    access = as_model(model)
     question = _domain_question(labels, random_state, prompt_dir)
     return requests_of(access.name, [question], native=access.capabilities.structured_output)
 

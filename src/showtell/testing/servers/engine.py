@@ -7,49 +7,35 @@ import json
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
 
-from showtell.testing.servers.assignments import read_assignment
+from showtell.testing.servers.answering import REFUSAL, Answering, bad, dumps
 from showtell.testing.servers.author import Author
 from showtell.testing.servers.counting import (
     Meter,
     PrefixCache,
     TokenCount,
     Vendor,
-    text_tokens,
 )
-from showtell.testing.servers.decisions import decide
 from showtell.testing.servers.guessing import Guesser
 from showtell.testing.servers.knobs import Faults, Quota, uniform
-from showtell.testing.servers.reading import Scene, read_scene, schema_in_text
 from showtell.testing.servers.records import (
     Ask,
     BadRequestError,
-    Finish,
     Problem,
     ReceivedRequest,
     Reply,
     Stats,
 )
+from showtell.testing.servers.responses import CutResponse, StreamResponse
 from showtell.testing.servers.sight import BadImageError, SentImage
-from showtell.testing.servers.writing import (
-    allowed_labels,
-    break_json,
-    make_items,
-    make_tokens,
-    write_answer,
-)
 
 __all__ = ["REFUSAL", "Engine", "Wire", "json_object", "read_ask"]
-
-REFUSAL = "I'm sorry, but I can't help with that."
-"""What a model that declines says."""
 
 _KEPT_ATTEMPTS = 200_000
 _KEPT_REPLIES = 20_000
@@ -131,6 +117,7 @@ class Engine:
         self.stats = Stats()
         self.requests: deque[ReceivedRequest] = deque(maxlen=keep_requests)
         self.stopping = asyncio.Event()
+        self._answering = Answering(guesser, self.author, faults, self.stats, seed)
         self._meter = Meter(quota)
         self._prefixes = PrefixCache()
         self._attempts: dict[str, int] = {}
@@ -162,7 +149,7 @@ class Engine:
             try:
                 ask = read_ask(await json_object(request), read)
             except BadRequestError as error:
-                return self._problem(wire, _bad(error))
+                return self._problem(wire, bad(error))
             name = request.headers.get("idempotency-key", "")
             if not name or not self.idempotent or ask.stream:
                 return await self._respond(request, wire, ask, started)
@@ -220,7 +207,9 @@ class Engine:
             self._log(ask, key, attempt, fault, 0)
             await self._hang(request)
             raise _GaveUpError
-        outcome = problem or await self._answer(ask, key, attempt, fault)
+        outcome = problem or await self._answering.answer(
+            ask, self._count(ask, remember=True), key, attempt, fault
+        )
         extra = self.jitter * uniform(self.seed, "jitter", key, attempt) if self.jitter else 0.0
         delay = self.latency + extra - (time.monotonic() - started)
         if delay > 0:
@@ -236,14 +225,14 @@ class Engine:
         if fault == "cut":
             self.stats.faults["cut"] += 1
             self._log(ask, key, attempt, fault, 0, reply, spoiled)
-            body = _dumps(wire.complete(ask, reply))
-            return _CutResponse(body, uniform(self.seed, "cut", key, attempt), ask.stream)
+            body = dumps(wire.complete(ask, reply))
+            return CutResponse(body, uniform(self.seed, "cut", key, attempt), ask.stream)
         self._log(ask, key, attempt, fault, 200, reply, spoiled)
         self.stats.statuses[200] += 1
         if ask.stream:
-            return _StreamResponse(wire.stream(ask, reply), ask.vendor)
+            return StreamResponse(wire.stream(ask, reply), ask.vendor)
         response = Response(
-            _dumps(wire.complete(ask, reply)),
+            dumps(wire.complete(ask, reply)),
             media_type="application/json",
             headers={**self._quota_headers(ask.vendor), "x-request-id": f"req_{reply.number:08d}"},
         )
@@ -262,7 +251,9 @@ class Engine:
             fault = "server_error"  # what trouble inside a batch looks like from outside
         count = self._count(ask)
         problem = self._gate(ask, count, fault, key, attempt, metered=False)
-        outcome = problem or await self._answer(ask, key, attempt, fault)
+        outcome = problem or await self._answering.answer(
+            ask, self._count(ask, remember=True), key, attempt, fault
+        )
         self.stats.n_batch_requests += 1
         if isinstance(outcome, Problem):
             self._log(ask, key, attempt, fault, outcome.status, batch=batch)
@@ -377,147 +368,6 @@ class Engine:
             )
         return None
 
-    async def _answer(
-        self, ask: Ask, key: str, attempt: int, fault: str | None
-    ) -> tuple[Reply, Mapping[str, str]] | Problem:
-        number = self.stats.n_requests
-        count = self._count(ask, remember=True)
-        if fault in ("refuse", "block"):
-            self.stats.faults[fault] += 1
-            reply = Reply(
-                number=number,
-                model=ask.model,
-                text=REFUSAL if fault == "refuse" else "",
-                finish="refused" if fault == "refuse" else "blocked",
-                count=replace(count, output=text_tokens(REFUSAL) if fault == "refuse" else 0),
-            )
-            return reply, dict.fromkeys((q.id for q in self._scene(ask)[0].queries), fault)
-        scene, schema, allowed = self._scene(ask)
-        draw_key = (self.seed, key, attempt)
-        try:
-            if ask.questions:
-                decisions, guesses, spoiled = await decide(
-                    self.guesser, ask, scene, self.faults, *draw_key
-                )
-                n_output = sum(text_tokens(json.dumps(entry)) for entry in decisions)
-                if ask.vendor == "openai":
-                    n_output = len(decisions)
-                reply = Reply(
-                    number=number,
-                    model=ask.model,
-                    text="",
-                    finish="stop",
-                    count=replace(count, output=n_output),
-                    guesses=tuple(guesses),
-                    decisions=decisions,
-                )
-                self._count_spoiled(spoiled)
-                return reply, spoiled
-            if ask.assignment is not None:
-                return await self._write(ask, number, count, schema, draw_key, fault)
-            guesses = await self.guesser.guess(
-                scene, allowed, key=key, temperature=ask.temperature, attempt=attempt
-            )
-        except BadImageError as error:
-            return _bad(error)
-        except Exception as error:  # noqa: BLE001  the encoder is anyone's
-            message = f"The local server failed: {type(error).__name__}: {error}"
-            return Problem(status=500, kind="server", message=message)
-        items, spoiled = make_items(guesses, self.faults, *draw_key)
-        text = write_answer(items, len(scene.queries), schema, as_json=ask.as_json)
-        self._count_spoiled(spoiled)
-        text, finish = self._finished(text, ask, draw_key, fault)
-        tokens = None
-        if ask.n_logprobs is not None:
-            tokens = tuple(make_tokens(text, items, ask.n_logprobs))
-        reply = Reply(
-            number=number,
-            model=ask.model,
-            text=text,
-            finish=finish,
-            count=replace(count, output=text_tokens(text)),
-            items=tuple(items),
-            tokens=tokens,
-            tool=ask.tool if finish == "stop" and text else None,
-            guesses=tuple(guesses),
-        )
-        return reply, spoiled
-
-    async def _write(
-        self,
-        ask: Ask,
-        number: int,
-        count: TokenCount,
-        schema: Mapping[str, Any] | None,
-        draw_key: tuple[object, ...],
-        fault: str | None,
-    ) -> tuple[Reply, Mapping[str, str]]:
-        """Have the author answer."""
-        asked = ask.assignment
-        assert asked is not None
-        wrong = self.faults.of_writing(uniform(*draw_key, "writing"))
-        seed, key, attempt = draw_key
-        # the same question has one answer, unless it is to be sampled; a sample with a number has
-        # one answer too, however often it comes
-        sampled = bool(ask.temperature) and asked.sample is None
-        value = await self.author.write(
-            asked,
-            self.guesser.sight,
-            schema=schema,
-            images=ask.images,
-            draw_key=(seed, key, attempt if sampled else 0),
-            fault=wrong,
-        )
-        if wrong is not None:
-            self.stats.faults[wrong] += 1
-        plain = schema is None and not ask.as_json and isinstance(value.get("description"), str)
-        text = value["description"] if plain else _dumps(value).decode()
-        text, finish = self._finished(text, ask, draw_key, fault)
-        reply = Reply(
-            number=number,
-            model=ask.model,
-            text=text,
-            finish=finish,
-            count=replace(count, output=text_tokens(text)),
-            tool=ask.tool if finish == "stop" and text else None,
-        )
-        return reply, {} if wrong is None else {
-            query.id: wrong for query in self._scene(ask)[0].queries
-        }
-
-    def _finished(
-        self, text: str, ask: Ask, draw_key: tuple[object, ...], fault: str | None
-    ) -> tuple[str, Finish]:
-        """Break a text if its request is unlucky, and cut it where it is too long."""
-        if fault == "broken_json":
-            text = break_json(text, uniform(*draw_key, "broken"))
-        elif fault == "empty":
-            text = ""
-        if fault in ("broken_json", "empty"):
-            self.stats.faults[fault] += 1
-        if ask.max_tokens is not None and text_tokens(text) > ask.max_tokens:
-            return text[: 4 * ask.max_tokens], "length"
-        return text, "stop"
-
-    def _count_spoiled(self, spoiled: Mapping[str, str]) -> None:
-        for fault in spoiled.values():
-            self.stats.faults[fault] += 1
-
-    def _scene(self, ask: Ask) -> tuple[Scene, Mapping[str, Any] | None, tuple[str, ...]]:
-        """Read what is shown and asked, and which schema the answer has to follow."""
-        if ask.read is not None:
-            return ask.read
-        schema = ask.schema
-        if schema is None and not ask.questions:
-            schema = schema_in_text(ask.texts)
-            if schema is None and not ask.as_json:
-                ask.as_json = any("json" in text.casefold() for text in ask.texts)
-        allowed = allowed_labels(schema)
-        ask.read = read_scene(ask.system, ask.parts, allowed), schema, allowed
-        if not allowed and not ask.questions:
-            ask.assignment = read_assignment([p for p in ask.parts if isinstance(p, str)])
-        return ask.read
-
     def _log(
         self,
         ask: Ask,
@@ -535,7 +385,7 @@ class Engine:
         if reply is not None and reply.guesses:
             queries = [guess.query for guess in reply.guesses]
         else:
-            queries = list(self._scene(ask)[0].queries)
+            queries = list(self._answering.scene_of(ask)[0].queries)
         if reply is not None and status == 200:
             stats.n_answered += 1
             if ask.assignment is not None:
@@ -658,14 +508,6 @@ async def _until_gone(request: Request) -> None:
             return
 
 
-def _dumps(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _bad(error: Exception) -> Problem:
-    return Problem(status=400, kind="bad_request", message=str(error) or type(error).__name__)
-
-
 def _server_trouble(draw: float) -> Problem:
     kinds: Sequence[tuple[int, Literal["server", "overloaded"], str]] = (
         (500, "server", "The server had an error while processing your request."),
@@ -674,40 +516,3 @@ def _server_trouble(draw: float) -> Problem:
     )
     status, kind, message = kinds[int(draw * len(kinds))]
     return Problem(status=status, kind=kind, message=message)
-
-
-class _StreamResponse(Response):
-    """Sends pieces one by one."""
-
-    def __init__(self, pieces: Iterator[bytes], vendor: Vendor) -> None:
-        self._pieces = pieces
-        self.media_type = "application/x-ndjson" if vendor == "ollama" else "text/event-stream"
-        super().__init__()
-        del self.headers["content-length"]
-
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(start)
-        async for piece in _given_way(self._pieces):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-class _CutResponse(Response):
-    """Promises a body, sends a part of it and closes the connection."""
-
-    def __init__(self, body: bytes, draw: float, stream: bool) -> None:
-        super().__init__(body, media_type="text/event-stream" if stream else "application/json")
-        self._part = body[: int(draw * len(body) * 0.9)]
-
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(start)
-        await send({"type": "http.response.body", "body": self._part, "more_body": True})
-        # returning without the rest makes the HTTP server close the connection
-
-
-async def _given_way(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece
-        await asyncio.sleep(0)

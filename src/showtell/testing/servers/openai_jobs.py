@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from showtell.testing.servers.engine import Engine, json_object, read_ask
+from showtell.testing.servers.engine import Engine, Wire, json_object, read_ask
 from showtell.testing.servers.jobs import Job, JobStore, StoredFile, json_lines, read_form
 from showtell.testing.servers.openai import ChatWire, ResponsesWire, openai_problem
 from showtell.testing.servers.records import BadRequestError, Problem
@@ -58,31 +58,6 @@ def openai_job_routes(
                 )
                 job.details[key] = stored.id
 
-    async def on_files(request: Request) -> Response:
-        if turned_away := engine.trouble(request, chat):
-            return turned_away
-        if request.method == "GET":
-            return JSONResponse(_page([_file(stored) for stored in store.files.values()]))
-        form = read_form(await request.body(), request.headers.get("content-type", ""))
-        if "file" not in form or "purpose" not in form:
-            return _bad("Missing required parameter: 'file' or 'purpose'.")
-        name, content = form["file"]
-        purpose = form["purpose"][1].decode()
-        return JSONResponse(_file(store.keep(content, prefix="file-", name=name, purpose=purpose)))
-
-    async def on_file(request: Request) -> Response:
-        if turned_away := engine.trouble(request, chat):
-            return turned_away
-        stored = store.files.get(request.path_params["id"])
-        if stored is None:
-            return _missing("file", request.path_params["id"])
-        if request.method == "DELETE":
-            del store.files[stored.id]
-            return JSONResponse({"id": stored.id, "object": "file", "deleted": True})
-        if request.url.path.endswith("/content"):
-            return Response(stored.content, media_type="application/octet-stream")
-        return JSONResponse(_file(stored))
-
     async def on_batches(request: Request) -> Response:
         if turned_away := engine.trouble(request, chat):
             return turned_away
@@ -128,12 +103,43 @@ def openai_job_routes(
         return JSONResponse(_batch(job))
 
     return [
-        Route("/v1/files", on_files, methods=["GET", "POST"]),
-        Route("/v1/files/{id}", on_file, methods=["GET", "DELETE"]),
-        Route("/v1/files/{id}/content", on_file, methods=["GET"]),
+        *_file_routes(engine, store, chat),
         Route("/v1/batches", on_batches, methods=["GET", "POST"]),
         Route("/v1/batches/{id}", on_batch, methods=["GET"]),
         Route("/v1/batches/{id}/cancel", on_batch, methods=["POST"]),
+    ]
+
+
+def _file_routes(engine: Engine, store: JobStore, wire: Wire) -> list[Route]:
+    async def on_files(request: Request) -> Response:
+        if turned_away := engine.trouble(request, wire):
+            return turned_away
+        if request.method == "GET":
+            return JSONResponse(_page([_file(stored) for stored in store.files.values()]))
+        form = read_form(await request.body(), request.headers.get("content-type", ""))
+        if "file" not in form or "purpose" not in form:
+            return _bad("Missing required parameter: 'file' or 'purpose'.")
+        name, content = form["file"]
+        purpose = form["purpose"][1].decode()
+        return JSONResponse(_file(store.keep(content, prefix="file-", name=name, purpose=purpose)))
+
+    async def on_file(request: Request) -> Response:
+        if turned_away := engine.trouble(request, wire):
+            return turned_away
+        stored = store.files.get(request.path_params["id"])
+        if stored is None:
+            return _missing("file", request.path_params["id"])
+        if request.method == "DELETE":
+            del store.files[stored.id]
+            return JSONResponse({"id": stored.id, "object": "file", "deleted": True})
+        if request.url.path.endswith("/content"):
+            return Response(stored.content, media_type="application/octet-stream")
+        return JSONResponse(_file(stored))
+
+    return [
+        Route("/v1/files", on_files, methods=["GET", "POST"]),
+        Route("/v1/files/{id}", on_file, methods=["GET", "DELETE"]),
+        Route("/v1/files/{id}/content", on_file, methods=["GET"]),
     ]
 
 

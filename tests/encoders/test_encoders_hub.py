@@ -910,7 +910,7 @@ def test_damaged_weights_are_named(copy, tmp_path, monkeypatch):
         ({"precision": "fp16"}, UnknownNameError, "fp16"),
         ({"runtime": "tensorrt"}, UnknownNameError, "onnx, torch"),
         ({"runtime": "torch", "precision": "int8"}, InputError, "computes in fp32"),
-        ({"threads": 0}, InputError, "at least 1"),
+        ({"threads": 0}, InputError, "between 1 and"),
     ],
 )
 def test_options_that_do_not_exist(folders, options, error, message):

@@ -277,7 +277,7 @@ def test_other_weights_have_another_fingerprint(tmp_path, encoder):
 
 
 def test_threads_below_one_are_refused():
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="between 1 and"):
         MiniEncoder(threads=0)
 
 

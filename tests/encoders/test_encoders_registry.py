@@ -79,7 +79,7 @@ def test_an_unknown_precision_lists_the_known_ones():
 
 
 def test_zero_threads_are_refused():
-    with pytest.raises(InputError, match="`threads` must be at least 1"):
+    with pytest.raises(InputError, match="`threads` must be between 1 and "):
         load_encoder("mini", threads=0)
 
 

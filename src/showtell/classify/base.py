@@ -20,7 +20,7 @@ from showtell.classify.predictions import STATUSES, Predictions
 from showtell.classify.saved import Saving, rebuild_encoder_classifier, save_classifier
 from showtell.encoders import Embeddings, Encoder, ImageEmbeddings, embed_images, load_encoder
 from showtell.encoders.embed import Store
-from showtell.errors import InputError
+from showtell.errors import InputError, RunError
 from showtell.media import Crop, Media, media_name
 from showtell.records.saved import SavedFolder
 
@@ -351,6 +351,11 @@ def make_predictions(
     -------
     predictions : Predictions
     """
+    if np.isnan(proba).any():  # argmax would make the first label of it
+        raise RunError(
+            "A probability is not a number, so nothing is answered. What was learned, or what the "
+            "encoder says, holds numbers that cannot be; call `fit` again."
+        )
     best = np.append(scores.argmax(axis=1), -1).astype(np.int32)  # index -1 picks the last: none
     sure = np.append(proba[np.arange(len(proba)), best[:-1]], np.nan).astype(np.float32)
     status = np.where(found.distinct < 0, STATUSES.index("error"), 0).astype(np.int8)

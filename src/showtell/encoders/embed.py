@@ -21,7 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
-from showtell.encoders.base import Embeddings, Encoder, TakesPixels
+from showtell.encoders.base import (
+    Embeddings,
+    Encoder,
+    TakesPixels,
+    check_encoder,
+    checked_rows,
+)
 from showtell.encoders.store import EmbeddingStore, StoreWarning, default_store
 from showtell.errors import InputError, MediaError, RunError
 from showtell.media import (
@@ -129,7 +135,10 @@ def embed_images(
     Raises
     ------
     InputError
-        If `images` is a single image instead of a sequence, or `store` is another kind of file.
+        If `images` is a single image instead of a sequence, `store` is another kind of file, or
+        `encoder` is none.
+    RunError
+        If the encoder answers with anything but rows that have a direction.
 
     Notes
     -----
@@ -154,6 +163,7 @@ def embed_images(
         raise InputError(f"`batch_size` must be at least 1, got {batch_size}.")
     if n_workers is not None and n_workers < 1:
         raise InputError(f"`n_workers` must be at least 1, got {n_workers}.")
+    check_encoder(encoder)
     rows = _Rows(encoder.n_dims, len(images), progress)
     if isinstance(encoder, TakesPixels):
         shelf = _Shelf(encoder, store, background)
@@ -189,6 +199,7 @@ def embed_texts(encoder: Encoder, texts: Sequence[str], *, store: Store = "defau
     """
     if isinstance(texts, str):
         raise InputError(f"`texts` must be a sequence of texts, got the single {texts!r}.")
+    check_encoder(encoder)
     row_of: dict[str, int] = {}
     rows = [row_of.setdefault(str(text), len(row_of)) for text in texts]
     matrix = np.empty((len(row_of), encoder.n_dims), np.float32)
@@ -200,7 +211,7 @@ def embed_texts(encoder: Encoder, texts: Sequence[str], *, store: Store = "defau
         if key_of[text] in known:
             matrix[row_of[text]] = known[key_of[text]]
     if missing:
-        fresh = _checked(encoder, encoder.encode_texts(missing), len(missing), "texts")
+        fresh = checked_rows(encoder, encoder.encode_texts(missing), len(missing), "texts")
         for text, vector in zip(missing, fresh, strict=True):
             matrix[row_of[text]] = vector
             shelf.keep(key_of[text], vector)
@@ -222,7 +233,7 @@ def _run_pixels(
     def encode_batch() -> None:
         if batch:
             pixels = np.stack([one for _, one in batch])
-            vectors = _checked(encoder, encoder.encode_prepared(pixels), len(batch), "images")
+            vectors = checked_rows(encoder, encoder.encode_prepared(pixels), len(batch), "images")
             for (row, _), vector in zip(batch, vectors, strict=True):
                 rows.set_vector(row, vector)
                 shelf.keep(rows.digest(row), vector)
@@ -266,7 +277,7 @@ def _run_any(encoder: Encoder, images: Sequence[Media], rows: _Rows, batch_size:
         media = [source for _, source in asked]
         try:
             vectors: list[Embeddings | MediaError] = list(
-                _checked(encoder, encoder.encode_images(media), len(media), "images")
+                checked_rows(encoder, encoder.encode_images(media), len(media), "images")
             )
         except MediaError:
             vectors = [_encode_alone(encoder, source) for source in media]
@@ -280,7 +291,7 @@ def _run_any(encoder: Encoder, images: Sequence[Media], rows: _Rows, batch_size:
 
 def _encode_alone(encoder: Encoder, source: Media) -> Embeddings | MediaError:
     try:
-        vector: Embeddings = _checked(encoder, encoder.encode_images([source]), 1, "images")[0]
+        vector: Embeddings = checked_rows(encoder, encoder.encode_images([source]), 1, "images")[0]
     except MediaError as error:
         return _bare(error)
     return vector
@@ -366,7 +377,7 @@ class _Reader:
         pixels = encoder.prepare(picture)
         if self.batch_size > 1:
             return _Finding(digest=raw.digest, pixels=pixels)
-        vectors = _checked(encoder, encoder.encode_prepared(pixels[None]), 1, "images")
+        vectors = checked_rows(encoder, encoder.encode_prepared(pixels[None]), 1, "images")
         return _Finding(digest=raw.digest, vector=vectors[0], is_fresh=True)
 
 
@@ -495,7 +506,7 @@ class _Shelf:
     ) -> None:
         self._store = _open_store(store)
         self._name = encoder.name
-        self._fingerprint = encoder.fingerprint
+        self._fingerprint, self._n_dims = encoder.fingerprint, encoder.n_dims
         if background is not None and tuple(background) != (255, 255, 255):
             self._fingerprint += "+background=" + ",".join(map(str, background))
         self._new: dict[str, Embeddings] = {}
@@ -509,10 +520,18 @@ class _Shelf:
         if store is None or not digests:
             return {}
         try:
-            return store.get_many(self._fingerprint, digests)
+            found = store.get_many(self._fingerprint, digests)
         except RunError as error:
             self._store, self._problem = None, str(error)
             return {}
+        # What is no row of length 1, or of another width, was not written by us: computed again.
+        shape = (self._n_dims,)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return {
+                digest: row
+                for digest, row in found.items()
+                if row.shape == shape and 0.9 < row @ row < 1.1
+            }
 
     def keep(self, digest: str, vector: Embeddings) -> None:
         if self._store is not None:
@@ -547,19 +566,6 @@ def _open_store(store: Store) -> EmbeddingStore | None:
     raise InputError(
         f"`store` must be 'default', None, a file name or an EmbeddingStore, got {store!r}."
     )
-
-
-def _checked(encoder: Encoder, vectors: Embeddings, n_rows: int, what: str) -> Embeddings:
-    """Refuse an encoder's answer of the wrong shape before it spreads."""
-    vectors = np.asarray(vectors, np.float32)
-    if vectors.shape != (n_rows, encoder.n_dims):
-        raise RunError(
-            f"Encoder {encoder.name!r} answered {n_rows} {what} with an array of shape "
-            f"{vectors.shape}; its `n_dims` asks for ({n_rows}, {encoder.n_dims})."
-        )
-    if not np.isfinite(vectors).all():
-        raise RunError(f"Encoder {encoder.name!r} answered {what} with NaN or infinite numbers.")
-    return vectors
 
 
 def _groups(items: Iterator[_T], size: int) -> Iterator[list[_T]]:

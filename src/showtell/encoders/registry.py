@@ -11,7 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from showtell.encoders.base import Encoder
+from showtell._threads import check_threads
+from showtell.encoders.base import Encoder, check_encoder
 from showtell.errors import InputError, UnknownNameError
 
 __all__ = ["EncoderInfo", "Precision", "list_encoders", "load_encoder"]
@@ -24,17 +25,6 @@ ENTRY_POINT_GROUP = "showtell.encoders"
 
 _PRECISIONS = ("auto", "fp32", "int8")
 _PATTERNS = ("hf-hub:ORG/NAME", "local-dir:PATH")
-_MEMBERS = {
-    "name": "str, as written in records",
-    "fingerprint": "str that names weights, precision and preprocessing",
-    "n_dims": "int, width of an embedding",
-    "logit_scale": "float that multiplies cosines",
-    "logit_bias": "float, 0 for CLIP",
-    "probability": "'softmax' or 'sigmoid'",
-    "zero_shot_note": "str, '' for nothing",
-    "encode_images": "method: sequence of images to rows of length 1",
-    "encode_texts": "method: sequence of str to rows of length 1",
-}
 _loaded: dict[tuple[str, str, int | None], Encoder] = {}
 _lock = threading.RLock()
 
@@ -84,7 +74,8 @@ def load_encoder(
     UnknownNameError
         If there is no encoder of that name.
     InputError
-        If an object lacks an attribute, or the encoder has no such precision.
+        If an object lacks an attribute or has one that cannot be, such as a scale of NaN, or the
+        encoder has no such precision.
     MissingExtraError
         If an optional package is needed; the message has the install line.
 
@@ -96,10 +87,9 @@ def load_encoder(
     """
     if precision not in _PRECISIONS:
         raise UnknownNameError("precision", str(precision), _PRECISIONS)
-    if threads is not None and threads < 1:
-        raise InputError(f"`threads` must be at least 1 or None for all cores, got {threads}.")
+    check_threads(threads)
     if not isinstance(encoder, str):
-        _check(encoder)
+        check_encoder(encoder)
         if precision != "auto" or threads is not None:
             raise InputError(
                 f"The encoder {encoder.name!r} is given as an object, so its precision and "
@@ -215,7 +205,7 @@ def _load(name: str, precision: Precision, threads: int | None) -> Encoder:
         raise UnknownNameError("encoder", name, ("mini", *sorted(plugins), *_PATTERNS), _hint(name))
     factory = plugins[name].load()
     made = _call_factory(factory, name, precision, threads)
-    _check(made)
+    check_encoder(made)
     return made
 
 
@@ -245,33 +235,6 @@ def _hint(name: str) -> str:
 
 def _plugins() -> dict[str, metadata.EntryPoint]:
     return {point.name: point for point in metadata.entry_points(group=ENTRY_POINT_GROUP)}
-
-
-def _check(encoder: object) -> None:
-    """Name what an object lacks to be an encoder."""
-    missing = [name for name in _MEMBERS if not hasattr(encoder, name)]
-    if isinstance(encoder, type):
-        raise InputError(
-            f"The encoder is the class {encoder.__name__}, not an object of it; "
-            f"write {encoder.__name__}(...)."
-        )
-    if missing:
-        wanted = "; ".join(f"`{name}` ({_MEMBERS[name]})" for name in missing)
-        raise InputError(
-            f"{type(encoder).__name__} cannot be used as an encoder, it lacks {wanted}. "
-            "An encoder is a name such as 'mini' or an object like showtell.encoders.Encoder."
-        )
-    probability = getattr(encoder, "probability", None)
-    if probability not in {"softmax", "sigmoid"}:
-        raise InputError(
-            f"{type(encoder).__name__}.probability must be 'softmax' or 'sigmoid', "
-            f"got {probability!r}."
-        )
-    n_dims = getattr(encoder, "n_dims", None)
-    if not isinstance(n_dims, int) or n_dims < 1:
-        raise InputError(
-            f"{type(encoder).__name__}.n_dims must be an int of at least 1, got {n_dims!r}."
-        )
 
 
 def _is_installed(*packages: str) -> bool:

@@ -160,6 +160,9 @@ class EmbeddingStore(Database):
                 (fingerprint, *some),
             )
             for digest, vector, used, row in rows:
+                whole = isinstance(vector, bytes) and len(vector) % 4 == 0 and type(used) is int
+                if not whole:  # not written by us; computed again
+                    continue
                 found[digest] = np.frombuffer(vector, dtype="<f4").astype(np.float32, copy=False)
                 if today - used > _DAY:
                     stale.append((today, row))

@@ -18,6 +18,7 @@ from showtell.classify.embedding.zero_shot import ZeroShotClassifier
 from showtell.classify.estimator import check_is_fitted
 from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 from showtell.encoders import load_encoder
+from showtell.encoders.base import checked_rows
 from showtell.errors import InputError, UnknownNameError
 from showtell.explain.drawing import heat_over
 from showtell.explain.parts import Part, framed
@@ -313,7 +314,8 @@ def _fusion_scorer(classifier: FusionClassifier) -> Scorer:
     scale = classifier.logit_scale_ / classifier.temperature_
 
     def score(pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
-        logits = scale * encoder.encode_images(list(pictures)) @ classifier.prototypes_.T
+        rows = checked_rows(encoder, encoder.encode_images(pictures), len(pictures), "images")
+        logits = scale * rows @ classifier.prototypes_.T
         shares = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
         return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float32)
 

@@ -24,6 +24,7 @@ from showtell.classify.probability import probabilities, smoothed_temperature
 from showtell.classify.saved import Saving
 from showtell.encoders import Embeddings, Encoder, ImageEmbeddings, PixelEncoder, embed_images
 from showtell.encoders import load_encoder as _load_encoder
+from showtell.encoders.base import checked_rows
 from showtell.encoders.embed import Store
 from showtell.errors import InputError, UnknownNameError
 from showtell.media import Media
@@ -497,7 +498,8 @@ class LikelihoodClassifier(MediaClassifier):
             )
         assert self._prototypes is not None
         assert self.shortlist is not None
-        near = cosines(encoder.encode_images([picture]), self._prototypes)[0]
+        row = checked_rows(encoder, encoder.encode_images([picture]), 1, "images")
+        near = cosines(row, self._prototypes)[0]
         best: NDArray[np.intp] = np.argsort(-near, kind="stable")[: self.shortlist]
         return np.sort(best)
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from showtell.cli.help import Panel, examples_of, sections_of
 from showtell.cli.main import app
+from showtell.cli.verbs import VERBS
 
 COMMANDS = get_command(app).commands
 WIDTH = 98  # of text on 100 columns
@@ -71,6 +72,15 @@ def test_help_shows_a_dozen_options_or_all_where_they_are_few(verb):
     if len(listed) < len(every):
         assert [o for o in every if o.rich_help_panel.common] == listed
         assert f"showtell {verb} --help-all shows all {len(every) + 1} options." in text
+
+
+def test_the_overview_says_of_each_verb_what_its_help_begins_with():
+    assert list(VERBS) == list(COMMANDS)
+    for name, sentence in VERBS.items():
+        assert COMMANDS[name].help.split("\n\n")[0] == sentence
+        assert COMMANDS[name].name == name
+    text = " ".join(page("--help").split())
+    assert all(f"{name} {sentence}" in text for name, sentence in VERBS.items())
 
 
 def test_headings_part_the_text_below_the_options():

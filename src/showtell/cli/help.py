@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -87,7 +87,7 @@ def help_page(command: Any, ctx: Any, width: int, *, everything: bool = False) -
     return "\n".join(lines).rstrip() + "\n"
 
 
-def overview(group: Any, ctx: Any, width: int) -> str:
+def overview(group: Any, ctx: Any, width: int, verbs: Mapping[str, str]) -> str:
     """Say what the program is for, and list its verbs.
 
     Parameters
@@ -96,6 +96,8 @@ def overview(group: Any, ctx: Any, width: int) -> str:
     ctx : typer.Context
     width : int
         Columns of text.
+    verbs : mapping of str to str
+        Name and a sentence.
 
     Returns
     -------
@@ -107,8 +109,8 @@ def overview(group: Any, ctx: Any, width: int) -> str:
         lines += [*_wrapped(paragraph, width), ""]
     lines += [_bold(examples[0]), *(f"  {line}" for line in _lines(examples[1])), ""]
     lines.append(_bold("Commands"))
-    for name, command in group.commands.items():
-        lines += _row(f"  {name}", (command.help or "").split("\n\n")[0], width, 14)
+    for name, sentence in verbs.items():
+        lines += _row(f"  {name}", sentence, width, 14)
     options = [p for p in group.get_params(ctx) if p.param_type_name == "option"]
     lines += ["", _bold("Options"), *_rows(options, width), ""]
     lines += _paragraphs(sections, width)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -25,22 +26,7 @@ from showtell.cli.ending import (
 from showtell.cli.help import Verb, overview
 from showtell.cli.options import paragraphs
 from showtell.cli.session import Session
-from showtell.cli.verbs import (
-    audit,
-    cache,
-    classify,
-    compare,
-    concepts,
-    describe,
-    encoders,
-    estimate,
-    evaluate,
-    explain,
-    models,
-    optimize,
-    try_server,
-    version,
-)
+from showtell.cli.verbs import VERBS
 from showtell.errors import (
     BudgetError,
     InputError,
@@ -95,8 +81,38 @@ send anything anywhere, such as labels. The command line wins, then the environm
 """
 
 
+class _Commands(Mapping[str, Any]):
+    """The verbs by name; each is imported and made when it is wanted."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in VERBS:
+            raise KeyError(name)
+        if name not in self._made:
+            module = importlib.import_module(f"showtell.cli.verbs.{name.replace('-', '_')}")
+            alone = _App(add_completion=False, pretty_exceptions_enable=False)
+            module.add_to(alone)
+            self._made[name] = typer.main.get_command(alone)
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in VERBS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(VERBS)
+
+    def __len__(self) -> int:
+        return len(VERBS)
+
+
 class _Group(TyperGroup):
     """Ends every invocation with a documented exit code and never with a traceback."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _Commands()  # type: ignore[assignment]
 
     def main(
         self,
@@ -135,7 +151,7 @@ class _Group(TyperGroup):
             raise _Ended from error  # typer itself would end with 130 and with 1
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        formatter.write(overview(self, ctx, formatter.width))
+        formatter.write(overview(self, ctx, formatter.width, VERBS))
 
 
 class _App(typer.Typer):
@@ -182,13 +198,6 @@ def _begin(
     if ctx.invoked_subcommand is None:  # nothing was asked for
         typer.echo(ctx.get_help())
         raise typer.Exit(EXIT_INPUT)
-
-
-for _verb in (
-    classify, evaluate, compare, explain, estimate, audit, describe, optimize, concepts, encoders,
-    models, try_server, cache, version,
-):  # fmt: skip
-    _verb.add_to(app)
 
 
 def run() -> None:

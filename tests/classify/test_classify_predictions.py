@@ -228,10 +228,13 @@ def test_refusals_say_what_is_allowed(tmp_path):
         ("image,label,confidence,status,error\na,cat,0.5,fine,\n", "line 2: status 'fine' is none"),
         ("image,label,confidence,status,error\na,,0.5,ok,\n", "there is no label"),
         ("image,label,confidence,status,error\na,cat,high,ok,\n", "line 2"),
-        ("image,label,confidence,status,error\na,cat,0.5\n", "needs 5 cells"),
+        (
+            "image,label,confidence,status,error\na,cat,0.5\n",
+            "line 2: 3 values, but the header has 5",
+        ),
         ("image,label,confidence,status,error,p_dog\na,cat,0.5,ok,,1\n", "no column 'p_cat'"),
         ("image,label,confidence,status,error,p_cat\na,cat,0.5,ok,,\n", "probability is missing"),
-        ('image,label,confidence,status,error\n"a,cat,0.5,ok,\n', "near line"),
+        ('image,label,confidence,status,error\n"a,cat,0.5,ok,\n', "line 2: .*quote"),
         ("", "has no column"),
     ],
 )
@@ -245,8 +248,8 @@ def test_a_damaged_csv_names_the_line(tmp_path, text, complaint):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("{", "line 1: not JSON"),
-        ("[1]\n", "one JSON object per line"),
+        ("{", "line 1: not valid JSON"),
+        ("[1]\n", "line 1: expected an object"),
         (
             '{"image":"a","label":"c","confidence":1,"status":"ok","error":null}\n{"image":"b"}\n',
             "line 2: has columns image",
@@ -264,7 +267,7 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path):
     pytest.importorskip("pyarrow")
     path = tmp_path / "o.parquet"
     path.write_bytes(b"PAR1 nonsense")
-    with pytest.raises(DataError, match="is not a Parquet file"):
+    with pytest.raises(DataError, match="as Parquet"):
         Predictions.read(path)
 
 

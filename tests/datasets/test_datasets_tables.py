@@ -226,13 +226,13 @@ def test_jsonl(write, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"image": "a"}\n{"image": }\n', "line 2 is not JSON"),
+        ('{"image": "a"}\n{"image": }\n', "line 2: not valid JSON"),
         ('{"image": "a"}\n[1]\n', "line 2: expected an object"),
         ('{"image": "a"}\n\n{"image": {"x": 1}}\n', "line 3: 'image' must be a text or a number"),
         ("", "holds no objects"),
         ('{"x": "a"}\n', "No column has a name that is known for the images. The columns are 'x'"),
         ("{}\n", "The columns are none"),
-        ("[" * 100_000, "line 1 is not JSON"),
+        ("[" * 100_000, "line 1: more than 100 lists"),
     ],
 )
 def test_damaged_jsonl_is_named_by_line(write, text, message):
@@ -247,9 +247,9 @@ def test_json_lists(write):
         load_dataset(write("t.json", '[{"image": "a"}, 3]'))
     with pytest.raises(DataError, match="must hold a list"):
         load_dataset(write("t.json", "{}"))
-    with pytest.raises(DataError, match="load_coco"):
+    with pytest.raises(DataError, match="looks like COCO boxes"):
         load_dataset(write("t.json", '{"images": [], "annotations": []}'))
-    with pytest.raises(DataError, match="is not JSON"):
+    with pytest.raises(DataError, match="not valid JSON"):
         load_dataset(write("t.json", "x"))
 
 

@@ -158,7 +158,10 @@ def _edit(path, **changes):
         (lambda f: _edit(f / "run.json", labels=["cat"]), "damaged"),
         (lambda f: _edit(f / "run.json", predictions="../../etc/passwd"), "missing"),
         (lambda f: (f / "predictions.parquet").unlink(), "missing"),
-        (lambda f: (f / "predictions.parquet").write_bytes(b"PAR1"), "cannot be read"),
+        (
+            lambda f: (f / "predictions.parquet").write_bytes(b"PAR1"),
+            "predictions.parquet. as Parq",
+        ),
         (lambda f: (f / "arrays.npz").unlink(), "damaged"),
         (lambda f: (f / "arrays.npz").write_bytes(b"no"), "damaged"),
         (

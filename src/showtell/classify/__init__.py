@@ -56,9 +56,9 @@ if TYPE_CHECKING:
         read_evolution,
     )
     from showtell.classify.likelihood.classifier import LikelihoodClassifier
-    from showtell.classify.prediction_files import RowWriter
     from showtell.classify.predictions import STATUSES, Predictions, Status
     from showtell.classify.saved import load_classifier, save_classifier
+    from showtell.tables import RowWriter
 
 __all__ = [
     "STATUSES",
@@ -145,7 +145,7 @@ _HOME_OF = {
     "Outcome": "evolving.record",
     "PartOpinion": "concepts.evidence",
     "Predictions": "predictions",
-    "RowWriter": "prediction_files",
+    "RowWriter": "predictions",
     "SkippedImagesWarning": "base",
     "Spoke": "described.described",
     "Status": "predictions",

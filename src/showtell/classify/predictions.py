@@ -13,15 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell._extras import need
-from showtell.classify.prediction_files import (
-    FIXED_COLUMNS,
-    STATUSES,
-    RowWriter,
-    Status,
-    html_table,
-    read_columns,
-)
+from showtell.classify.prediction_files import html_table, read_predictions
 from showtell.errors import InputError
+from showtell.tables import FIXED_COLUMNS, STATUSES, RowWriter, Status
 
 __all__ = ["FIXED_COLUMNS", "STATUSES", "Predictions", "Status"]
 
@@ -302,7 +296,7 @@ class Predictions:
         DataError
             If the file lacks a column or a row cannot be understood; the line is named.
         """
-        return cls(**read_columns(path))
+        return cls(**read_predictions(path))
 
     @classmethod
     def empty(cls, classes: Sequence[str]) -> Self:

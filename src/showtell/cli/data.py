@@ -187,7 +187,7 @@ def parts_to_measure(
 
 def _where_to(source: str) -> str:
     """Say where labels could come from."""
-    from showtell.evaluate.tables import clean_name, read_columns
+    from showtell.tables import clean_name, read_columns
 
     try:
         columns = ", ".join(repr(clean_name(name)) for name in read_columns(source))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from showtell._extras import need
 from showtell.cli.session import Session, is_terminal, printable
 from showtell.errors import InputError
+from showtell.tables import RowWriter
 
 if TYPE_CHECKING:
     from showtell.classify.predictions import Predictions
@@ -124,16 +124,9 @@ def _as_number(value: object) -> float:
 
 def print_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print CSV to stdout; None is an empty cell."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-
-
-def _cell(value: Any) -> Any:
-    """Write a value as `Predictions.write` does."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:f}" if isinstance(value, Decimal) else value
+    with RowWriter(sys.stdout, header, format="csv") as writer:
+        for row in rows:
+            writer.write(dict(zip(header, row, strict=True)))
 
 
 def print_table(

@@ -18,9 +18,10 @@ from showtell.datasets.files import (
     shown,
     suffix_of,
 )
-from showtell.datasets.tables import TABLE_SUFFIXES, Columns, load_table
+from showtell.datasets.tables import Columns, load_table
 from showtell.errors import DataError
 from showtell.media import Media, is_url
+from showtell.tables import TABLE_SUFFIXES
 
 __all__ = ["check_arguments", "expand_images"]
 

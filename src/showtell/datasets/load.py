@@ -16,9 +16,10 @@ from showtell.datasets.folders import load_folder
 from showtell.datasets.huggingface import is_hub_dataset, load_hub_dataset
 from showtell.datasets.label_set import LabelSet, parse_labels
 from showtell.datasets.split import limit_dataset
-from showtell.datasets.tables import TABLE_SUFFIXES, Columns, load_table
+from showtell.datasets.tables import Columns, load_table
 from showtell.errors import DataError, InputError
 from showtell.media import Crop, Media
+from showtell.tables import TABLE_SUFFIXES
 
 __all__ = ["load_dataset"]
 

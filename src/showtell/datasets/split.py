@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
-from showtell.checks import whole
 from showtell.datasets.content import look_at
 from showtell.datasets.dataset import Dataset
 from showtell.errors import InputError
@@ -105,7 +104,8 @@ def split_dataset(
 
 def _seed(seed: int) -> int:
     """Return a seed that numpy takes."""
-    whole(seed=seed)
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise InputError(f"`seed` must be a whole number, got {seed!r}.")
     return int(seed) % 2**63
 
 

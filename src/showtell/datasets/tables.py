@@ -1,4 +1,4 @@
-"""Tables of images: CSV, TSV, JSON Lines, JSON and Parquet, read as a stream.
+"""Tables of images: which columns are what, and a data set out of them.
 
 Whatever the format, each column used ends as its distinct values and one int32 code per row, so a
 million rows over a few images need a few megabytes.
@@ -6,12 +6,10 @@ million rows over a few images need a few megabytes.
 
 from __future__ import annotations
 
-import csv
-import itertools
 import json
 import os
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,19 +18,16 @@ from numpy.typing import NDArray
 
 from showtell._extras import need
 from showtell.datasets.dataset import Dataset
-from showtell.datasets.files import canonical_split, natural_key, shown, suffix_of
+from showtell.datasets.files import canonical_split, natural_key, shown
 from showtell.datasets.folders import code_of_labels
 from showtell.datasets.label_set import LabelSet
 from showtell.datasets.lazy import LazyRows
 from showtell.errors import DataError
 from showtell.media import Media, is_url
+from showtell.tables import ParquetTable, Table, clean_name, open_table
 
-__all__ = ["TABLE_SUFFIXES", "Columns", "guess_column", "load_table"]
+__all__ = ["Columns", "guess_column", "load_table"]
 
-TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet"})
-"""Endings of files that are read as tables."""
-
-_CHUNK = 20_000
 _IMAGE_NAMES = """
     image image_name image_path image_file image_url image_uri img img_name img_path img_file
     path file file_name file_path filename filepath url uri photo picture src
@@ -126,20 +121,12 @@ def load_table(
     """
     columns = columns or Columns()
     where = shown(path)
-    reader = _READERS[suffix_of(path)]
-    try:
-        table = reader(path, where, columns, with_labels)
-    except OSError as error:
-        raise DataError(f"Cannot read the table {where!r}: {error.strerror or error}.") from None
-    return _dataset(table, path, where, label_set, columns)
+    with open_table(path, where=where) as table:
+        found = _collect(table, columns, with_labels)
+    return _dataset(found, path, where, label_set, columns)
 
 
 # -- columns -------------------------------------------------------------------------------------
-
-
-def _clean_name(name: str) -> str:
-    """Strip what does not count in a column name: blanks, a leading # and a byte order mark."""
-    return name.strip().lstrip("\ufeff").lstrip("#").strip()
 
 
 def guess_column(role: str, header: Sequence[str]) -> list[str]:
@@ -168,7 +155,7 @@ def _choose(
     chosen: dict[str, int] = {}
     given = columns.given()
     for role, name in given.items():
-        wanted = _clean_name(name)
+        wanted = clean_name(name)
         found = [i for i, column in enumerate(header) if column == wanted]
         found = found or [
             i for i, column in enumerate(header) if column.casefold() == wanted.casefold()
@@ -240,90 +227,47 @@ class _Collector:
         )
 
 
-# -- readers -------------------------------------------------------------------------------------
+# -- reading -------------------------------------------------------------------------------------
 
 
-def _read_csv(path: str, where: str, columns: Columns, with_labels: bool) -> _Table:
-    """Read a table with a header and a delimiter."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            delimiter = "\t" if suffix_of(path) in {".tsv", ".tab"} else _delimiter(file.readline())
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
-            try:
-                return _collect_csv(reader, where, columns, with_labels)
-            except csv.Error as error:
-                hint = (
-                    " A quote may be opened but not closed." if "end of data" in str(error) else ""
-                )
-                raise DataError(f"{where} line {reader.line_num}: {error}.{hint}") from None
-    except UnicodeDecodeError:
-        raise _not_utf8(path, where) from None
-
-
-def _delimiter(header: str) -> str:
-    """Return the delimiter that the header has most of, outside of quotes."""
-    outside = "".join(header.split('"')[::2])
-    return max(",;\t|", key=outside.count)
-
-
-def _collect_csv(reader: Any, where: str, columns: Columns, with_labels: bool) -> _Table:
-    names = next((row for row in reader if row), None)
-    if names is None:
-        raise DataError(f"{where} is empty. The first line must name the columns.")
-    header = [_clean_name(name) for name in names]
-    chosen = _choose(header, columns, where, with_labels)
-    collector = _Collector(list(chosen))
-    width, line = len(header), reader.line_num
-
-    def started() -> Iterator[list[str]]:
-        """Pass rows on, and keep the line on which each starts."""
-        nonlocal line
-        for row in reader:
-            if len(row) == width:
-                collector.lines.append(line + 1)
-                yield row
-            elif row:
-                lines = (
-                    str(line + 1)
-                    if reader.line_num == line + 1
-                    else (f"{line + 1} to {reader.line_num}")
-                )
-                values = ", ".join(f"{value:.40}" for value in row[:8])
+def _collect(table: Table, columns: Columns, with_labels: bool) -> _Table:
+    """Read the chosen columns, chunk by chunk."""
+    header = [clean_name(name) for name in table.header]
+    chunks = table.chunks
+    if not header and next(chunks([]), None) is None:
+        raise DataError(f"{table.where} holds no objects. Write one per image.")
+    places = _choose(header, columns, table.where, with_labels)
+    more: dict[str, Any] = {"line_word": table.unit}
+    if isinstance(table, ParquetTable):
+        more["class_names"] = _class_names(table.schema, places.get("label"))
+        if _holds_pictures(table.schema.field(places["image"]).type):
+            more["images"] = _pictures(table, places.pop("image"))
+        for role, place in places.items():
+            kind = table.schema.field(place).type
+            if table.is_nested(kind):
                 raise DataError(
-                    f"{where} line {lines}: {len(row)} values, but the header has {width} columns "
-                    f"({', '.join(header[:8])}). The values are: {values}."
+                    f"{table.where}: column {header[place]!r} holds {kind}, which cannot be a "
+                    f"{role}."
                 )
-            line = reader.line_num
-
-    rows = started()
-    while chunk := list(itertools.islice(rows, _CHUNK)):
-        for role, column in chosen.items():
-            collector.extend(role, [row[column] for row in chunk])
-    return collector.table()
-
-
-def _not_utf8(path: str, where: str) -> DataError:
-    """Find the line that is not UTF-8."""
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            if number == 1 and line[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-                return DataError(
-                    f"{where} is UTF-16, not UTF-8. Save the table as UTF-8 (Excel: CSV UTF-8)."
-                )
+    collector = _Collector(list(places))
+    for lines, cells in chunks(list(places.values())):
+        collector.lines.extend(lines)
+        for (role, place), column in zip(places.items(), cells, strict=True):
             try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                byte = f"0x{line[error.start]:02x}"
-                return DataError(
-                    f"{where} line {number}: byte {byte} is not UTF-8. Save the table as UTF-8 "
-                    "(Excel: CSV UTF-8)."
+                collector.extend(role, list(map(_text, column)))
+            except TypeError:
+                line, value = next(
+                    (n, v) for n, v in zip(lines, column, strict=True) if isinstance(v, list | dict)
                 )
-    return DataError(f"{where} is not UTF-8. Save the table as UTF-8.")
+                raise DataError(
+                    f"{table.where} {table.unit} {line}: {table.header[place]!r} must be a text or "
+                    f"a number, got {value!r:.60}."
+                ) from None
+    return collector.table(**more)
 
 
-def _cell(value: Any) -> str | None:
-    """Return the text of a JSON value; None for null.
+def _text(value: Any) -> str | None:
+    """Return the text of a cell; None for an empty one.
 
     Raises
     ------
@@ -334,149 +278,20 @@ def _cell(value: Any) -> str | None:
         return value
     if isinstance(value, list | dict):
         raise TypeError
-    return json.dumps(value)
+    return json.dumps(value) if isinstance(value, int | float) else str(value)
 
 
-def _read_jsonl(path: str, where: str, columns: Columns, with_labels: bool) -> _Table:
-    """Read one JSON object per line."""
-
-    def objects() -> Iterator[tuple[int, Any]]:
-        with open(path, encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    try:
-                        yield number, json.loads(line)
-                    except (ValueError, RecursionError) as error:
-                        raise DataError(f"{where} line {number} is not JSON: {error}.") from None
-
-    try:
-        return _collect_objects(objects(), where, columns, with_labels, "line")
-    except UnicodeDecodeError:
-        raise _not_utf8(path, where) from None
+def _pictures(table: ParquetTable, place: int) -> LazyRows[Media]:
+    """Leave the pictures of a Parquet file where they are, until one is asked for."""
+    starts = np.array([0, *table.group_ends])
+    read = _ParquetPictures(os.fspath(table.path), table.header[place], starts)
+    return LazyRows[Media](read, np.arange(starts[-1]))
 
 
-def _read_json(path: str, where: str, columns: Columns, with_labels: bool) -> _Table:
-    """Read a JSON file that holds a list of objects."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            value = json.load(file)
-    except UnicodeDecodeError:
-        raise _not_utf8(path, where) from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is not JSON: {error}.") from None
-    if not isinstance(value, list):
-        hint = (
-            " It looks like COCO boxes: load them with `showtell.datasets.load_coco`."
-            if isinstance(value, dict) and {"images", "annotations"} <= set(value)
-            else ""
-        )
-        raise DataError(f"{where} must hold a list of objects, one per image.{hint}")
-    return _collect_objects(enumerate(value, 1), where, columns, with_labels, "entry")
-
-
-def _collect_objects(
-    objects: Iterator[tuple[int, Any]] | enumerate[Any],
-    where: str,
-    columns: Columns,
-    with_labels: bool,
-    line_word: str,
-) -> _Table:
-    chosen: dict[str, str] = {}
-    collector: _Collector | None = None
-    while chunk := list(itertools.islice(objects, _CHUNK)):
-        for number, value in chunk:
-            if not isinstance(value, dict):
-                raise DataError(
-                    f"{where} {line_word} {number}: expected an object such as "
-                    f'{{"image": "a.jpg", "label": "cat"}}, got {value!r:.60}.'
-                )
-        if collector is None:
-            keys = list(chunk[0][1])
-            header = [_clean_name(key) for key in keys]
-            places = _choose(header, columns, where, with_labels)
-            chosen = {role: keys[place] for role, place in places.items()}
-            collector = _Collector(list(chosen))
-        collector.lines.extend(number for number, _ in chunk)
-        for role, key in chosen.items():
-            values = []
-            for number, value in chunk:
-                try:
-                    values.append(_cell(value.get(key)))
-                except TypeError:
-                    raise DataError(
-                        f"{where} {line_word} {number}: {key!r} must be a text or a number, "
-                        f"got {value[key]!r:.60}."
-                    ) from None
-            collector.extend(role, values)
-    if collector is None:
-        raise DataError(f"{where} holds no objects. Write one per image.")
-    return collector.table(line_word=line_word)
-
-
-def _read_parquet(path: str, where: str, columns: Columns, with_labels: bool) -> _Table:
-    """Read the chosen columns of a Parquet file, batch by batch."""
-    arrow = need("pyarrow", extra="parquet", what="Reading Parquet")
-    parquet = need("pyarrow.parquet", extra="parquet", what="Reading Parquet")
-    try:
-        with parquet.ParquetFile(path) as file:
-            return _collect_parquet(file, path, where, columns, with_labels, arrow)
-    except (arrow.ArrowException, UnicodeDecodeError) as error:
-        message = str(error).partition("\n")[0]
-        raise DataError(f"Cannot read the table {where!r} as Parquet: {message}.") from None
-
-
-def _collect_parquet(
-    file: Any, path: str, where: str, columns: Columns, with_labels: bool, arrow: Any
-) -> _Table:
-    schema = file.schema_arrow
-    header = [_clean_name(name) for name in schema.names]
-    chosen = _choose(header, columns, where, with_labels)
-    kinds = {role: schema.field(place).type for role, place in chosen.items()}
-    holds_pictures = _holds_pictures(kinds["image"], arrow)
-    roles = {
-        role: place for role, place in chosen.items() if not (role == "image" and holds_pictures)
-    }
-    for role, place in roles.items():
-        if arrow.types.is_nested(kinds[role]) or arrow.types.is_binary(kinds[role]):
-            raise DataError(
-                f"{where}: column {header[place]!r} holds {kinds[role]}, which cannot be a {role}."
-            )
-    collector = _Collector(list(roles))
-    names = [schema.names[place] for place in roles.values()]
-    for batch in file.iter_batches(batch_size=_CHUNK, columns=names):
-        for role, column in zip(roles, batch.columns, strict=True):
-            if not arrow.types.is_dictionary(column.type):
-                column = column.dictionary_encode()
-            values = [_cell(_plain(value)) for value in column.dictionary.to_pylist()]
-            codes = column.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
-            lookup = (
-                [collector.seen[role][value] for value in [*values, None]] if len(codes) else []
-            )
-            collector.codes[role].extend(np.array(lookup, np.int32)[codes].tolist())
-    n_rows = file.metadata.num_rows
-    collector.lines = array("i", range(1, n_rows + 1))
-    images = None
-    if holds_pictures:
-        starts = np.cumsum(
-            [0, *(file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups))]
-        )
-        read = _ParquetPictures(path, schema.names[chosen["image"]], starts)
-        images = LazyRows[Media](read, np.arange(n_rows))
-    return collector.table(
-        line_word="row",
-        images=images,
-        class_names=_class_names(schema, chosen.get("label")),
-    )
-
-
-def _plain(value: Any) -> Any:
-    """Return a JSON value for what Arrow gives: dates and the like become text."""
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
-
-
-def _holds_pictures(kind: Any, arrow: Any) -> bool:
+def _holds_pictures(kind: Any) -> bool:
     """Say whether a column holds files: binary, or a struct of bytes and path."""
-    types = arrow.types
+    from pyarrow import types
+
     if types.is_struct(kind):
         return "bytes" in [kind.field(i).name for i in range(kind.num_fields)]
     return bool(types.is_binary(kind) or types.is_large_binary(kind))
@@ -525,17 +340,6 @@ class _ParquetPictures:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": (-1, [])}
-
-
-_READERS: dict[str, Callable[[str, str, Columns, bool], _Table]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".tab": _read_csv,
-    ".jsonl": _read_jsonl,
-    ".ndjson": _read_jsonl,
-    ".json": _read_json,
-    ".parquet": _read_parquet,
-}
 
 
 # -- from columns to a data set ------------------------------------------------------------------

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from showtell._threads import check_threads
-from showtell.checks import one_of
 from showtell.encoders.base import Encoder, check_encoder
 from showtell.errors import InputError, UnknownNameError
 
@@ -86,7 +85,8 @@ def load_encoder(
     >>> load_encoder(WordEncoder(["cat", "dog"]))
     WordEncoder(['cat', 'dog'])
     """
-    one_of("precision", precision, _PRECISIONS)
+    if precision not in _PRECISIONS:
+        raise UnknownNameError("precision", str(precision), _PRECISIONS)
     check_threads(threads)
     if not isinstance(encoder, str):
         check_encoder(encoder)

@@ -11,14 +11,16 @@ import numpy as np
 
 from showtell.classify.predictions import Predictions
 from showtell.datasets import Dataset
-from showtell.errors import DataError, InputError
+from showtell.errors import DataError, InputError, MediaNotFoundError
 from showtell.evaluate.provenance import about_machine, data_fingerprint, now, shown_path
 from showtell.evaluate.record import Record
-from showtell.evaluate.tables import clean_name, read_columns
+from showtell.media import media_name
 from showtell.prompts.answers import AnswerParser
+from showtell.tables import clean_name, read_columns
 
 __all__ = ["score_predictions"]
 
+_EXAMPLE = '{"actual": "cat", "predicted": "It is a cat."}'
 _ACTUAL = ("actual", "truth", "true", "y_true", "label", "target", "ground_truth", "expected")
 _PREDICTED = ("predicted", "prediction", "answer", "response", "y_pred", "output", "guess")
 _IMAGE = ("image", "image_name", "file", "filename", "file_name", "path", "image_path")
@@ -165,7 +167,11 @@ def _columns(table: Any) -> tuple[dict[str, list[Any]], str]:
         )
     if isinstance(table, str | os.PathLike):
         source = shown_path(os.fspath(table))
-        raw = read_columns(table)
+        if not Path(table).is_file():
+            raise MediaNotFoundError(media_name(table), "no such file")
+        raw = read_columns(table, where=media_name(table), example=_EXAMPLE)
+        if not raw:
+            raise DataError(f"{source} must hold objects such as {_EXAMPLE}, one per answer.")
     elif isinstance(table, Mapping):
         raw = {str(k): list(v) for k, v in table.items()}
     elif hasattr(table, "columns") and hasattr(table, "__getitem__"):

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from showtell import metrics as m
 from showtell._progress import Progress, no_progress
-from showtell.checks import at_least
-from showtell.classify.capabilities import Describes
 from showtell.classify.described.described import DescriptionClassifier, domain_template
 from showtell.classify.embedding.zero_shot import ZeroShotClassifier
 from showtell.datasets import Dataset
@@ -183,7 +181,10 @@ class Controls:
 
 def described_part(clf: Any) -> DescriptionClassifier | None:
     """Return the part of a fitted classifier that goes by descriptions; None if there is none."""
-    return clf.described_part if isinstance(clf, Describes) else None
+    for part in (clf, getattr(clf, "classifier_", None)):
+        if isinstance(part, DescriptionClassifier):
+            return part
+    return None
 
 
 def description_controls(
@@ -249,7 +250,8 @@ def description_controls(
             f"{type(clf).__name__} goes by no descriptions, so there is nothing to compare them "
             "with. Give a fitted DescriptionClassifier."
         )
-    at_least(1, n_seeds=n_seeds)
+    if n_seeds < 1:
+        raise InputError(f"`n_seeds` must be at least 1, got {n_seeds}.")
     samples = as_dataset(data, y)
     classes = [str(label) for label in part.classes_.tolist()]
     truth = true_codes(samples.y.tolist(), classes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from showtell._extras import need
 from showtell.errors import SavedFolderError
+from showtell.tables import read_columns, write_columns
 
 __all__ = ["kind_of", "read_json", "read_table", "restore", "write_json", "write_table"]
 
@@ -50,31 +49,12 @@ def write_table(folder: Path, columns: Mapping[str, Sequence[Any]]) -> str:
     file : str
         The name of the file written; a file of the other kind is removed.
     """
-    if find_spec("pyarrow") is not None:
-        file, other = "predictions.parquet", "predictions.csv"
-        pyarrow = need("pyarrow", extra="parquet", what="Writing Parquet")
-        parquet = need("pyarrow.parquet", extra="parquet", what="Writing Parquet")
-        arrays = {name: pyarrow.array(_for_arrow(values)) for name, values in columns.items()}
-        parquet.write_table(pyarrow.table(arrays), folder / f"{file}.part")
-    else:
-        file, other = "predictions.csv", "predictions.parquet"
-        with (folder / f"{file}.part").open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(columns)
-            writer.writerows(
-                ["" if v is None else v for v in row] for row in zip(*columns.values(), strict=True)
-            )
-    (folder / f"{file}.part").replace(folder / file)
+    file, other = "predictions.parquet", "predictions.csv"
+    if find_spec("pyarrow") is None:
+        file, other = other, file
+    write_columns(folder / file, columns)
     (folder / other).unlink(missing_ok=True)
     return file
-
-
-def _for_arrow(values: Sequence[Any]) -> list[Any]:
-    """Give Arrow one type per column: numbers and text as they are, the rest as text."""
-    kinds = {type(v) for v in values if v is not None}
-    if kinds <= {int, float} or kinds <= {bool} or kinds <= {str}:
-        return list(values)
-    return [None if v is None else str(v) for v in values]
 
 
 def read_table(folder: Path, file: str) -> dict[str, list[Any]]:
@@ -82,24 +62,7 @@ def read_table(folder: Path, file: str) -> dict[str, list[Any]]:
     path = folder / Path(file).name  # never outside the folder, whatever run.json says
     if not path.is_file():
         raise SavedFolderError(f"{folder} is incomplete: run.json names {file}, which is missing.")
-    if path.suffix == ".parquet":
-        parquet = need("pyarrow.parquet", extra="parquet", what="Reading this run folder")
-        try:
-            columns: dict[str, list[Any]] = parquet.read_table(path).to_pydict()
-        except (OSError, ValueError) as error:
-            raise SavedFolderError(f"{path} cannot be read: {error}") from None
-        return columns
-    with path.open(encoding="utf-8", newline="") as stream:
-        try:
-            rows = list(csv.reader(stream))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise SavedFolderError(f"{path} cannot be read: {error}") from None
-    if not rows or any(len(row) != len(rows[0]) for row in rows):
-        raise SavedFolderError(f"{path} is damaged: its rows differ in length.")
-    return {
-        name: [row[i] if row[i] != "" else None for row in rows[1:]]
-        for i, name in enumerate(rows[0])
-    }
+    return read_columns(path, delimiter=",", blanks=False, error=SavedFolderError)
 
 
 def kind_of(values: Sequence[Any]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -11,11 +12,14 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from showtell.checks import one_of, whole
-from showtell.classify.capabilities import Embeds, PictureScorer
+from showtell.classify.base import EncoderClassifier
+from showtell.classify.described.fusion import FusionClassifier
+from showtell.classify.embedding.zero_shot import ZeroShotClassifier
 from showtell.classify.estimator import check_is_fitted
+from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 from showtell.encoders import load_encoder
-from showtell.errors import InputError
+from showtell.encoders.base import checked_rows
+from showtell.errors import InputError, UnknownNameError
 from showtell.explain.drawing import heat_over
 from showtell.explain.parts import Part, framed
 from showtell.media import Media, open_image
@@ -30,6 +34,8 @@ _FILLS = ("blur", "grey", "mean")
 _MEASURES = ("log-odds", "probability")
 _LEAST = 0.01  # change of probability that is worth a word
 _TINY = 1e-30
+
+Scorer: TypeAlias = Callable[[Sequence[Image.Image]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,8 +236,10 @@ def occlusion_map(
     """
     check_is_fitted(classifier)
     _check_sizes(grid, window)
-    one_of("fill", fill, _FILLS)
-    one_of("measure", measure, _MEASURES)
+    if fill not in _FILLS:
+        raise UnknownNameError("fill", str(fill), _FILLS)
+    if measure not in _MEASURES:
+        raise UnknownNameError("measure", str(measure), _MEASURES)
     scorer = score_pictures(classifier)
     picture = working_picture(image, classifier)
     classes = [str(name) for name in classifier.classes_.tolist()]
@@ -273,7 +281,7 @@ def occlusion_map(
     )
 
 
-def score_pictures(classifier: Any) -> PictureScorer:
+def score_pictures(classifier: Any) -> Scorer:
     """Return a function from pictures to probabilities, one row each, shape (n, n_classes).
 
     Pictures are scored by themselves, whatever mode for whole batches the classifier has, and
@@ -284,12 +292,34 @@ def score_pictures(classifier: Any) -> PictureScorer:
     InputError
         If the classifier has no encoder.
     """
-    if not isinstance(classifier, Embeds):
+    if isinstance(classifier, FusionClassifier):
+        return _fusion_scorer(classifier)
+    if isinstance(classifier, EvolvingDescriptionClassifier):
+        classifier = classifier.classifier_
+    if not isinstance(classifier, EncoderClassifier):
         raise InputError(
             f"Covering parts of a picture needs a classifier with an encoder; "
             f"{type(classifier).__name__} asks a model, which would have to be asked once a square."
         )
-    return classifier.picture_scorer()
+    alone = copy.copy(classifier)
+    alone.store, alone.abstain_below = None, None
+    if isinstance(alone, ZeroShotClassifier):
+        alone.transductive = None
+    return lambda pictures: alone.predict_proba(list(pictures))
+
+
+def _fusion_scorer(classifier: FusionClassifier) -> Scorer:
+    """Score by the image alone: the other opinions would have to be asked for."""
+    encoder = load_encoder(classifier.encoder)
+    scale = classifier.logit_scale_ / classifier.temperature_
+
+    def score(pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
+        rows = checked_rows(encoder, encoder.encode_images(pictures), len(pictures), "images")
+        logits = scale * rows @ classifier.prototypes_.T
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float32)
+
+    return score
 
 
 def working_picture(image: Media, classifier: Any) -> Image.Image:
@@ -369,7 +399,9 @@ def place_of(box: tuple[float, float, float, float]) -> str:
 
 
 def _check_sizes(grid: int, window: int) -> None:
-    whole(1, grid=grid, window=window)
+    for name, value in (("grid", grid), ("window", window)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise InputError(f"`{name}` is a whole number from 1 up; got {value!r}.")
     if not 2 <= grid <= 64:
         raise InputError(f"`grid` is 2 to 64 cells along the longer side; got {grid}.")
     if window >= grid:
@@ -414,5 +446,6 @@ def _two_labels(
 
 
 def _code_of(classes: Sequence[str], label: str) -> int:
-    one_of("label", label, classes)
+    if label not in classes:
+        raise UnknownNameError("label", str(label), list(classes))
     return list(classes).index(label)

@@ -11,13 +11,10 @@ from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from showtell._progress import Progress, no_progress
-from showtell.checks import flag, one_of
 from showtell.classify.asking.access import AsksModel
 from showtell.classify.base import EncoderClassifier, make_predictions, media_list
-from showtell.classify.capabilities import PictureScorer
 from showtell.classify.described.described import Descriptions
 from showtell.classify.estimator import check_is_fitted
 from showtell.classify.labels import codes_of, label_words, true_labels
@@ -32,13 +29,13 @@ from showtell.encoders import (
     load_encoder,
     unit,
 )
-from showtell.encoders.base import checked_rows
 from showtell.encoders.embed import Store
 from showtell.errors import (
     InputError,
     MediaError,
     SavedFolderError,
     ShowtellError,
+    UnknownNameError,
 )
 from showtell.media import Media, media_name, read_media
 from showtell.mllm.base import ImagePart, Request, TextPart
@@ -259,13 +256,15 @@ class FusionClassifier(AsksModel, EncoderClassifier):
     def _check_arguments(self) -> tuple[str, ...]:
         use = (self.use,) if isinstance(self.use, str) else tuple(self.use)
         for name in use:
-            one_of("feature of `use`", name, _USE)
+            if name not in _USE:
+                raise UnknownNameError("feature of `use`", str(name), _USE)
         if not use or len(set(use)) < len(use):
             raise InputError(
                 f"`use` names at least one of {', '.join(_USE)}, each once; got {use}."
             )
         for name in self.class_features or ():
-            one_of("class feature", name, _CLASS_FEATURES)
+            if name not in _CLASS_FEATURES:
+                raise UnknownNameError("class feature", str(name), _CLASS_FEATURES)
         if self.class_features is not None and not self.class_features:
             raise InputError(f"`class_features` needs one of {', '.join(_CLASS_FEATURES)}.")
         if "descriptions" in (self.class_features or ()) and self.descriptions is None:
@@ -284,7 +283,8 @@ class FusionClassifier(AsksModel, EncoderClassifier):
                 raise InputError(f"`weights` are 0 or more and not all 0; got {dict(weights)}.")
         elif weights not in (None, "tune"):
             raise InputError(f"`weights` is a mapping, 'tune' or None; got {weights!r}.")
-        flag(also=["auto"], calibrate=self.calibrate)
+        if not (isinstance(self.calibrate, bool) or self.calibrate == "auto"):
+            raise InputError(f"`calibrate` is True, False or 'auto', got {self.calibrate!r}.")
         if set(use) - {"image"}:
             self._access().check()
         return use
@@ -621,24 +621,6 @@ class FusionClassifier(AsksModel, EncoderClassifier):
                 columns[name].append(None if place < 0 else texts[place])
             known.add(place)
         return columns
-
-    def explained_by(self) -> tuple[str, ...]:
-        """Names of the parts besides "chances" that explain answers; see `explain`."""
-        return ("opinions", "words", "occlusion")
-
-    def picture_scorer(self) -> PictureScorer:
-        """Score by the image alone: the other opinions would have to be asked for."""
-        encoder = load_encoder(self.encoder)
-        scale = self.logit_scale_ / self.temperature_
-
-        def score(pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
-            images = encoder.encode_images(list(pictures))
-            rows = checked_rows(encoder, images, len(pictures), "images")
-            logits = scale * rows @ self.prototypes_.T
-            shares = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
-            return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float32)
-
-        return score
 
     def explain(self, X: Sequence[Media]) -> list[FusionEvidence]:
         """Say for each input what the model said and how much each opinion counted.

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
-from showtell.checks import above, flag, one_of, whole
 from showtell.classify.asking.access import AsksModel
 from showtell.classify.base import (
     EncoderClassifier,
@@ -25,7 +24,6 @@ from showtell.classify.base import (
     say_limits_once,
     say_once,
 )
-from showtell.classify.capabilities import PictureScorer
 from showtell.classify.described.described import (
     DescriptionClassifier,
     DescriptionEvidence,
@@ -324,7 +322,8 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
         return self
 
     def _check_arguments(self) -> None:
-        one_of("crossover", self.crossover, _CROSSOVERS)
+        if self.crossover not in _CROSSOVERS:
+            raise UnknownNameError("crossover", str(self.crossover), _CROSSOVERS)
         if self.compat not in ("upstream", None):
             raise UnknownNameError("compat", str(self.compat), _COMPATS)
         least = {
@@ -338,14 +337,22 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
             "max_sweeps": 1,
         }
         for name, fewest in least.items():
-            whole(fewest, **{name: getattr(self, name)})
-        whole(1, also=[None], shots=self.shots, patience=self.patience)
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < fewest:
+                raise InputError(f"`{name}` is a whole number from {fewest} up; got {value!r}.")
+        for name in ("shots", "patience"):
+            value = getattr(self, name)
+            good = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if value is not None and not (good and value >= 1):
+                raise InputError(f"`{name}` is a whole number from 1 up, or None; got {value!r}.")
         if self.n_generations > 999 or self.n_candidates > 999:
             raise InputError("`n_generations` and `n_candidates` are at most 999.")
-        above(0, ratio=self.ratio)
+        if not self.ratio > 0:
+            raise InputError(f"`ratio` must be positive, got {self.ratio!r}.")
         if isinstance(self.validation, bool) or not 0 <= self.validation < 1:
             raise InputError(f"`validation` is a share from 0 to 1, got {self.validation!r}.")
-        flag(also=["auto"], calibrate=self.calibrate)
+        if not (isinstance(self.calibrate, bool) or self.calibrate == "auto"):
+            raise InputError(f"`calibrate` is True, False or 'auto', got {self.calibrate!r}.")
         access = self._access()
         access.check()
         if access.capabilities.decisions:
@@ -752,19 +759,6 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
         self.evolution_ = replace(self.evolution_, test=outcome)
         self._note(self.evolution_)
         return outcome
-
-    def explained_by(self) -> tuple[str, ...]:
-        """Names of the parts besides "chances" that explain answers; see `explain`."""
-        return ("descriptions", "occlusion")
-
-    @property
-    def described_part(self) -> DescriptionClassifier:
-        """What goes by the chosen descriptions."""
-        return self.classifier_
-
-    def picture_scorer(self) -> PictureScorer:
-        """As that of the classifier by the chosen descriptions."""
-        return self.classifier_.picture_scorer()
 
     def explain(
         self, X: Sequence[Media], *, n_most: int | None = None

@@ -30,6 +30,7 @@ from showtell.cli.output import check_page, counted, print_json
 from showtell.cli.session import Session, begin, printable
 from showtell.cli.verbs.estimate import add_up
 from showtell.errors import InputError, ShowtellError
+from showtell.tables import TABLE_SUFFIXES
 
 if TYPE_CHECKING:
     from showtell.classify.base import MediaClassifier
@@ -296,7 +297,7 @@ def _has_labels(source: str, columns: dict[str, Any]) -> bool:
     """Whether an argument is a data set with labels, and no plain folder or list of images."""
     from showtell.datasets import load_dataset
 
-    if not (Path(source).is_dir() or Path(source).suffix.lower() in _TABLES):
+    if not (Path(source).is_dir() or Path(source).suffix.lower() in TABLE_SUFFIXES):
         return False
     try:
         return bool(load_dataset(source, **columns).labels)
@@ -304,19 +305,16 @@ def _has_labels(source: str, columns: dict[str, Any]) -> bool:
         return False
 
 
-_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
-
-
 def _limited(
     session: Session, task: _Task, classifier: MediaClassifier, limit: int | None, seed: int
 ) -> _Task:
     """Take a sample, of a size that does not keep one waiting unless it was asked for."""
+    from showtell.classify.concepts.classifier import ConceptClassifier
     from showtell.datasets import limit_dataset
-    from showtell.explain import parts_of
 
     most = limit
     if most is None:
-        most = _USUAL_BY_CLUES if "changes" in parts_of(classifier) else _USUAL
+        most = _USUAL_BY_CLUES if isinstance(classifier, ConceptClassifier) else _USUAL
     n = len(task.images)
     if n <= most:
         return task
@@ -332,9 +330,9 @@ def _limited(
 
 def _asks(classifier: MediaClassifier, wanted: list[str] | None, caps: BudgetOptions) -> bool:
     """Whether a model is to be asked again without each demonstration."""
-    from showtell.explain import parts_of
+    from showtell.classify.asking.in_context import InContextClassifier
 
-    if "demonstrations" not in parts_of(classifier, asks=True):
+    if not isinstance(classifier, InContextClassifier):
         return False
     if wanted is not None:
         return "demonstrations" in wanted
@@ -351,10 +349,11 @@ def _say_price(
     json: bool,
 ) -> None:
     """Say what leaving out demonstrations takes, before it is done."""
-    from showtell.explain import leave_one_out_requests, parts_of
+    from showtell.classify.asking.in_context import InContextClassifier
+    from showtell.explain import leave_one_out_requests
     from showtell.mllm import capabilities_of, default_cache
 
-    if asking is None or "demonstrations" not in parts_of(classifier, asks=True):
+    if not isinstance(classifier, InContextClassifier) or asking is None:
         raise InputError(
             "Only --method in-context shows demonstrations that could be left out, so there is "
             "nothing to price."
@@ -386,10 +385,11 @@ def _say_left_out(
     session: Session, classifier: MediaClassifier, task: _Task, wanted: list[str] | None
 ) -> None:
     """Say that the slow part is not made, and how to have it."""
-    from showtell.explain.explaining import changes_are_quick, parts_of
+    from showtell.classify.concepts.classifier import ConceptClassifier
+    from showtell.explain.explaining import changes_are_quick
 
     n = len(task.images)
-    if wanted is not None or "changes" not in parts_of(classifier):
+    if wanted is not None or not isinstance(classifier, ConceptClassifier):
         return
     if not changes_are_quick(classifier, n):
         session.note(
@@ -407,10 +407,11 @@ def _overview(
     report: Path | None,
 ) -> ConceptOverview | None:
     """Measure what a classifier by clues goes by, for the page."""
-    from showtell.explain import concept_overview, parts_of
+    from showtell.classify.concepts.classifier import ConceptClassifier
 
-    if report is None or "changes" not in parts_of(classifier):
+    if report is None or not isinstance(classifier, ConceptClassifier):
         return None
+    from showtell.explain import concept_overview
 
     n = len(classifier.selected_)
     session.note(

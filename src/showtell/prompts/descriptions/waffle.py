@@ -11,7 +11,6 @@ from importlib import resources
 
 import numpy as np
 
-from showtell.checks import at_least
 from showtell.errors import InputError
 from showtell.prompts.descriptions.connectives import Compat
 
@@ -115,7 +114,8 @@ def waffle_noise(
     >>> len(noise), noise == waffle_noise(["cat", "dog"], n_pairs=2)
     (4, True)
     """
-    at_least(1, n_pairs=n_pairs)
+    if n_pairs < 1:
+        raise InputError(f"`n_pairs` must be at least 1, got {n_pairs}.")
     shape = waffle_shape(labels, compat=compat)
     bank = list(common_words() if words is None else words)
     if not bank or not characters:

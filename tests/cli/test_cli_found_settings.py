@@ -50,7 +50,7 @@ def test_nothing_that_leads_away_writes_or_is_silent_is_among_what_a_found_file_
     assert {name for _, name in OPTIONS} >= (FOUND_MAY_SET | FOUND_MAY_NAME)
     writes = {"What to write", "Asking a multimodal LLM"}
     of_these = {name for (_, name), one in OPTIONS.items() if one.rich_help_panel in writes}
-    assert of_these - set(REFUSED) <= {"proba", "concept"}  # a column; what all labels are
+    assert of_these - set(REFUSED) <= {"proba", "domain"}  # a column; what all labels are
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -30,11 +30,11 @@ FILE_NAME = "showtell.toml"
 _NOT_SETTINGS = {"help", "help_all", "version", "config", "install_completion", "show_completion"}
 FOUND_MAY_SET = frozenset(
     (
-        "abstain_below", "actual", "batch", "check_duplicates", "concept", "confidence", "controls",
-        "curve", "curve_shots", "depth", "grid", "group_column", "image_column", "label",
+        "abstain_below", "actual", "check_duplicates", "confidence", "controls",
+        "curve", "curve_shots", "depth", "domain", "grid", "group_column", "image_column", "label",
         "label_column", "labels", "limit", "margin", "method", "most", "part", "parts", "precision",
         "predicted", "proba", "probes", "seed", "seeds", "shots", "split_column", "store",
-        "test_size", "threads",
+        "test_size", "threads", "transductive",
     )
 )  # fmt: skip
 """What a settings file may set that was only found; an option that is not here, it may not."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from showtell.classify import MediaClassifier
+    from showtell.classify.base import MediaClassifier
     from showtell.datasets import Dataset
     from showtell.recipes.recipe import Recipe
 

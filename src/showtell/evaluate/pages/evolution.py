@@ -34,7 +34,7 @@ from showtell.pages.thumbs import MIME, make_thumbnails
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from showtell.classify import EvolvingDescriptionClassifier
+    from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 
 __all__ = ["write_evolution"]
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
+import pkgutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from showtell.cli import output, session
+from showtell.cli import session, verbs
 from showtell.cli.session import Session, printable
 from showtell.testing import draw_shape
 
@@ -20,11 +22,10 @@ LABELS = "red circle,green triangle,blue square"
 def terminal(monkeypatch):
     """Both streams are a terminal, 100 characters wide."""
     monkeypatch.setenv("COLUMNS", "100")
-    for module in (session, output):
-        monkeypatch.setattr(module, "is_terminal", lambda stream: True)
-    for name in ("classify", "evaluate", "compare", "encoders", "cache"):
-        module = sys.modules[f"showtell.cli.{name}"]
-        if hasattr(module, "is_terminal"):
+    for verb in pkgutil.iter_modules(verbs.__path__, f"{verbs.__name__}."):
+        importlib.import_module(verb.name)  # one that came later would keep the replacement
+    for name, module in list(sys.modules.items()):
+        if name.startswith("showtell.") and hasattr(module, "is_terminal"):
             monkeypatch.setattr(module, "is_terminal", lambda stream: True)
 
 

@@ -31,7 +31,9 @@ def test_the_pip_way_comes_next():
     assert commands()[2] == "python -m pip install ."
 
 
-@pytest.mark.parametrize("target", ["help", "try", "test", "check", "docs", "bench"])
+@pytest.mark.parametrize(
+    "target", ["help", "try", "test", "check", "docs", "bench", "upgrade", "test-latest"]
+)
 def test_make_knows_the_target(target):
     done = subprocess.run(
         ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False

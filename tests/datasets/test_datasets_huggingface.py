@@ -15,7 +15,6 @@ from showtell.errors import DataError
 from showtell.media import load_image
 
 hub = pytest.importorskip("datasets", reason="the datasets library is not installed")
-pytestmark = pytest.mark.filterwarnings("ignore")  # its own dependencies warn on import
 
 
 def png(value: int) -> bytes:

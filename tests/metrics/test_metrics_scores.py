@@ -338,6 +338,6 @@ def test_a_million_rows_take_little_longer_than_sorting_them():
         start = time.process_time()
         np.lexsort((y_true, sure))
         sorting.append(time.process_time() - start)
-    assert min(ours) < 20 * min(sorting)
+    assert min(ours) < 5 * min(sorting)
     assert s.n_samples == n
     assert curve.risk[-1] == pytest.approx(1 - s.accuracy)

@@ -143,16 +143,16 @@ def chance(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
-def joined(names: Sequence[str]) -> str:
+def joined(names: Sequence[str], *, last: str = "and") -> str:
     """Write a list as part of a sentence.
 
     Examples
     --------
-    >>> joined(["cat"]), joined(["cat", "dog", "fox"])
-    ('cat', 'cat, dog and fox')
+    >>> joined(["cat"]), joined(["cat", "dog", "fox"]), joined(["yes", "no"], last="or")
+    ('cat', 'cat, dog and fox', 'yes or no')
     """
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
+    *most, end = names
+    return f"{', '.join(most)} {last} {end}" if most else end
 
 
 def listed(names: Iterable[object], *, most: int = 5) -> str:

@@ -65,7 +65,7 @@ def test_data_with_splits_is_not_split_again():
     data = split_dataset(data_of([0] * 8), by_group=False)
     with pytest.raises(InputError, match="has the splits 'train', 'test' already"):
         split_dataset(data)
-    with pytest.raises(InputError, match="`seed` must be a whole number"):
+    with pytest.raises(InputError, match="`seed` is a whole number"):
         split_dataset(data_of([0] * 8), seed=1.5, by_group=False)
 
 

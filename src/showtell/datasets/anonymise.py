@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell.checks import whole
 from showtell.datasets.dataset import Dataset
 from showtell.datasets.files import shown
 from showtell.errors import DataError, InputError
@@ -153,8 +154,7 @@ def anonymise_labels(labels: Sequence[str], seed: int = 0, *, prefix: str = "cla
     names = list(labels)
     if isinstance(labels, str) or not names or len(set(names)) < len(names):
         raise InputError(f"Labels must be a list of different names, got {labels!r:.80}.")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise InputError(f"`seed` must be a whole number, got {seed!r}.")
+    whole(seed=seed)
     taken = {name.casefold() for name in names}
     while any(f"{prefix}{i}".casefold() in taken for i in range(len(names))):
         prefix += "_"

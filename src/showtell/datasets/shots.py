@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell.checks import whole
 from showtell.datasets.content import name_key
 from showtell.datasets.dataset import Dataset
 from showtell.errors import InputError
@@ -68,8 +69,7 @@ def support_rows(
     >>> len(one), len(two), set(one) <= set(two)
     (2, 4, True)
     """
-    if isinstance(shots, bool) or not isinstance(shots, int | np.integer) or shots < 0:
-        raise InputError(f"`shots` must be a whole number of at least 0, got {shots!r}.")
+    whole(0, shots=shots)
     if short not in ("take", "error"):
         raise InputError(f"`short` must be 'take' or 'error', got {short!r}.")
     classes, codes = _codes(y)
@@ -249,9 +249,7 @@ def episodes(
     >>> len(episode.labels), len(episode.support), len(episode.query)
     (2, 2, 6)
     """
-    for name, value in (("n_way", n_way), ("k_shot", k_shot), ("n_query", n_query)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise InputError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
+    whole(1, n_way=n_way, k_shot=k_shot, n_query=n_query)
     data = data.labelled()
     codes = np.zeros(0, np.int32) if data.codes is None else data.codes
     keys = _keys(data)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
+from showtell.checks import whole
 from showtell.datasets.content import look_at
 from showtell.datasets.dataset import Dataset
 from showtell.errors import InputError
@@ -104,8 +105,7 @@ def split_dataset(
 
 def _seed(seed: int) -> int:
     """Return a seed that numpy takes."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise InputError(f"`seed` must be a whole number, got {seed!r}.")
+    whole(seed=seed)
     return int(seed) % 2**63
 
 

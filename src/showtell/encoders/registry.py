@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from showtell._threads import check_threads
+from showtell.checks import one_of
 from showtell.encoders.base import Encoder, check_encoder
 from showtell.errors import InputError, UnknownNameError
 
@@ -85,8 +86,7 @@ def load_encoder(
     >>> load_encoder(WordEncoder(["cat", "dog"]))
     WordEncoder(['cat', 'dog'])
     """
-    if precision not in _PRECISIONS:
-        raise UnknownNameError("precision", str(precision), _PRECISIONS)
+    one_of("precision", precision, _PRECISIONS)
     check_threads(threads)
     if not isinstance(encoder, str):
         check_encoder(encoder)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from showtell import metrics as m
 from showtell._progress import Progress, no_progress
+from showtell.checks import at_least
 from showtell.classify.described.described import DescriptionClassifier, domain_template
 from showtell.classify.embedding.zero_shot import ZeroShotClassifier
 from showtell.datasets import Dataset
@@ -250,8 +251,7 @@ def description_controls(
             f"{type(clf).__name__} goes by no descriptions, so there is nothing to compare them "
             "with. Give a fitted DescriptionClassifier."
         )
-    if n_seeds < 1:
-        raise InputError(f"`n_seeds` must be at least 1, got {n_seeds}.")
+    at_least(1, n_seeds=n_seeds)
     samples = as_dataset(data, y)
     classes = [str(label) for label in part.classes_.tolist()]
     truth = true_codes(samples.y.tolist(), classes)

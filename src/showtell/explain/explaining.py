@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from showtell._progress import Progress, no_progress
+from showtell.checks import one_of
 from showtell.classify.asking.in_context import InContextClassifier
 from showtell.classify.base import EncoderClassifier, MediaClassifier, media_list
 from showtell.classify.concepts.classifier import ConceptClassifier
@@ -16,7 +17,7 @@ from showtell.classify.described.described import DescriptionClassifier
 from showtell.classify.described.fusion import FusionClassifier
 from showtell.classify.estimator import check_is_fitted
 from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
-from showtell.errors import InputError, MediaError, UnknownNameError
+from showtell.errors import InputError, MediaError
 from showtell.explain.concepts import ClueReasons
 from showtell.explain.demonstrations import leave_one_out
 from showtell.explain.explanation import Explanation
@@ -359,8 +360,7 @@ def _chosen(
         )
     wanted = (parts,) if isinstance(parts, str) else parts
     for name in wanted:
-        if name not in PARTS:
-            raise UnknownNameError("part", str(name), PARTS)
+        one_of("part", name, PARTS)
     offered = parts_of(classifier, examples=has, asks=True)
     if isinstance(classifier, ConceptClassifier):
         offered = (*offered, "occlusion", "examples")

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from showtell.checks import one_of, whole
 from showtell.classify.base import EncoderClassifier
 from showtell.classify.described.fusion import FusionClassifier
 from showtell.classify.embedding.zero_shot import ZeroShotClassifier
@@ -19,7 +20,7 @@ from showtell.classify.estimator import check_is_fitted
 from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 from showtell.encoders import load_encoder
 from showtell.encoders.base import checked_rows
-from showtell.errors import InputError, UnknownNameError
+from showtell.errors import InputError
 from showtell.explain.drawing import heat_over
 from showtell.explain.parts import Part, framed
 from showtell.media import Media, open_image
@@ -236,10 +237,8 @@ def occlusion_map(
     """
     check_is_fitted(classifier)
     _check_sizes(grid, window)
-    if fill not in _FILLS:
-        raise UnknownNameError("fill", str(fill), _FILLS)
-    if measure not in _MEASURES:
-        raise UnknownNameError("measure", str(measure), _MEASURES)
+    one_of("fill", fill, _FILLS)
+    one_of("measure", measure, _MEASURES)
     scorer = score_pictures(classifier)
     picture = working_picture(image, classifier)
     classes = [str(name) for name in classifier.classes_.tolist()]
@@ -399,9 +398,7 @@ def place_of(box: tuple[float, float, float, float]) -> str:
 
 
 def _check_sizes(grid: int, window: int) -> None:
-    for name, value in (("grid", grid), ("window", window)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise InputError(f"`{name}` is a whole number from 1 up; got {value!r}.")
+    whole(1, grid=grid, window=window)
     if not 2 <= grid <= 64:
         raise InputError(f"`grid` is 2 to 64 cells along the longer side; got {grid}.")
     if window >= grid:
@@ -446,6 +443,5 @@ def _two_labels(
 
 
 def _code_of(classes: Sequence[str], label: str) -> int:
-    if label not in classes:
-        raise UnknownNameError("label", str(label), list(classes))
+    one_of("label", label, classes)
     return list(classes).index(label)

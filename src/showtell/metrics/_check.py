@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from showtell.checks import between
 from showtell.errors import InputError
 
 __all__ = ["codes", "confidences", "level", "matrix", "outcomes", "same_length"]
@@ -99,6 +100,5 @@ def outcomes(values: ArrayLike, name: str = "correct") -> NDArray[np.float64]:
 
 def level(value: float, name: str) -> float:
     """Check a number strictly between 0 and 1."""
-    if not 0.0 < value < 1.0:
-        raise InputError(f"`{name}` must lie strictly between 0 and 1, got {value!r}.")
+    between(0, 1, strictly=True, **{name: value})
     return float(value)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtrc, pdtrc
 
+from showtell.checks import at_least
 from showtell.errors import InputError
 from showtell.metrics import _check
 from showtell.metrics.compare import paired_bootstrap
@@ -663,8 +664,7 @@ def _shuffled(
 
     ``worth[i, j, a]``: what the answer that was given in arm j would be worth in arm a.
     """
-    if n_permutations < 1:
-        raise InputError(f"`n_permutations` must be at least 1, got {n_permutations}.")
+    at_least(1, n_permutations=n_permutations)
     worth = worth * valid[:, :, None] * valid[:, None, :]
     each = np.trace(worth, axis1=1, axis2=2)
     used = valid.any(axis=1)
@@ -760,8 +760,7 @@ def _position_p(
     random_state: int | None,
 ) -> float:
     """Shuffle shifts within images; p-value of the larger of two standardised statistics."""
-    if n_permutations < 1:
-        raise InputError(f"`n_permutations` must be at least 1, got {n_permutations}.")
+    at_least(1, n_permutations=n_permutations)
     n_places = len(expected)
     top = np.where(valid, at[:, :, 0], -1).max(axis=1)
     moves = (valid & (at[:, :, 0] != top[:, None])).any(axis=1)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
+from showtell.checks import at_least
 from showtell.errors import InputError
 from showtell.metrics import _check
 from showtell.metrics.scores import Interval, wilson_interval
@@ -53,8 +54,7 @@ def _bins(
     confidence: NDArray[np.float64], n_bins: int, adaptive: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Bin of each sample, and the order of samples the bins refer to."""
-    if n_bins < 1:
-        raise InputError(f"`n_bins` must be at least 1, got {n_bins}.")
+    at_least(1, n_bins=n_bins)
     n = len(confidence)
     if adaptive:
         order = np.argsort(confidence, kind="stable")
@@ -171,8 +171,7 @@ def ece_under_calibration(
     """
     sure = _check.confidences(confidence)
     n = _check.same_length(confidence=sure)
-    if n_repeats < 1:
-        raise InputError(f"`n_repeats` must be at least 1, got {n_repeats}.")
+    at_least(1, n_repeats=n_repeats)
     bin_of, order = _bins(sure, n_bins, adaptive)
     sure = sure[order]
     used, bin_of = np.unique(bin_of, return_inverse=True)
@@ -292,8 +291,7 @@ def ece_interval(
     """
     bin_of, sure, right = _binned(confidence, correct, n_bins, adaptive)
     tail = (1 - _check.level(level, "level")) / 2
-    if n_resamples < 1:
-        raise InputError(f"`n_resamples` must be at least 1, got {n_resamples}.")
+    at_least(1, n_resamples=n_resamples)
     n = len(sure)
     gap = right - sure
     used, bin_of = np.unique(bin_of, return_inverse=True)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, ndtri
 
+from showtell.checks import at_least
 from showtell.errors import InputError
 from showtell.metrics import _check
 
@@ -287,8 +288,7 @@ def paired_bootstrap(
     """
     change = _paired(a, b)
     tail = (1 - _check.level(level, "level")) / 2
-    if n_resamples < 1:
-        raise InputError(f"`n_resamples` must be at least 1, got {n_resamples}.")
+    at_least(1, n_resamples=n_resamples)
     n = len(change)
     rng = np.random.default_rng(random_state)
     total: NDArray[np.float64]
@@ -363,8 +363,7 @@ def sign_flip_test(
         signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
         means, extra = signs @ change, 0
     else:
-        if n_resamples < 1:
-            raise InputError(f"`n_resamples` must be at least 1, got {n_resamples}.")
+        at_least(1, n_resamples=n_resamples)
         rng = np.random.default_rng(random_state)
         means, extra = np.empty(n_resamples), 1
         step = max(1, _DRAWS_AT_ONCE // n)

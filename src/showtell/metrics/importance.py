@@ -13,7 +13,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from showtell.errors import InputError, UnknownNameError
+from showtell.checks import at_least, one_of
+from showtell.errors import InputError
 
 __all__ = [
     "Change",
@@ -162,8 +163,7 @@ def permutation_importance(
     >>> bool(found.mean[0] > 0.2), float(found.mean[1])
     (True, 0.0)
     """
-    if measure not in _MEASURES:
-        raise UnknownNameError("measure", str(measure), _MEASURES)
+    one_of("measure", measure, _MEASURES)
     X, y = _checked(features, codes)
     columns = _columns(groups, X.shape[1])
     orders = _orders(len(X), n_repeats, random_state)
@@ -289,8 +289,7 @@ def pair_report(importance: ArrayLike, first: int, second: int, *, n_top: int = 
             f"`importance` has shape {rows.shape}; it must be (n_classes, n_features) and have "
             f"rows {first} and {second}."
         )
-    if n_top < 1:
-        raise InputError(f"`n_top` must be at least 1, got {n_top}.")
+    at_least(1, n_top=n_top)
 
     def top(code: int) -> list[int]:
         order = np.argsort(-rows[code], kind="stable")[:n_top]
@@ -501,8 +500,7 @@ def _columns(groups: Sequence[Sequence[int]] | None, n_features: int) -> list[ND
 
 
 def _orders(n_samples: int, n_repeats: int, random_state: int) -> list[NDArray[np.intp]]:
-    if n_repeats < 1:
-        raise InputError(f"`n_repeats` must be at least 1, got {n_repeats}.")
+    at_least(1, n_repeats=n_repeats)
     rng = np.random.default_rng(random_state)
     return [rng.permutation(n_samples) for _ in range(n_repeats)]
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, ndtr, ndtri
 
+from showtell.checks import at_least, between
 from showtell.errors import InputError
 from showtell.metrics import _check
 
@@ -25,13 +26,6 @@ __all__ = [
 PlanMethod: TypeAlias = Literal["exact", "normal"]
 
 _MOST_SAMPLES = 100_000_000
-
-
-def _share(value: float, name: str) -> float:
-    """Check a number from 0 to 1."""
-    if not 0.0 <= value <= 1.0:
-        raise InputError(f"`{name}` must lie between 0 and 1, got {value!r}.")
-    return float(value)
 
 
 def sample_size(half_width: float, *, expected: float = 0.5, confidence: float = 0.95) -> int:
@@ -70,7 +64,8 @@ def sample_size(half_width: float, *, expected: float = 0.5, confidence: float =
     """
     if not 0.0 < half_width < 0.5:
         raise InputError(f"`half_width` must lie between 0 and 0.5, got {half_width!r}.")
-    p = _share(expected, "expected")
+    between(0, 1, expected=expected)
+    p = float(expected)
     z = float(ndtri(0.5 + _check.level(confidence, "confidence") / 2))
 
     def half(n: int) -> float:
@@ -97,7 +92,8 @@ def _first(enough: Callable[[int], bool]) -> int:
 
 def _discordant_shares(difference: float, discordance: float) -> tuple[float, float]:
     """Check and return the shares of samples only a, only b has right."""
-    psi = _share(discordance, "discordance")
+    between(0, 1, discordance=discordance)
+    psi = float(discordance)
     delta = abs(difference)
     if not 0 < delta <= psi:
         raise InputError(
@@ -146,8 +142,7 @@ def paired_power(
     >>> round(paired_power(500, 0.05, 0.15), 3)
     0.802
     """
-    if n < 1:
-        raise InputError(f"`n` must be at least 1, got {n}.")
+    at_least(1, n=n)
     level = _check.level(significance, "significance")
     _, better = _discordant_shares(difference, discordance)
     spread = 8 * math.sqrt(n * discordance * (1 - discordance)) + 8
@@ -335,9 +330,9 @@ def detectable_difference(
     >>> round(detectable_difference(75, 0.8, power=0.5), 2)
     0.14
     """
-    if n < 1:
-        raise InputError(f"`n` must be at least 1, got {n}.")
-    p = _share(accuracy, "accuracy")
+    at_least(1, n=n)
+    between(0, 1, accuracy=accuracy)
+    p = float(accuracy)
     z_level = float(ndtri(1 - _check.level(significance, "significance") / 2))
     sign, room = (-1, p) if p > 0.5 else (1, 1 - p)
 

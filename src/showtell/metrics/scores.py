@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
+from showtell.checks import at_least
 from showtell.errors import InputError
 from showtell.metrics import _check
 
@@ -163,8 +164,7 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, n_classes: int) -> ND
     array([[1, 1, 0],
            [0, 1, 1]])
     """
-    if n_classes < 1:
-        raise InputError(f"`n_classes` must be at least 1, got {n_classes}.")
+    at_least(1, n_classes=n_classes)
     true = _check.codes(y_true, "y_true", n_classes)
     pred = _check.codes(y_pred, "y_pred", n_classes, lowest=NO_ANSWER)
     _check.same_length(y_true=true, y_pred=pred)
@@ -384,8 +384,7 @@ def top_k_accuracy(proba: ArrayLike, y_true: ArrayLike, k: int = 5) -> float:
     p = np.asarray(proba)
     if p.ndim != 2:
         raise InputError(f"`proba` must have shape (n_samples, n_classes), got shape {p.shape}.")
-    if k < 1:
-        raise InputError(f"`k` must be at least 1, got {k}.")
+    at_least(1, k=k)
     true = _check.codes(y_true, "y_true", p.shape[1])
     n = _check.same_length(proba=p, y_true=true)
     column = np.arange(p.shape[1])

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell.checks import flag, one_of, whole
 from showtell.classify.asking.classifier import Confidence, Correction, MLLMClassifier
 from showtell.classify.asking.corrections import ended_by_turns
 from showtell.classify.asking.run import Item
@@ -19,7 +20,7 @@ from showtell.classify.labels import Texts, codes_of, true_labels
 from showtell.datasets import support_rows
 from showtell.encoders import Encoder, embed_images, load_encoder
 from showtell.encoders.embed import Store
-from showtell.errors import InputError, MediaError, UnknownNameError
+from showtell.errors import InputError, MediaError
 from showtell.media import Media, media_name, read_media
 from showtell.mllm.base import ImagePart
 from showtell.mllm.images import prepare_image
@@ -185,13 +186,10 @@ class InContextClassifier(MLLMClassifier):
     def _prepare(
         self, X: Sequence[Media] | None, y: Any
     ) -> tuple[Sequence[Media], NDArray[np.intp], NDArray[np.intp]]:
-        if self.selection not in _SELECTIONS:
-            raise UnknownNameError("selection", str(self.selection), _SELECTIONS)
+        one_of("selection", self.selection, _SELECTIONS)
         shots = self.shots
-        if isinstance(shots, bool) or not isinstance(shots, int | np.integer) or shots < 0:
-            raise InputError(f"`shots` is a whole number from 0 up; got {shots!r}.")
-        if not isinstance(self.anonymise, bool):
-            raise InputError(f"`anonymise` is True or False; got {self.anonymise!r}.")
+        whole(0, shots=shots)
+        flag(anonymise=self.anonymise)
         pairs = None if self.demonstrations is None else _pairs(self.demonstrations)
         labels_of = y
         if pairs is not None and y is None and self.labels is None:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell.checks import one_of, whole
 from showtell.classify.base import media_list
 from showtell.classify.concepts.contributions import forest_contributions, vote_contributions
 from showtell.classify.concepts.evidence import (
@@ -293,10 +294,8 @@ class ConceptClassifier(SupportClassifier):
                 "ConceptClassifier needs `concepts`: a concept tree, or a .json file of one. "
                 "`showtell concepts` writes one."
             )
-        if self.voting not in _VOTINGS:
-            raise UnknownNameError("voting", str(self.voting), _VOTINGS)
-        if self.head not in _HEADS:
-            raise UnknownNameError("head", str(self.head), _HEADS)
+        one_of("voting", self.voting, _VOTINGS)
+        one_of("head", self.head, _HEADS)
         if self.select not in (*_SELECTORS[:-1], None):
             raise UnknownNameError("select", str(self.select), _SELECTORS)
         if isinstance(self.C, bool) or not isinstance(self.C, int | float) or not self.C > 0:
@@ -304,9 +303,7 @@ class ConceptClassifier(SupportClassifier):
         errors = self.select_errors
         if isinstance(errors, bool) or not isinstance(errors, int | float) or not errors >= 0:
             raise InputError(f"`select_errors` is a number of 0 or more; got {errors!r}.")
-        n_trees = self.n_trees
-        if isinstance(n_trees, bool) or not isinstance(n_trees, int) or n_trees < 1:
-            raise InputError(f"`n_trees` is a whole number from 1 up; got {n_trees!r}.")
+        whole(1, n_trees=self.n_trees)
         if self.shots == 0:
             raise InputError("`shots` is 0, but ConceptClassifier learns from labelled images.")
         self._check_draw()

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from showtell.errors import UnknownNameError
+from showtell.checks import one_of
 from showtell.prompts.concepts.trees import Clue
 
 __all__ = [
@@ -68,8 +68,7 @@ class ConceptImportances:
 
     def top(self, level: ConceptLevel = "parts", n: int | None = 10) -> list[GroupImportance]:
         """Sort one level, most important first."""
-        if level not in _LEVELS:
-            raise UnknownNameError("level", str(level), _LEVELS)
+        one_of("level", level, _LEVELS)
         found: tuple[GroupImportance, ...] = getattr(self, level)
         return sorted(found, key=lambda one: -one.mean)[:n]
 

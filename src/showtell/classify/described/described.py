@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell.checks import one_of, whole
 from showtell.classify.base import media_list, say_limits_once
 from showtell.classify.embedding.prompted import PromptedClassifier
 from showtell.classify.estimator import check_is_fitted
@@ -269,10 +270,8 @@ class DescriptionClassifier(PromptedClassifier):
         return self
 
     def _check_arguments(self) -> None:
-        if self.method not in _METHODS:
-            raise UnknownNameError("method", str(self.method), _METHODS)
-        if self.averaging not in _AVERAGINGS:
-            raise UnknownNameError("averaging", str(self.averaging), _AVERAGINGS)
+        one_of("method", self.method, _METHODS)
+        one_of("averaging", self.averaging, _AVERAGINGS)
         if self.compat not in ("upstream", None):
             raise UnknownNameError("compat", str(self.compat), _COMPATS)
         if self.descriptions is None and self.method != "waffle":
@@ -280,9 +279,7 @@ class DescriptionClassifier(PromptedClassifier):
                 f"method={self.method!r} needs `descriptions`: a DescriptionSet, a mapping or a "
                 "file. `showtell describe` writes one; method='waffle' needs none."
             )
-        n_pairs = self.n_pairs
-        if isinstance(n_pairs, bool) or not isinstance(n_pairs, int) or n_pairs < 1:
-            raise InputError(f"`n_pairs` is a whole number from 1 up; got {n_pairs!r}.")
+        whole(1, n_pairs=self.n_pairs)
         share = self.templates_share
         if share is not None and (self.templates is None or not 0 < share < 1):
             raise InputError(

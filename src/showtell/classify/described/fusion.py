@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
+from showtell.checks import flag, one_of
 from showtell.classify.asking.access import AsksModel
 from showtell.classify.base import EncoderClassifier, make_predictions, media_list
 from showtell.classify.described.described import Descriptions
@@ -35,7 +36,6 @@ from showtell.errors import (
     MediaError,
     SavedFolderError,
     ShowtellError,
-    UnknownNameError,
 )
 from showtell.media import Media, media_name, read_media
 from showtell.mllm.base import ImagePart, Request, TextPart
@@ -256,15 +256,13 @@ class FusionClassifier(AsksModel, EncoderClassifier):
     def _check_arguments(self) -> tuple[str, ...]:
         use = (self.use,) if isinstance(self.use, str) else tuple(self.use)
         for name in use:
-            if name not in _USE:
-                raise UnknownNameError("feature of `use`", str(name), _USE)
+            one_of("feature of `use`", name, _USE)
         if not use or len(set(use)) < len(use):
             raise InputError(
                 f"`use` names at least one of {', '.join(_USE)}, each once; got {use}."
             )
         for name in self.class_features or ():
-            if name not in _CLASS_FEATURES:
-                raise UnknownNameError("class feature", str(name), _CLASS_FEATURES)
+            one_of("class feature", name, _CLASS_FEATURES)
         if self.class_features is not None and not self.class_features:
             raise InputError(f"`class_features` needs one of {', '.join(_CLASS_FEATURES)}.")
         if "descriptions" in (self.class_features or ()) and self.descriptions is None:
@@ -283,8 +281,7 @@ class FusionClassifier(AsksModel, EncoderClassifier):
                 raise InputError(f"`weights` are 0 or more and not all 0; got {dict(weights)}.")
         elif weights not in (None, "tune"):
             raise InputError(f"`weights` is a mapping, 'tune' or None; got {weights!r}.")
-        if not (isinstance(self.calibrate, bool) or self.calibrate == "auto"):
-            raise InputError(f"`calibrate` is True, False or 'auto', got {self.calibrate!r}.")
+        flag(also=["auto"], calibrate=self.calibrate)
         if set(use) - {"image"}:
             self._access().check()
         return use

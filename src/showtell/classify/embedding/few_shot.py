@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell.checks import flag, one_of
 from showtell.classify.base import media_list, say_limits_once
 from showtell.classify.embedding.heads import (
     HeldOut,
@@ -229,16 +230,14 @@ class FewShotClassifier(SupportClassifier):
         return self
 
     def _check_arguments(self) -> None:
-        if self.method not in _METHODS:
-            raise UnknownNameError("few-shot method", str(self.method), _METHODS)
+        one_of("few-shot method", self.method, _METHODS)
         self._check_draw()
         if self.text_weight is not None:
             _check_number("text_weight", self.text_weight, positive=False)
         _check_number("C", self.C, positive=True)
         _check_number("alpha", self.alpha, positive=False)
         _check_number("beta", self.beta, positive=False)
-        if not (isinstance(self.calibrate, bool) or self.calibrate == "auto"):
-            raise InputError(f"`calibrate` is True, False or 'auto', got {self.calibrate!r}.")
+        flag(also=["auto"], calibrate=self.calibrate)
 
     def _fit_without_images(self, encoder: Encoder, words: LabelWords) -> None:
         """No shots: the label's words are all there is."""

@@ -8,11 +8,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell.checks import flag, one_of
 from showtell.classify.base import EncoderClassifier
 from showtell.classify.embedding.prototypes import cosines
 from showtell.classify.probability import ProbabilityRule, probabilities, smoothed_temperature
 from showtell.encoders import Embeddings, Encoder, embed_images
-from showtell.errors import InputError, UnknownNameError
+from showtell.errors import InputError
 from showtell.media import Media
 
 __all__ = ["PromptedClassifier"]
@@ -40,10 +41,8 @@ class PromptedClassifier(EncoderClassifier):
     logit_bias_: float
 
     def _check_rules(self) -> None:
-        if self.probability not in _RULES:
-            raise UnknownNameError("probability rule", str(self.probability), _RULES)
-        if not (isinstance(self.calibrate, bool) or self.calibrate == "auto"):
-            raise InputError(f"`calibrate` is True, False or 'auto', got {self.calibrate!r}.")
+        one_of("probability rule", self.probability, _RULES)
+        flag(also=["auto"], calibrate=self.calibrate)
 
     def _take_scale(self, encoder: Encoder) -> None:
         """Note how the encoder turns cosines into probabilities."""

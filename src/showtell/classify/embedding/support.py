@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell.checks import whole
 from showtell.classify.base import EncoderClassifier, SkippedImagesWarning
 from showtell.classify.embedding.heads import Support, rank_in_class
 from showtell.datasets import support_rows
@@ -32,14 +33,8 @@ class SupportClassifier(EncoderClassifier):
     n_support_: int
 
     def _check_draw(self) -> None:
-        shots = self.shots
-        if shots is not None and (
-            isinstance(shots, bool) or not isinstance(shots, int | np.integer) or shots < 0
-        ):
-            raise InputError(f"`shots` is a whole number from 0 up, or None; got {shots!r}.")
-        seed = self.random_state
-        if seed is not None and not isinstance(seed, int | np.integer):
-            raise InputError(f"`random_state` is a whole number or None, got {seed!r}.")
+        whole(0, also=[None], shots=self.shots)
+        whole(also=[None], random_state=self.random_state)
 
     @property
     def _seed(self) -> int:

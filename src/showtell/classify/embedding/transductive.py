@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell.checks import at_least, between
 from showtell.errors import InputError
 
 __all__ = ["adapt", "balance"]
@@ -130,8 +131,7 @@ def adapt(
             f"Embeddings have {x.shape[1]} columns and prototypes {q.shape[1]}; both must come "
             "from the same encoder."
         )
-    if not 0 <= weight <= 1:
-        raise InputError(f"`weight` must be between 0 and 1, got {weight}.")
+    between(0, 1, weight=weight)
     _positive(temperature, "temperature")
     _at_least_one(n_iter)
     cosines = x @ q.T
@@ -172,5 +172,4 @@ def _positive(value: float, name: str) -> float:
 
 
 def _at_least_one(n_iter: int) -> None:
-    if n_iter < 1:
-        raise InputError(f"`n_iter` must be at least 1, got {n_iter}.")
+    at_least(1, n_iter=n_iter)

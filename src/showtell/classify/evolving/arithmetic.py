@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell.checks import above, at_least
 from showtell.errors import InputError, UnknownNameError
 
 __all__ = [
@@ -133,8 +134,7 @@ def near_misses(
     scores, codes = _checked(scores, codes)
     if form not in ("ratio", "upstream"):
         raise UnknownNameError("form of near misses", str(form), ("ratio", "upstream"))
-    if not ratio > 0:
-        raise InputError(f"`ratio` must be positive, got {ratio!r}.")
+    above(0, ratio=ratio)
     if form == "ratio":
         values = np.maximum(scores, 0.0)
     else:
@@ -274,8 +274,7 @@ def greedy_crossover(
     chosen = [np.array(mask, bool) for mask in start]
     scores = score_columns(pools, chosen)
     scores, codes = _checked(scores, codes)
-    if n_least < 1:
-        raise InputError(f"`n_least` must be at least 1, got {n_least}.")
+    at_least(1, n_least=n_least)
     before = best = fitness_of(scores, codes)
     if order is None:
         hardness = near_misses(scores, codes).sum(axis=1)
@@ -543,8 +542,7 @@ def balanced_clusters(
     """
     from sklearn.cluster import kmeans_plusplus  # 20 MB, and only needed here
 
-    if size < 1:
-        raise InputError(f"`size` must be at least 1, got {size}.")
+    at_least(1, size=size)
     vectors = np.asarray(embeddings, np.float64)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors = vectors / np.where(lengths > 0, lengths, 1.0)

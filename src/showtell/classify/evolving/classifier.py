@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
+from showtell.checks import above, flag, one_of, whole
 from showtell.classify.asking.access import AsksModel
 from showtell.classify.base import (
     EncoderClassifier,
@@ -322,8 +323,7 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
         return self
 
     def _check_arguments(self) -> None:
-        if self.crossover not in _CROSSOVERS:
-            raise UnknownNameError("crossover", str(self.crossover), _CROSSOVERS)
+        one_of("crossover", self.crossover, _CROSSOVERS)
         if self.compat not in ("upstream", None):
             raise UnknownNameError("compat", str(self.compat), _COMPATS)
         least = {
@@ -337,22 +337,14 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
             "max_sweeps": 1,
         }
         for name, fewest in least.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < fewest:
-                raise InputError(f"`{name}` is a whole number from {fewest} up; got {value!r}.")
-        for name in ("shots", "patience"):
-            value = getattr(self, name)
-            good = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            if value is not None and not (good and value >= 1):
-                raise InputError(f"`{name}` is a whole number from 1 up, or None; got {value!r}.")
+            whole(fewest, **{name: getattr(self, name)})
+        whole(1, also=[None], shots=self.shots, patience=self.patience)
         if self.n_generations > 999 or self.n_candidates > 999:
             raise InputError("`n_generations` and `n_candidates` are at most 999.")
-        if not self.ratio > 0:
-            raise InputError(f"`ratio` must be positive, got {self.ratio!r}.")
+        above(0, ratio=self.ratio)
         if isinstance(self.validation, bool) or not 0 <= self.validation < 1:
             raise InputError(f"`validation` is a share from 0 to 1, got {self.validation!r}.")
-        if not (isinstance(self.calibrate, bool) or self.calibrate == "auto"):
-            raise InputError(f"`calibrate` is True, False or 'auto', got {self.calibrate!r}.")
+        flag(also=["auto"], calibrate=self.calibrate)
         access = self._access()
         access.check()
         if access.capabilities.decisions:

@@ -13,6 +13,7 @@ from PIL import Image
 from scipy.special import log_softmax, softmax
 
 from showtell._progress import Progress, no_progress
+from showtell.checks import flag, one_of, whole
 from showtell.classify.asking.null_images import content_free_pictures
 from showtell.classify.base import MediaClassifier, _Named, make_predictions, media_list, say_once
 from showtell.classify.embedding.prototypes import cosines, text_prototypes
@@ -26,7 +27,7 @@ from showtell.encoders import Embeddings, Encoder, ImageEmbeddings, PixelEncoder
 from showtell.encoders import load_encoder as _load_encoder
 from showtell.encoders.base import checked_rows
 from showtell.encoders.embed import Store
-from showtell.errors import InputError, UnknownNameError
+from showtell.errors import InputError
 from showtell.media import Media
 from showtell.metrics import average_rotations, remove_prior, rotations_of
 from showtell.mllm.local.continuations import Continuations, merge_aliases, pmi_scores, score_labels
@@ -340,10 +341,8 @@ class LikelihoodClassifier(MediaClassifier):
                 "`model` is 'local-dir:PATH', 'hf-hub:ORG/NAME' or a LocalVLM; got "
                 f"{type(self.model).__name__}."
             )
-        if self.rule not in _RULES:
-            raise UnknownNameError("rule", str(self.rule), _RULES)
-        if not (isinstance(self.calibrate, bool) or self.calibrate == "auto"):
-            raise InputError(f"`calibrate` is True, False or 'auto', got {self.calibrate!r}.")
+        one_of("rule", self.rule, _RULES)
+        flag(also=["auto"], calibrate=self.calibrate)
         if isinstance(self.null_images, str) and self.null_images != "default":
             raise InputError(
                 f"`null_images` is 'default', a sequence of images or None; got "
@@ -352,13 +351,7 @@ class LikelihoodClassifier(MediaClassifier):
         gamma = self.batch_calibration
         if gamma is not None and (isinstance(gamma, bool) or not -10 <= gamma <= 10):
             raise InputError(f"`batch_calibration` is a number near 1, or None; got {gamma!r}.")
-        for name, value in (("rotations", self.rotations), ("shortlist", self.shortlist)):
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int) or value < 1
-            ):
-                raise InputError(
-                    f"`{name}` is a whole number of at least 1, or None; got {value!r}."
-                )
+        whole(1, also=[None], rotations=self.rotations, shortlist=self.shortlist)
         if self.rotations is not None and self.rule != "letter":
             raise InputError("`rotations` turns the options of rule='letter'; set that, or None.")
         for name in ("question", "stub"):

@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from showtell.errors import InputError, UnknownNameError
+from showtell.checks import one_of
+from showtell.errors import InputError
 
 __all__ = [
     "MOST_ARMS",
@@ -234,8 +235,7 @@ def _named_probes(probes: Sequence[str] | None, *, has_shown: bool) -> tuple[Pro
     if probes is None:
         return tuple(p for p in PROBES if has_shown or p not in NEEDS_DEMONSTRATIONS)
     for probe in probes:
-        if probe not in PROBES:
-            raise UnknownNameError("probe", str(probe), PROBES)
+        one_of("probe", probe, PROBES)
     wrong = [p for p in NEEDS_DEMONSTRATIONS if p in probes and not has_shown]
     if wrong:
         raise InputError(

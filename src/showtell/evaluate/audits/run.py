@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from showtell._progress import Progress, no_progress
+from showtell.checks import one_of
 from showtell.classify.asking.direct import DirectClassifier
 from showtell.classify.asking.in_context import InContextClassifier
 from showtell.classify.asking.variants import ArmAnswers, PromptArm, arm_requests, ask_arms
 from showtell.classify.estimator import check_is_fitted
 from showtell.datasets import Dataset, limit_dataset
-from showtell.errors import InputError, UnknownNameError
+from showtell.errors import InputError
 from showtell.evaluate.audits.plan import MOST_ARMS, NONCE, AuditPlan, audit_size, plan_audit
 from showtell.evaluate.audits.record import AttractorRow, Audit, Flip, Gain
 from showtell.evaluate.audits.verdicts import Probe, arm_scores, judge
@@ -118,8 +119,7 @@ def audit(
         classifier, data, y, probes=probes, n=n, most_arms=most_arms, random_state=random_state
     )
     for name in corrections:
-        if name not in CORRECTIONS:
-            raise UnknownNameError("correction", str(name), list(CORRECTIONS))
+        one_of("correction", name, CORRECTIONS)
     started = now()
     wanted = plan.wanted(truth)
     images = samples.images

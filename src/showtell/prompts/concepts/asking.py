@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from showtell._progress import Progress, no_progress
-from showtell.errors import InputError, UnknownNameError
+from showtell.checks import one_of
+from showtell.errors import InputError
 from showtell.mllm.base import Request, TextPart
 from showtell.mllm.call.client import Client
 from showtell.mllm.model import Asked, as_model, open_client
@@ -282,10 +283,8 @@ class _Work:
         prompt_dir: str | os.PathLike[str] | None,
         tree: ConceptTree | None,
     ) -> None:
-        if layout not in _LAYOUTS:
-            raise UnknownNameError("layout", str(layout), _LAYOUTS)
-        if until not in _STEPS:
-            raise UnknownNameError("step", str(until), _STEPS)
+        one_of("layout", layout, _LAYOUTS)
+        one_of("step", until, _STEPS)
         if not 1 <= depth <= _DEEPEST:
             raise InputError(f"`depth` must be from 1 to {_DEEPEST}, got {depth}.")
         if not labels:

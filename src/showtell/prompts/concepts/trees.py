@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from showtell.errors import InputError, UnknownNameError
+from showtell.checks import one_of
+from showtell.errors import InputError
 from showtell.prompts.answers import normalise
 from showtell.prompts.descriptions.descriptions import Provenance
 
@@ -278,10 +279,8 @@ class ConceptTree:
         Qu & Yatskar (2024), arXiv:2405.18672, for the per-label layout; the merged one follows
         Bastide (2024).
         """
-        if layout not in _LAYOUTS:
-            raise UnknownNameError("layout", str(layout), _LAYOUTS)
-        if prefix not in _PREFIXES:
-            raise UnknownNameError("prefix", str(prefix), _PREFIXES)
+        one_of("layout", layout, _LAYOUTS)
+        one_of("prefix", prefix, _PREFIXES)
         if prefix == "label" and layout == "merged":
             raise InputError(
                 "prefix='label' needs layout='per-label': a merged clue belongs to no label."

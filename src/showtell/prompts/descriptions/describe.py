@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from showtell._progress import Progress, no_progress
-from showtell.errors import InputError, UnknownNameError
+from showtell.checks import one_of
+from showtell.errors import InputError
 from showtell.mllm.base import Request, TextPart
 from showtell.mllm.model import Asked, as_model, open_client
 from showtell.mllm.structured import Question, Spent, ask_checked, requests_of
@@ -303,8 +304,7 @@ def _questions(
     domain: str | None,
     prompt_dir: str | os.PathLike[str] | None,
 ) -> list[tuple[str, Question[_Written]]]:
-    if style not in _STYLES:
-        raise UnknownNameError("style", str(style), _STYLES)
+    one_of("style", style, _STYLES)
     if not labels:
         raise InputError("Need at least one label to describe, got none.")
     asked = _COUNTS[style] if count is None else count

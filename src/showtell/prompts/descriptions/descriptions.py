@@ -17,7 +17,8 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from showtell._extras import need
-from showtell.errors import InputError, UnknownNameError
+from showtell.checks import one_of
+from showtell.errors import InputError
 from showtell.prompts.answers import AnswerParser, normalise
 
 __all__ = [
@@ -151,8 +152,7 @@ class DescriptionSet(Mapping[str, tuple[str, ...]]):
     """What reading the file brought to light, such as a label that stood in it twice."""
 
     def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
-            raise UnknownNameError("kind of descriptions", str(self.kind), _KINDS)
+        one_of("kind of descriptions", self.kind, _KINDS)
         texts = {}
         for label, given in self.texts.items():
             if not isinstance(label, str) or not label.strip():

@@ -11,6 +11,7 @@ from importlib import resources
 
 import numpy as np
 
+from showtell.checks import at_least
 from showtell.errors import InputError
 from showtell.prompts.descriptions.connectives import Compat
 
@@ -114,8 +115,7 @@ def waffle_noise(
     >>> len(noise), noise == waffle_noise(["cat", "dog"], n_pairs=2)
     (4, True)
     """
-    if n_pairs < 1:
-        raise InputError(f"`n_pairs` must be at least 1, got {n_pairs}.")
+    at_least(1, n_pairs=n_pairs)
     shape = waffle_shape(labels, compat=compat)
     bank = list(common_words() if words is None else words)
     if not bank or not characters:

@@ -207,7 +207,7 @@ def test_clusters_hold_what_is_alike():
         (lambda: fitness_of(np.ones((2, 1)), np.zeros(2, int)), "an image and two classes"),
         (lambda: fitness_of(SCORES, CODES[:2]), "one label for each of 4 images"),
         (lambda: fitness_of(SCORES, CODES + 1), r"0 to 2, got 1\.\.3"),
-        (lambda: near_misses(SCORES, CODES, ratio=0), "must be positive"),
+        (lambda: near_misses(SCORES, CODES, ratio=0), "must be above 0"),
         (lambda: balanced_clusters(SCORES, size=0), "at least 1, got 0"),
         (lambda: score_columns([SCORES], [np.zeros(3, bool)]), "Label 0 has no description"),
         (lambda: greedy_crossover([SCORES] * 3, [np.ones(3, bool)] * 3, CODES, n_least=0), "n_lea"),

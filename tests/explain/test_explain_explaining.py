@@ -405,3 +405,33 @@ def test_words_are_drawn_and_quoted():
     assert ax.texts[0].get_text().startswith("<img")
     pyplot.close(figure)
     assert part.to_dict()["text"] == HOSTILE
+
+
+class Stranger:
+    """A classifier of somebody else: it has no class of ours, and offers what it has."""
+
+    def __init__(self):
+        self.own_ = ZeroShotClassifier(ColourEncoder(), labels=COLOURS).fit()
+        self.encoder, self.classes_ = self.own_.encoder, self.own_.classes_
+
+    def classify(self, X, **kwargs):
+        return self.own_.classify(X, **kwargs)
+
+    def picture_scorer(self):
+        return self.own_.picture_scorer()
+
+    def explained_by(self):
+        return ("occlusion",)
+
+    def explained_on_request(self):
+        return ()
+
+
+def test_a_classifier_of_another_make_is_explained_by_what_it_offers():
+    clf = Stranger()
+    assert parts_of(clf) == ("chances", "occlusion")
+    (found,) = explain(clf, [draw_shape("red square")], grid=3)
+    assert found.label == "red"
+    assert kinds(found) == ["bars", "occlusion"]
+    with pytest.raises(InputError, match="Stranger has no 'descriptions'; it offers: chances, occ"):
+        explain(clf, [draw_shape("red square")], parts="descriptions")

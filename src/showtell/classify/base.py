@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from showtell._progress import Progress, no_progress
+from showtell.classify.capabilities import PictureScorer
 from showtell.classify.estimator import Estimator, check_is_fitted
 from showtell.classify.predictions import STATUSES, Predictions
 from showtell.classify.saved import Saving, rebuild_encoder_classifier, save_classifier
@@ -116,6 +117,14 @@ class MediaClassifier(Estimator):
     @abstractmethod
     def classify(self, X: Sequence[Media], *, progress: Progress = no_progress) -> Predictions:
         """Classify each input; unusable ones become error rows, never exceptions."""
+
+    def explained_by(self) -> tuple[str, ...]:
+        """Names of the parts besides "chances" that explain answers; see `explain`."""
+        return ()
+
+    def explained_on_request(self) -> tuple[str, ...]:
+        """Names of the parts that are made only when they are asked for."""
+        return ()
 
     def predict(self, X: Sequence[Media]) -> NDArray[Any]:
         """Label of each input, shape (n_samples,); "" where the classifier abstained.
@@ -227,6 +236,19 @@ class EncoderClassifier(MediaClassifier):
     @abstractmethod
     def _score(self, embeddings: Embeddings) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Scores (the largest wins) and probabilities of distinct images, (n, n_classes) each."""
+
+    def explained_by(self) -> tuple[str, ...]:
+        """Names of the parts besides "chances" that explain answers; see `explain`."""
+        return ("occlusion",)
+
+    def picture_scorer(self) -> PictureScorer:
+        """Return a function from pictures to probabilities, shape (n, n_classes).
+
+        Pictures are scored by themselves, without abstaining, and nothing is kept.
+        """
+        alone = copy.copy(self)
+        alone.store, alone.abstain_below = None, None
+        return lambda pictures: alone.predict_proba(list(pictures))
 
     def classify(self, X: Sequence[Media], *, progress: Progress = no_progress) -> Predictions:
         """Classify each input: one row each, in order; the same content is computed once.

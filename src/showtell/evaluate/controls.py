@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from showtell import metrics as m
 from showtell._progress import Progress, no_progress
 from showtell.checks import at_least
+from showtell.classify.capabilities import Describes
 from showtell.classify.described.described import DescriptionClassifier, domain_template
 from showtell.classify.embedding.zero_shot import ZeroShotClassifier
 from showtell.datasets import Dataset
@@ -182,10 +183,7 @@ class Controls:
 
 def described_part(clf: Any) -> DescriptionClassifier | None:
     """Return the part of a fitted classifier that goes by descriptions; None if there is none."""
-    for part in (clf, getattr(clf, "classifier_", None)):
-        if isinstance(part, DescriptionClassifier):
-            return part
-    return None
+    return clf.described_part if isinstance(clf, Describes) else None
 
 
 def description_controls(

@@ -16,8 +16,7 @@ from sklearn.base import clone
 from showtell import metrics as m
 from showtell._extras import need
 from showtell._progress import Progress, no_progress
-from showtell.classify.embedding.few_shot import FewShotClassifier
-from showtell.classify.embedding.zero_shot import ZeroShotClassifier
+from showtell.classify.capabilities import Teachable
 from showtell.datasets import Dataset, support_rows
 from showtell.errors import InputError
 from showtell.evaluate.notebook import html_table
@@ -240,15 +239,8 @@ def shot_curve(
 def _prepared(clf: Any, store: str) -> Any:
     """Clone a classifier, so that each image is embedded once and the original stays."""
     base = clone(clf)
-    if isinstance(base, ZeroShotClassifier):
-        if base.transductive is not None:
-            raise InputError(
-                f"transductive={base.transductive!r} has no meaning with labelled images; leave it "
-                "out of a shot curve."
-            )
-        shared = FewShotClassifier().get_params(deep=False)
-        given = base.get_params(deep=False)
-        base = FewShotClassifier(**{k: v for k, v in given.items() if k in shared})
+    if isinstance(base, Teachable):
+        base = base.learner()
     params = base.get_params(deep=False)
     if "store" in params and params["store"] is None:
         base.set_params(store=store)  # nothing is kept after the curve, as was asked

@@ -18,9 +18,7 @@ import numpy as np
 from PIL import Image
 
 from showtell import __version__
-from showtell.classify.embedding.zero_shot import ZeroShotClassifier
 from showtell.datasets import Dataset
-from showtell.encoders import load_encoder
 from showtell.media import Crop, Media, media_name
 
 __all__ = [
@@ -180,9 +178,7 @@ def _encoder_of(clf: Any) -> dict[str, str] | None:
 
 def _note_of(clf: Any) -> str:
     """Say what to know before trusting zero-shot results of its encoder; "" if nothing."""
-    if not isinstance(clf, ZeroShotClassifier):
-        return ""
-    return str(getattr(load_encoder(clf.encoder), "zero_shot_note", ""))
+    return str(getattr(clf, "note", ""))
 
 
 def _support_of(clf: Any) -> int | None:

@@ -10,13 +10,9 @@ import numpy as np
 
 from showtell._progress import Progress, no_progress
 from showtell.checks import one_of
-from showtell.classify.asking.in_context import InContextClassifier
-from showtell.classify.base import EncoderClassifier, MediaClassifier, media_list
-from showtell.classify.concepts.classifier import ConceptClassifier
-from showtell.classify.described.described import DescriptionClassifier
-from showtell.classify.described.fusion import FusionClassifier
+from showtell.classify.base import MediaClassifier, media_list
+from showtell.classify.capabilities import Explains
 from showtell.classify.estimator import check_is_fitted
-from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 from showtell.errors import InputError, MediaError
 from showtell.explain.concepts import ClueReasons
 from showtell.explain.demonstrations import leave_one_out
@@ -70,22 +66,18 @@ def parts_of(
     >>> parts_of(ZeroShotClassifier("mini", labels=["cat", "dog"]))
     ('chances', 'occlusion')
     """
-    found: list[PartName] = ["chances"]
-    if isinstance(classifier, ConceptClassifier):
-        own = classifier.estimator is not None
-        return ("chances", "alike", "changes") if own else ("chances", "clues", *_OF_CLUES)
-    if isinstance(classifier, DescriptionClassifier | EvolvingDescriptionClassifier):
-        found.append("descriptions")
-    if isinstance(classifier, FusionClassifier):
-        found += ["opinions", "words"]
-    if isinstance(classifier, EncoderClassifier):
-        found.append("occlusion")
-    shows = isinstance(classifier, InContextClassifier)
-    if examples or shows:
+    own, later = _offered(classifier)
+    found = ["chances", *own]
+    if examples and "examples" not in (*own, *later):
         found.append("examples")
-    if shows and asks:
-        found.append("demonstrations")
-    return tuple(found)
+    return tuple(name for name in found if asks or name != "demonstrations")  # type: ignore[misc]
+
+
+def _offered(classifier: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Parts that a classifier offers, and those it makes only on request."""
+    if not isinstance(classifier, Explains):
+        return (), ()
+    return classifier.explained_by(), classifier.explained_on_request()
 
 
 def explain(
@@ -361,9 +353,7 @@ def _chosen(
     wanted = (parts,) if isinstance(parts, str) else parts
     for name in wanted:
         one_of("part", name, PARTS)
-    offered = parts_of(classifier, examples=has, asks=True)
-    if isinstance(classifier, ConceptClassifier):
-        offered = (*offered, "occlusion", "examples")
+    offered = (*parts_of(classifier, examples=has, asks=True), *_offered(classifier)[1])
     for name in wanted:
         if name == "examples" and not has:
             raise InputError("Part 'examples' compares with labelled images: give `examples`.")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell.classify.base import media_list
-from showtell.classify.embedding.support import SupportClassifier
+from showtell.classify.capabilities import Learns
 from showtell.datasets.lazy import pick_rows
 from showtell.encoders import embed_images, load_encoder
 from showtell.errors import InputError, MediaError, ShowtellError
@@ -70,7 +70,7 @@ def examples_from(classifier: Any, given: Any) -> Examples | None:
             title="Most alike among the demonstrations",
         )
     images, labels = _pair(given)
-    if not isinstance(classifier, SupportClassifier):
+    if not isinstance(classifier, Learns):
         return Examples(
             images=images, given=images, labels=labels, title="Most alike among the examples"
         )

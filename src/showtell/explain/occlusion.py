@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -13,13 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from showtell.checks import one_of, whole
-from showtell.classify.base import EncoderClassifier
-from showtell.classify.described.fusion import FusionClassifier
-from showtell.classify.embedding.zero_shot import ZeroShotClassifier
+from showtell.classify.capabilities import Embeds, PictureScorer
 from showtell.classify.estimator import check_is_fitted
-from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 from showtell.encoders import load_encoder
-from showtell.encoders.base import checked_rows
 from showtell.errors import InputError
 from showtell.explain.drawing import heat_over
 from showtell.explain.parts import Part, framed
@@ -35,8 +30,6 @@ _FILLS = ("blur", "grey", "mean")
 _MEASURES = ("log-odds", "probability")
 _LEAST = 0.01  # change of probability that is worth a word
 _TINY = 1e-30
-
-Scorer: TypeAlias = Callable[[Sequence[Image.Image]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +273,7 @@ def occlusion_map(
     )
 
 
-def score_pictures(classifier: Any) -> Scorer:
+def score_pictures(classifier: Any) -> PictureScorer:
     """Return a function from pictures to probabilities, one row each, shape (n, n_classes).
 
     Pictures are scored by themselves, whatever mode for whole batches the classifier has, and
@@ -291,34 +284,12 @@ def score_pictures(classifier: Any) -> Scorer:
     InputError
         If the classifier has no encoder.
     """
-    if isinstance(classifier, FusionClassifier):
-        return _fusion_scorer(classifier)
-    if isinstance(classifier, EvolvingDescriptionClassifier):
-        classifier = classifier.classifier_
-    if not isinstance(classifier, EncoderClassifier):
+    if not isinstance(classifier, Embeds):
         raise InputError(
             f"Covering parts of a picture needs a classifier with an encoder; "
             f"{type(classifier).__name__} asks a model, which would have to be asked once a square."
         )
-    alone = copy.copy(classifier)
-    alone.store, alone.abstain_below = None, None
-    if isinstance(alone, ZeroShotClassifier):
-        alone.transductive = None
-    return lambda pictures: alone.predict_proba(list(pictures))
-
-
-def _fusion_scorer(classifier: FusionClassifier) -> Scorer:
-    """Score by the image alone: the other opinions would have to be asked for."""
-    encoder = load_encoder(classifier.encoder)
-    scale = classifier.logit_scale_ / classifier.temperature_
-
-    def score(pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
-        rows = checked_rows(encoder, encoder.encode_images(pictures), len(pictures), "images")
-        logits = scale * rows @ classifier.prototypes_.T
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
-        return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float32)
-
-    return score
+    return classifier.picture_scorer()
 
 
 def working_picture(image: Media, classifier: Any) -> Image.Image:

@@ -160,6 +160,10 @@ class InContextClassifier(MLLMClassifier):
     def _anonymise(self) -> bool:  # type: ignore[override]
         return bool(self.anonymise)
 
+    def explained_by(self) -> tuple[str, ...]:
+        """Names of the parts besides "chances" that explain answers; see `explain`."""
+        return ("examples", "demonstrations")
+
     def fit(self, X: Sequence[Media] | None = None, y: Any = None) -> Self:
         """Choose what to show; with `calibrate`, ask about the rest.
 

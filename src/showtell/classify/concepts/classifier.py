@@ -716,6 +716,15 @@ class ConceptClassifier(SupportClassifier):
 
     # Single images
 
+    def explained_by(self) -> tuple[str, ...]:
+        """Names of the parts besides "chances" that explain answers; see `explain`."""
+        own = self.estimator is not None  # what it goes by is not known
+        return ("alike", "changes") if own else ("clues", "votes", "alike", "changes")
+
+    def explained_on_request(self) -> tuple[str, ...]:
+        """Names of the parts that are made only when they are asked for."""
+        return ("occlusion", "examples")
+
     def explain(self, X: Sequence[Media]) -> list[ConceptEvidence]:
         """Say for each input how well the clues fit it, compared with the training images.
 

@@ -400,6 +400,15 @@ class DescriptionClassifier(PromptedClassifier):
 
     # Evidence
 
+    def explained_by(self) -> tuple[str, ...]:
+        """Names of the parts besides "chances" that explain answers; see `explain`."""
+        return ("descriptions", "occlusion")
+
+    @property
+    def described_part(self) -> Self:
+        """What goes by descriptions: itself."""
+        return self
+
     def explain(
         self, X: Sequence[Media], *, n_most: int | None = None
     ) -> list[DescriptionEvidence]:

@@ -11,11 +11,13 @@ from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from showtell._progress import Progress, no_progress
 from showtell.checks import flag, one_of
 from showtell.classify.asking.access import AsksModel
 from showtell.classify.base import EncoderClassifier, make_predictions, media_list
+from showtell.classify.capabilities import PictureScorer
 from showtell.classify.described.described import Descriptions
 from showtell.classify.estimator import check_is_fitted
 from showtell.classify.labels import codes_of, label_words, true_labels
@@ -30,6 +32,7 @@ from showtell.encoders import (
     load_encoder,
     unit,
 )
+from showtell.encoders.base import checked_rows
 from showtell.encoders.embed import Store
 from showtell.errors import (
     InputError,
@@ -618,6 +621,24 @@ class FusionClassifier(AsksModel, EncoderClassifier):
                 columns[name].append(None if place < 0 else texts[place])
             known.add(place)
         return columns
+
+    def explained_by(self) -> tuple[str, ...]:
+        """Names of the parts besides "chances" that explain answers; see `explain`."""
+        return ("opinions", "words", "occlusion")
+
+    def picture_scorer(self) -> PictureScorer:
+        """Score by the image alone: the other opinions would have to be asked for."""
+        encoder = load_encoder(self.encoder)
+        scale = self.logit_scale_ / self.temperature_
+
+        def score(pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
+            images = encoder.encode_images(list(pictures))
+            rows = checked_rows(encoder, images, len(pictures), "images")
+            logits = scale * rows @ self.prototypes_.T
+            shares = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+            return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float32)
+
+        return score
 
     def explain(self, X: Sequence[Media]) -> list[FusionEvidence]:
         """Say for each input what the model said and how much each opinion counted.

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from showtell.classify.base import media_list, say_limits_once, say_once
+from showtell.classify.capabilities import PictureScorer
 from showtell.classify.embedding.prompted import PromptedClassifier
 from showtell.classify.embedding.prototypes import cosines, text_prototypes
 from showtell.classify.embedding.transductive import adapt, balance
 from showtell.classify.labels import Texts, codes_of, label_words, true_labels
 from showtell.encoders import Embeddings, Encoder, load_encoder
 from showtell.encoders.embed import Store
-from showtell.errors import UnknownNameError
+from showtell.errors import InputError, UnknownNameError
 from showtell.media import Media
+
+if TYPE_CHECKING:
+    from showtell.classify.embedding.few_shot import FewShotClassifier
 
 __all__ = ["TransductiveMode", "ZeroShotClassifier"]
 
@@ -189,6 +194,37 @@ class ZeroShotClassifier(PromptedClassifier):
         if self.transductive is not None and self.transductive not in _MODES:
             raise UnknownNameError("transductive mode", str(self.transductive), [*_MODES, "None"])
         self._check_rules()
+
+    def picture_scorer(self) -> PictureScorer:
+        """As of every classifier with an encoder: what a whole batch says is left out."""
+        alone = copy.copy(self)
+        alone.transductive = None
+        return super(ZeroShotClassifier, alone).picture_scorer()
+
+    def learner(self) -> FewShotClassifier:
+        """Make an unfitted classifier with the same words and encoder that learns from images.
+
+        Raises
+        ------
+        InputError
+            If `transductive` is set.
+        """
+        from showtell.classify.embedding.few_shot import FewShotClassifier  # zero-shot needs none
+
+        if self.transductive is not None:
+            raise InputError(
+                f"transductive={self.transductive!r} has no meaning with labelled images; leave it "
+                "out.",
+                param="transductive",
+            )
+        shared = FewShotClassifier().get_params(deep=False)
+        given = self.get_params(deep=False)
+        return FewShotClassifier(**{k: v for k, v in given.items() if k in shared})
+
+    @property
+    def note(self) -> str:
+        """What to know before trusting zero-shot results of its encoder; "" if nothing."""
+        return str(getattr(load_encoder(self.encoder), "zero_shot_note", ""))
 
     def _logits(self, embeddings: Embeddings) -> NDArray[np.float32]:
         """Logits of distinct images before the temperature, shape (n, n_classes)."""

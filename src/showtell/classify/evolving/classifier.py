@@ -25,6 +25,7 @@ from showtell.classify.base import (
     say_limits_once,
     say_once,
 )
+from showtell.classify.capabilities import PictureScorer
 from showtell.classify.described.described import (
     DescriptionClassifier,
     DescriptionEvidence,
@@ -751,6 +752,19 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
         self.evolution_ = replace(self.evolution_, test=outcome)
         self._note(self.evolution_)
         return outcome
+
+    def explained_by(self) -> tuple[str, ...]:
+        """Names of the parts besides "chances" that explain answers; see `explain`."""
+        return ("descriptions", "occlusion")
+
+    @property
+    def described_part(self) -> DescriptionClassifier:
+        """What goes by the chosen descriptions."""
+        return self.classifier_
+
+    def picture_scorer(self) -> PictureScorer:
+        """As that of the classifier by the chosen descriptions."""
+        return self.classifier_.picture_scorer()
 
     def explain(
         self, X: Sequence[Media], *, n_most: int | None = None

@@ -309,12 +309,12 @@ def _limited(
     session: Session, task: _Task, classifier: MediaClassifier, limit: int | None, seed: int
 ) -> _Task:
     """Take a sample, of a size that does not keep one waiting unless it was asked for."""
-    from showtell.classify.concepts.classifier import ConceptClassifier
     from showtell.datasets import limit_dataset
+    from showtell.explain import parts_of
 
     most = limit
     if most is None:
-        most = _USUAL_BY_CLUES if isinstance(classifier, ConceptClassifier) else _USUAL
+        most = _USUAL_BY_CLUES if "changes" in parts_of(classifier) else _USUAL
     n = len(task.images)
     if n <= most:
         return task
@@ -330,9 +330,9 @@ def _limited(
 
 def _asks(classifier: MediaClassifier, wanted: list[str] | None, caps: BudgetOptions) -> bool:
     """Whether a model is to be asked again without each demonstration."""
-    from showtell.classify.asking.in_context import InContextClassifier
+    from showtell.explain import parts_of
 
-    if not isinstance(classifier, InContextClassifier):
+    if "demonstrations" not in parts_of(classifier, asks=True):
         return False
     if wanted is not None:
         return "demonstrations" in wanted
@@ -349,11 +349,10 @@ def _say_price(
     json: bool,
 ) -> None:
     """Say what leaving out demonstrations takes, before it is done."""
-    from showtell.classify.asking.in_context import InContextClassifier
-    from showtell.explain import leave_one_out_requests
+    from showtell.explain import leave_one_out_requests, parts_of
     from showtell.mllm import capabilities_of, default_cache
 
-    if not isinstance(classifier, InContextClassifier) or asking is None:
+    if asking is None or "demonstrations" not in parts_of(classifier, asks=True):
         raise InputError(
             "Only --method in-context shows demonstrations that could be left out, so there is "
             "nothing to price."
@@ -385,11 +384,10 @@ def _say_left_out(
     session: Session, classifier: MediaClassifier, task: _Task, wanted: list[str] | None
 ) -> None:
     """Say that the slow part is not made, and how to have it."""
-    from showtell.classify.concepts.classifier import ConceptClassifier
-    from showtell.explain.explaining import changes_are_quick
+    from showtell.explain.explaining import changes_are_quick, parts_of
 
     n = len(task.images)
-    if wanted is not None or not isinstance(classifier, ConceptClassifier):
+    if wanted is not None or "changes" not in parts_of(classifier):
         return
     if not changes_are_quick(classifier, n):
         session.note(
@@ -407,11 +405,10 @@ def _overview(
     report: Path | None,
 ) -> ConceptOverview | None:
     """Measure what a classifier by clues goes by, for the page."""
-    from showtell.classify.concepts.classifier import ConceptClassifier
+    from showtell.explain import concept_overview, parts_of
 
-    if report is None or not isinstance(classifier, ConceptClassifier):
+    if report is None or "changes" not in parts_of(classifier):
         return None
-    from showtell.explain import concept_overview
 
     n = len(classifier.selected_)
     session.note(

@@ -88,26 +88,8 @@ def score_predictions(
     columns, source = _columns(table)
     actual = _pick(columns, actual, _ACTUAL, "true label", "actual")
     predicted = _pick(columns, predicted, _PREDICTED, "answer", "predicted", not_this=actual)
-    truth = ["" if value is None else str(value).strip() for value in columns[actual]]
-    empty = [i for i, label in enumerate(truth) if not label]
-    if empty:
-        raise DataError(
-            f"{source or 'The table'}: {len(empty)} of {len(truth)} rows have no true label in "
-            f"column {actual!r}, the first is row {empty[0] + 1}. Fill them in or leave them out."
-        )
-    if not truth:
-        raise DataError(f"{source or 'The table'} has no rows, so there is nothing to score.")
-    classes = tuple(sorted(set(truth))) if labels is None else tuple(str(x) for x in labels)
+    truth, classes = _true_labels(columns, actual, labels, source or "The table")
     index = {label: i for i, label in enumerate(classes)}
-    if len(index) != len(classes):
-        raise InputError(f"Labels must differ from each other, got {list(classes)}.")
-    unknown = sorted(set(truth) - set(index))
-    if unknown:
-        raise DataError(
-            f"Column {actual!r} has labels that are not in the label set: "
-            f"{', '.join(map(repr, unknown[:10]))}. "
-            f"The label set is {', '.join(map(repr, classes))}."
-        )
     answers = ["" if value is None else str(value) for value in columns[predicted]]
     parser = AnswerParser(classes, aliases)
     parsed = {answer: parser.parse(answer) for answer in set(answers)}
@@ -155,6 +137,32 @@ def score_predictions(
             **about_machine(),
         },
     )
+
+
+def _true_labels(
+    columns: Mapping[str, Sequence[Any]], actual: str, labels: Sequence[str] | None, source: str
+) -> tuple[list[str], tuple[str, ...]]:
+    """Read the true labels, and the label set, which holds all of them."""
+    truth = ["" if value is None else str(value).strip() for value in columns[actual]]
+    empty = [i for i, label in enumerate(truth) if not label]
+    if empty:
+        raise DataError(
+            f"{source}: {len(empty)} of {len(truth)} rows have no true label in "
+            f"column {actual!r}, the first is row {empty[0] + 1}. Fill them in or leave them out."
+        )
+    if not truth:
+        raise DataError(f"{source} has no rows, so there is nothing to score.")
+    classes = tuple(sorted(set(truth))) if labels is None else tuple(str(x) for x in labels)
+    if len(set(classes)) != len(classes):
+        raise InputError(f"Labels must differ from each other, got {list(classes)}.")
+    unknown = sorted(set(truth) - set(classes))
+    if unknown:
+        raise DataError(
+            f"Column {actual!r} has labels that are not in the label set: "
+            f"{', '.join(map(repr, unknown[:10]))}. "
+            f"The label set is {', '.join(map(repr, classes))}."
+        )
+    return truth, classes
 
 
 def _columns(table: Any) -> tuple[dict[str, list[Any]], str]:

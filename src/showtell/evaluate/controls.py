@@ -253,7 +253,6 @@ def description_controls(
     samples = as_dataset(data, y)
     classes = [str(label) for label in part.classes_.tolist()]
     truth = true_codes(samples.y.tolist(), classes)
-    encoder = part.encoder
     found = embed_images(part._fitted_encoder(), samples.images, store=part.store)
 
     def correct(one: Any) -> NDArray[np.bool_]:
@@ -264,29 +263,9 @@ def description_controls(
         right: NDArray[np.bool_] = place[best] == truth
         return right
 
-    domain = _domain_of(part)
-    seed = part.random_state if random_state is None else random_state
-    seeds = tuple(range(int(seed or 0), int(seed or 0) + n_seeds))
-    labels = part.classes_.tolist()
-    extra = () if part.templates is None else resolve_templates(part.templates)
-    starts: list[tuple[ControlName, str]] = [("template", part.template)]
-    if domain:
-        starts.append(("domain", domain_template(domain)))
-    ways: list[tuple[ControlName, list[Any]]] = []
-    for name, start in starts:
-        template = start if start.rstrip().endswith(".") else f"{start.rstrip()}."
-        plain = ZeroShotClassifier(
-            encoder,
-            labels=labels,
-            templates=(template, *extra),
-            probability=part.probability,
-            calibrate=False,
-            store=part.store,
-        )
-        ways.append((name, [plain]))
-    if part.method != "waffle":
-        start = "" if _sentences_alone(part) else domain
-        ways.append(("waffle", [_waffle(part, labels, start, s, len(extra)) for s in seeds]))
+    seed = int((part.random_state if random_state is None else random_state) or 0)
+    seeds = tuple(range(seed, seed + n_seeds))
+    ways = _ways(part, seeds)
     n_all = sum(len(group) for _, group in ways)
     done = 0
     ours = correct(part)
@@ -320,6 +299,32 @@ def description_controls(
         ),
         seeds=seeds if part.method != "waffle" else (),
     )
+
+
+def _ways(part: DescriptionClassifier, seeds: Sequence[int]) -> list[tuple[ControlName, list[Any]]]:
+    """Make the controls, unfitted: one of each kind, and of random words one for each seed."""
+    domain = _domain_of(part)
+    labels = part.classes_.tolist()
+    extra = () if part.templates is None else resolve_templates(part.templates)
+    starts: list[tuple[ControlName, str]] = [("template", part.template)]
+    if domain:
+        starts.append(("domain", domain_template(domain)))
+    ways: list[tuple[ControlName, list[Any]]] = []
+    for name, start in starts:
+        template = start if start.rstrip().endswith(".") else f"{start.rstrip()}."
+        plain = ZeroShotClassifier(
+            part.encoder,
+            labels=labels,
+            templates=(template, *extra),
+            probability=part.probability,
+            calibrate=False,
+            store=part.store,
+        )
+        ways.append((name, [plain]))
+    if part.method != "waffle":
+        start = "" if _sentences_alone(part) else domain
+        ways.append(("waffle", [_waffle(part, labels, start, s, len(extra)) for s in seeds]))
+    return ways
 
 
 def _domain_of(part: DescriptionClassifier) -> str:

@@ -187,12 +187,7 @@ def shot_curve(
         If `shots` or `seeds` are unusable, or no test samples are there.
     """
     train, test = (data.train, data.test) if test is None else (data, test)
-    wanted = sorted({int(k) for k in shots})
-    if not wanted or wanted[0] < 0:
-        raise InputError(f"`shots` must be numbers from 0 upwards, got {list(shots)}.")
-    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(s) for s in seeds)
-    if not chosen or len(set(chosen)) != len(chosen):
-        raise InputError(f"`seeds` must be a number from 1 upwards or different seeds: {seeds!r}.")
+    wanted, chosen = _checked(shots, seeds)
     train = train.labelled()
     if not len(test):
         raise InputError("The test split is empty, so there is nothing to measure on.")
@@ -234,6 +229,17 @@ def shot_curve(
             **about_machine(),
         },
     )
+
+
+def _checked(shots: Sequence[int], seeds: int | Sequence[int]) -> tuple[list[int], tuple[int, ...]]:
+    """Sort the numbers of shots, and list the seeds."""
+    wanted = sorted({int(k) for k in shots})
+    if not wanted or wanted[0] < 0:
+        raise InputError(f"`shots` must be numbers from 0 upwards, got {list(shots)}.")
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(s) for s in seeds)
+    if not chosen or len(set(chosen)) != len(chosen):
+        raise InputError(f"`seeds` must be a number from 1 upwards or different seeds: {seeds!r}.")
+    return wanted, chosen
 
 
 def _prepared(clf: Any, store: str) -> Any:

@@ -33,7 +33,15 @@ def _axes(ax: Any, width: float, height: float) -> Any:
 
 
 def plot_confusion(record: Record, ax: Any = None, *, normalise: bool = True) -> Any:
-    """Draw counts per true label and answer; colours are shares of the row if `normalise`."""
+    """Draw the confusion matrix (extra ``plot``); returns the matplotlib axes.
+
+    Parameters
+    ----------
+    ax : matplotlib axes, optional
+        Where to draw; new ones if not given.
+    normalise : bool, default=True
+        Whether colours are shares of the row.
+    """
     counts = record.confusion
     if not counts[:, -1].any():
         counts = counts[:, :-1]
@@ -58,7 +66,7 @@ def plot_confusion(record: Record, ax: Any = None, *, normalise: bool = True) ->
 
 
 def plot_reliability(record: Record, ax: Any = None) -> Any:
-    """Draw accuracy per confidence bin with Wilson intervals."""
+    """Draw accuracy against confidence with intervals (extra ``plot``); returns the axes."""
     bins = [b for b in record.reliability if b["n"]]
     if not bins:
         raise InputError("This record has no confidences, so there is no calibration to draw.")
@@ -85,7 +93,7 @@ def plot_reliability(record: Record, ax: Any = None) -> Any:
 
 
 def plot_risk_coverage(record: Record, ax: Any = None) -> Any:
-    """Draw the error rate against the share of samples answered, surest first."""
+    """Draw the error rate among the surest (extra ``plot``); returns the axes."""
     curve = record.risk_coverage
     if not len(curve.coverage):
         raise InputError("This record has no confidences, so there is no risk to draw.")
@@ -98,7 +106,7 @@ def plot_risk_coverage(record: Record, ax: Any = None) -> Any:
 
 
 def plot_per_class(record: Record, ax: Any = None) -> Any:
-    """Draw the share found of each label with its Wilson interval, lowest at the bottom."""
+    """Draw recall per label with its Wilson interval (extra ``plot``); returns the axes."""
     table = sorted(record.per_class.items(), key=lambda item: (item[1]["recall"], item[0]))
     ax = _axes(ax, 5.5, max(2.5, 0.28 * len(table) + 1))
     recall = np.array([row["recall"] for _, row in table])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from showtell.classify.predictions import STATUSES, Predictions
 from showtell.errors import InputError, SavedFolderError
+from showtell.evaluate import plots
 from showtell.evaluate.controls import Controls
 from showtell.evaluate.described import LabelDescriptions, read_scores
 from showtell.evaluate.folder import (
@@ -31,12 +32,6 @@ from showtell.evaluate.folder import (
 from showtell.evaluate.measure import calibration_rows, measure, reliability, risk_coverage
 from showtell.evaluate.notebook import html_table
 from showtell.evaluate.pages.record import write_report
-from showtell.evaluate.plots import (
-    plot_confusion,
-    plot_per_class,
-    plot_reliability,
-    plot_risk_coverage,
-)
 from showtell.media import Media
 from showtell.metrics import CoverageRisk
 
@@ -332,7 +327,7 @@ class Record:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         extra = {name: list(v) for name, v in self.predictions.columns.items()}
-        columns = self._table(extra)
+        columns = _table(self, extra)
         file = write_table(folder, columns)
         arrays: dict[str, Any] = {
             "codes": self.predictions.codes,
@@ -361,22 +356,6 @@ class Record:
         if report:
             self.report(folder / "report.html")
         return folder
-
-    def _table(self, extra: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
-        """Lay the rows out as columns; `_FIXED` first."""
-        p = self.predictions
-        rows = list(p.rows())
-        table: dict[str, Sequence[Any]] = {
-            name: [row[name] for row in rows]
-            for name in ("image", "label", "confidence", "status", "error")
-        }
-        table["id"] = [None] * len(self) if self.ids is None else [str(i) for i in self.ids]
-        table["actual"] = [self.classes[c] for c in self.y_true]
-        table["guess"] = [None if c < 0 else p.classes[c] for c in p.codes]
-        table["guess_confidence"] = [None if np.isnan(c) else float(c) for c in p.confidence_all]
-        for name, values in extra.items():
-            table[f"_{name}" if name in _FIXED else name] = values
-        return table
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Record:
@@ -461,23 +440,29 @@ class Record:
             self, path, curve=curve, comparison=comparison, title=title, thumbnails_mb=thumbnails_mb
         )
 
-    def plot_confusion(self, ax: Any = None, *, normalise: bool = True) -> Any:
-        """Draw the confusion matrix (extra ``plot``); returns the matplotlib axes."""
-        return plot_confusion(self, ax, normalise=normalise)
-
-    def plot_reliability(self, ax: Any = None) -> Any:
-        """Draw accuracy against confidence (extra ``plot``); returns the matplotlib axes."""
-        return plot_reliability(self, ax)
-
-    def plot_risk_coverage(self, ax: Any = None) -> Any:
-        """Draw the error rate among the most confident (extra ``plot``); returns the axes."""
-        return plot_risk_coverage(self, ax)
-
-    def plot_per_class(self, ax: Any = None) -> Any:
-        """Draw recall per label with its interval (extra ``plot``); returns the axes."""
-        return plot_per_class(self, ax)
+    plot_confusion = plots.plot_confusion
+    plot_per_class = plots.plot_per_class
+    plot_reliability = plots.plot_reliability
+    plot_risk_coverage = plots.plot_risk_coverage
 
     def confidences(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Confidence of each row that has one, and whether its best label is right."""
         confidence, correct, _ = calibration_rows(self.predictions, self.y_true)
         return confidence, correct
+
+
+def _table(record: Record, extra: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """Lay the rows out as columns; `_FIXED` first."""
+    p = record.predictions
+    rows = list(p.rows())
+    table: dict[str, Sequence[Any]] = {
+        name: [row[name] for row in rows]
+        for name in ("image", "label", "confidence", "status", "error")
+    }
+    table["id"] = [None] * len(record) if record.ids is None else [str(i) for i in record.ids]
+    table["actual"] = [record.classes[c] for c in record.y_true]
+    table["guess"] = [None if c < 0 else p.classes[c] for c in p.codes]
+    table["guess_confidence"] = [None if np.isnan(c) else float(c) for c in p.confidence_all]
+    for name, values in extra.items():
+        table[f"_{name}" if name in _FIXED else name] = values
+    return table

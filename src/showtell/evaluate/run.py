@@ -84,6 +84,8 @@ def evaluate(
     about = about_estimator(clf)
     cost = _cost(clf, predictions, about)
     described = described_part(clf)
+    n_from_cache = _n_from_cache(predictions)
+    n_kept = predictions.n_from_store + n_from_cache
     return Record(
         predictions=predictions,
         y_true=codes,
@@ -105,10 +107,8 @@ def evaluate(
             "finished": now(),
             "seconds": round(seconds, 4),
             "n_from_store": predictions.n_from_store,
-            "n_from_cache": (n_from_cache := _n_from_cache(predictions)),
-            "images_per_second": _speed(
-                len(samples), seconds, predictions.n_from_store + n_from_cache
-            ),
+            "n_from_cache": n_from_cache,
+            "images_per_second": _speed(len(samples), seconds, n_kept),
             "cost_usd": None if cost is None else str(cost),
             "price_usd": _price(predictions, cost),
             **about_machine(),

@@ -22,6 +22,7 @@ from showtell.media import Media
 from showtell.mllm.base import Request
 from showtell.mllm.model import as_model
 from showtell.pages.thumbs import inline_picture
+from showtell.words import plural
 
 __all__ = ["LeftOut", "LeftOutOne", "leave_one_out", "leave_one_out_requests"]
 
@@ -210,7 +211,6 @@ def leave_one_out(
     purse = _Purse(
         usd=None if max_cost is None else Decimal(str(max_cost)), n_requests=max_requests
     )
-    names = [str(label) for label in classifier.classes_.tolist()]
     n_all = len(classifier.demonstrations_)
     try:
         whole = _ask(classifier, image, None, purse)
@@ -225,44 +225,46 @@ def leave_one_out(
         )
     if whole.code < 0:
         raise InputError("The model gave this image no label, so there is nothing to explain.")
-    label = names[whole.code]
-    base = whole.confidence_in(whole.code)
+    label = str(classifier.classes_[whole.code])
     tried: list[LeftOutOne] = []
     stopped = ""
     for done, place in enumerate(places):
         try:
             reply = _ask(classifier, image, place, purse)
         except BudgetError as error:
-            n_left = len(places) - done
-            stopped = (
-                f"stopped by the cap of {error.cap} with {n_left} "
-                f"demonstration{'' if n_left == 1 else 's'} to go"
-            )
+            to_go = plural(len(places) - done, "demonstration")
+            stopped = f"stopped by the cap of {error.cap} with {to_go} to go"
             break
-        shown = classifier.demonstrations_[place]
-        sure = reply.confidence_in(whole.code)
-        tried.append(
-            LeftOutOne(
-                number=place + 1,
-                label=names[shown.code],
-                answer=names[reply.code] if reply.code >= 0 else "",
-                confidence=sure,
-                change=sure - base,
-                cosine=float(cosines[place]),
-                picture=picture_of(shown.image.data),
-            )
-        )
+        tried.append(_without_one(classifier, place, reply, whole, float(cosines[place])))
         progress(done + 1, len(places), "Leaving out")
     order = sorted(
         tried, key=lambda one: (one.answer == label, np.nan_to_num(one.change), one.number)
     )
     return LeftOut(
         label=label,
-        base=base,
+        base=whole.confidence_in(whole.code),
         tried=tuple(order),
         n_demonstrations=n_all,
         cost_usd=purse.spent,
         stopped=stopped,
+    )
+
+
+def _without_one(
+    classifier: InContextClassifier, place: int, reply: Any, whole: Any, cosine: float
+) -> LeftOutOne:
+    """Say what one demonstration changes: `reply` came without it, `whole` with all."""
+    names = [str(label) for label in classifier.classes_.tolist()]
+    shown = classifier.demonstrations_[place]
+    sure = reply.confidence_in(whole.code)
+    return LeftOutOne(
+        number=place + 1,
+        label=names[shown.code],
+        answer=names[reply.code] if reply.code >= 0 else "",
+        confidence=sure,
+        change=sure - whole.confidence_in(whole.code),
+        cosine=cosine,
+        picture=picture_of(shown.image.data),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
@@ -187,10 +188,9 @@ def explain(
         ]
         asked.look_up_neighbours(best)
     side = _PICTURE if len(images) <= _LARGE_UP_TO else _SMALL_PICTURE
-    left = None if max_cost is None else Decimal(str(max_cost))
-    if left is not None:
-        taken = [cost for cost in predictions.columns.get("cost_usd", ()) if cost is not None]
-        left = max(left - sum(taken, Decimal(0)), Decimal(0))
+    budget = _Budget(None if max_cost is None else Decimal(str(max_cost)), max_requests)
+    for cost in predictions.columns.get("cost_usd", ()):
+        budget.take(cost)
     found = []
     for row in range(len(images)):
         status = str(statuses[row])
@@ -198,21 +198,11 @@ def explain(
         if status != "error" and proba is not None:
             of_row = dict(zip(predictions.classes, map(float, proba[row]), strict=True))
         made: list[Part] = []
-        if status != "error":
-            for name in chosen:
-                if name == "demonstrations":
-                    part = leave_one_out(
-                        classifier,
-                        images[row],
-                        max_cost=left,
-                        max_requests=max_requests,
-                        progress=progress,
-                    )
-                    if left is not None:
-                        left = max(left - (part.cost_usd or Decimal(0)), Decimal(0))
-                    made.append(part)
-                else:
-                    made += asked.part(name, row, of_row, labels[row])
+        for name in () if status == "error" else chosen:
+            if name == "demonstrations":
+                made.append(asked.demonstrations(row, budget, progress))
+            else:
+                made += asked.part(name, row, of_row, labels[row])
         found.append(
             Explanation(
                 image=predictions.images[row],
@@ -236,6 +226,19 @@ def changes_are_quick(classifier: Any, n_images: int) -> bool:
     n_clues = len(getattr(classifier, "selected_", ()))
     quick = n_images <= _CHANGES_UP_TO and n_images * n_clues**2 <= _CHANGES_WORK
     return quick or n_images == 1
+
+
+@dataclass
+class _Budget:
+    """What may still be spent on asking again."""
+
+    usd: Decimal | None
+    max_requests: int | None
+    """For one image."""
+
+    def take(self, cost: Decimal | None) -> None:
+        if self.usd is not None and cost is not None:
+            self.usd = max(self.usd - cost, Decimal(0))
 
 
 class _Asked:
@@ -287,6 +290,18 @@ class _Asked:
         self.neighbours = nearest_examples(
             self.classifier, self.images, self.examples, labels, n_most=self.n_most
         )
+
+    def demonstrations(self, row: int, budget: _Budget, progress: Progress) -> Part:
+        """Ask about an image again without each demonstration, as far as the money goes."""
+        part = leave_one_out(
+            self.classifier,
+            self.images[row],
+            max_cost=budget.usd,
+            max_requests=budget.max_requests,
+            progress=progress,
+        )
+        budget.take(part.cost_usd)
+        return part
 
     def part(self, name: str, row: int, proba: dict[str, float], label: str) -> list[Part]:
         """Make the parts of a name for one image."""

@@ -237,15 +237,7 @@ def occlusion_map(
     classes = [str(name) for name in classifier.classes_.tolist()]
     n_rows, n_columns = _cells(picture.size, grid)
     window = min(window, n_rows, n_columns)
-    squares = [
-        (row, column)
-        for row in range(n_rows - window + 1)
-        for column in range(n_columns - window + 1)
-    ]
-    boxes = [
-        (c / n_columns, r / n_rows, (c + window) / n_columns, (r + window) / n_rows)
-        for r, c in squares
-    ]
+    squares, boxes = _squares(n_rows, n_columns, window)
     filling = filling_of(picture, fill, window / max(n_rows, n_columns))
     covered = [cover(picture, [box], filling) for box in boxes]
     proba = scorer([picture, *covered])
@@ -271,6 +263,22 @@ def occlusion_map(
         rival_covered=() if second is None else tuple(proba[1:, second].tolist()),
         picture=small_picture(picture),
     )
+
+
+def _squares(
+    n_rows: int, n_columns: int, window: int
+) -> tuple[list[tuple[int, int]], list[tuple[float, float, float, float]]]:
+    """First row and column of every square, and its box in shares of height and width."""
+    squares = [
+        (row, column)
+        for row in range(n_rows - window + 1)
+        for column in range(n_columns - window + 1)
+    ]
+    boxes = [
+        (c / n_columns, r / n_rows, (c + window) / n_columns, (r + window) / n_rows)
+        for r, c in squares
+    ]
+    return squares, boxes
 
 
 def score_pictures(classifier: Any) -> PictureScorer:

@@ -7,13 +7,11 @@ from showtell.metrics.bias import (
     LEAST_EFFECT,
     Attraction,
     Attractor,
-    PositionEffect,
     attractors,
     bias_verdict,
     detectable_pull,
     flip_rate,
     label_attraction,
-    list_position,
     recency,
     total_variation,
 )
@@ -79,6 +77,7 @@ from showtell.metrics.planner import (
     sample_size,
     sample_size_paired,
 )
+from showtell.metrics.positions import PositionEffect, list_position
 from showtell.metrics.scores import (
     NO_ANSWER,
     Z_95,

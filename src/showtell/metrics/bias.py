@@ -7,7 +7,6 @@ an answer belongs to.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -21,20 +20,25 @@ from showtell.errors import InputError
 from showtell.metrics import _check
 from showtell.metrics.compare import paired_bootstrap
 from showtell.metrics.scores import NO_ANSWER
+from showtell.metrics.shuffles import (
+    answers_by_arm,
+    compact,
+    flips_of,
+    most_unseen,
+    sums_of_shuffles,
+)
 
 __all__ = [
     "BIAS_ALPHA",
     "LEAST_EFFECT",
     "Attraction",
     "Attractor",
-    "PositionEffect",
     "Verdict",
     "attractors",
     "bias_verdict",
     "detectable_pull",
     "flip_rate",
     "label_attraction",
-    "list_position",
     "recency",
     "total_variation",
 ]
@@ -46,9 +50,6 @@ BIAS_ALPHA = 0.01
 """A p-value, corrected for the number of probes, has to be below this to be called a bias."""
 LEAST_EFFECT = 0.02
 """Effects below this are negligible, however sure they are."""
-
-_EXACT_UP_TO = 20_000  # ways to shuffle
-_NUMBERS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,54 +86,6 @@ class Attraction:
     n_answers: int
     n_permutations: int
     exact: bool
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PositionEffect:
-    """How much the place in the list of labels decides.
-
-    Parameters
-    ----------
-    effect : float
-        Share of answers at the most favoured place minus what no preference would give.
-    low, high : float
-        95 % interval of that place's excess, by bootstrap over images.
-    p_value : float
-        Of the larger of the two standardised statistics, the excess and the slope.
-    favoured : int
-        The most favoured place, 0 the first.
-    shares : ndarray of shape (n_places,), float64
-        Share of answers at each place; all answers.
-    expected : ndarray of shape (n_places,), float64
-        The same without a preference: 1 / n_places where all answers are there.
-    shares_wrong : ndarray of shape (n_places,), float64
-        Among wrong answers; NaN without any.
-    recall : ndarray of shape (n_places,), float64
-        Share of right answers where the true label stands at a place; NaN without any.
-    recall_sd : float
-        Standard deviation of `recall` over places.
-    slope : float
-        Of `shares` on the place: change per place down the list.
-    flip_rate : float
-        Share of images whose answer changes with the order of the list.
-    n_images, n_answers, n_permutations : int
-    """
-
-    effect: float
-    low: float
-    high: float
-    p_value: float
-    favoured: int
-    shares: NDArray[np.float64]
-    expected: NDArray[np.float64]
-    shares_wrong: NDArray[np.float64]
-    recall: NDArray[np.float64]
-    recall_sd: float
-    slope: float
-    flip_rate: float
-    n_images: int
-    n_answers: int
-    n_permutations: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +179,7 @@ def label_attraction(
     >>> round(found.effect, 4), round(found.p_value, 4), found.n_permutations
     (0.3889, 0.037, 216)
     """
-    answers, truth, of_arm = _answers(predicted, y_true, arms)
+    answers, truth, of_arm = answers_by_arm(predicted, y_true, arms)
     if len(set(of_arm.tolist())) < len(of_arm):
         raise InputError("`arms` must point at different labels, one arm per label.")
     valid = (answers != NO_ANSWER) & (of_arm[None] != truth[:, None])
@@ -289,8 +242,8 @@ def recency(
     >>> found.effect, found.per_image.tolist()
     (0.5, [1.0, 0.0])
     """
-    answers, truth, last_of = _answers(predicted, y_true, last)
-    _, _, first_of = _answers(predicted, y_true, first)
+    answers, truth, last_of = answers_by_arm(predicted, y_true, last)
+    _, _, first_of = answers_by_arm(predicted, y_true, first)
     valid = answers != NO_ANSWER
     worth = np.zeros((*answers.shape, answers.shape[1]))
     enough = valid.sum(axis=1) >= 2
@@ -304,128 +257,6 @@ def recency(
     if not valid.any():
         raise InputError("No image has answers under two orders that end in wrong labels.")
     return _shuffled(worth, valid, n_permutations, random_state)
-
-
-def list_position(
-    predicted: ArrayLike,
-    y_true: ArrayLike,
-    shifts: ArrayLike,
-    n_labels: int,
-    *,
-    n_permutations: int = 9_999,
-    random_state: int | None = 0,
-) -> PositionEffect:
-    """How much the place of a label in the list decides, from cyclic shifts of the list.
-
-    Under shift s the label with code c stands at place ``(c - s) mod n_labels``. Each label
-    stands at each place equally often, so without a preference every place gets the same share of
-    the answers. With fewer shifts than labels, places are put into as many parts of the list as
-    there are shifts.
-
-    The test shuffles, within each image, which shift an answer belongs to. It looks at the largest
-    excess of a place (for "the first", "the last") and at the slope (for a preference that fades
-    down the list), each divided by its standard deviation under shuffling, and takes the larger.
-
-    Parameters
-    ----------
-    predicted : array-like of shape (n_images, n_shifts), int
-        Label codes; -1 where there is no answer.
-    y_true : array-like of shape (n_images,), int
-    shifts : array-like of shape (n_shifts,), int
-        All different, 0 to ``n_labels - 1``, evenly spread.
-    n_labels : int
-    n_permutations, random_state
-        As in `label_attraction`; always random here.
-
-    Returns
-    -------
-    effect : PositionEffect
-
-    Raises
-    ------
-    InputError
-        If shapes do not fit or no image has answers under two shifts.
-
-    References
-    ----------
-    Zheng et al. (2024), Large Language Models Are Not Robust Multiple Choice Selectors,
-    arXiv:2309.03882.
-
-    Examples
-    --------
-    Three labels; image 1 is always called what stands first, image 2 never changes.
-
-    >>> found = list_position([[0, 1, 2], [1, 1, 1]], [0, 1], [0, 1, 2], 3)
-    >>> found.favoured, found.shares.round(3).tolist(), found.flip_rate
-    (0, [0.667, 0.167, 0.167], 0.5)
-    """
-    answers, truth, shift_of = _answers(predicted, y_true, shifts)
-    n_places = len(shift_of)
-    if n_labels < 2 or n_places > n_labels or len(set((shift_of % n_labels).tolist())) < n_places:
-        raise InputError(
-            f"`shifts` must be different rotations of a list of two labels or more; got {n_places} "
-            f"for {n_labels} labels."
-        )
-    valid = answers != NO_ANSWER
-    valid &= (valid.sum(axis=1) >= 2)[:, None]
-    if not valid.any():
-        raise InputError("No image has answers under two shifts of the list.")
-
-    def place(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Part of the list of each code under each shift, a further axis."""
-        found: NDArray[np.int64] = (codes[..., None] - shift_of) % n_labels * n_places // n_labels
-        return found
-
-    at = place(answers)  # (image, answer, shift)
-    n_answers = int(valid.sum())
-    both = valid[:, :, None] & valid[:, None, :]
-    m = np.maximum(valid.sum(axis=1), 1)
-    hot = (at[..., None] == np.arange(n_places)) & both[..., None]
-    by_chance = hot.sum(axis=(1, 2)) / m[:, None]  # (image, place), answers
-    own = np.diagonal(hot, axis1=1, axis2=2).sum(axis=2)  # (image, place)
-    expected = by_chance.sum(axis=0) / n_answers
-    shares = own.sum(axis=0) / n_answers
-    excess = shares - expected
-    favoured = int(excess.argmax())
-    steps = np.arange(n_places) - (n_places - 1) / 2
-    slope_of = steps / (steps**2).sum()
-    p_value = _position_p(
-        at, valid, own, expected, n_answers, slope_of, excess, n_permutations, random_state
-    )
-    used = valid.any(axis=1)
-    weight = m[used] * used.sum() / n_answers
-    interval = paired_bootstrap(
-        by_chance[used, favoured] / m[used] * weight, own[used, favoured] / m[used] * weight
-    )
-    flips = _flips(answers, valid)
-    high = interval.high
-    if not flips[used].any():
-        high = max(high, _most_unseen(n_answers))
-    wrong = valid & (answers != truth[:, None])
-    where = np.diagonal(at, axis1=1, axis2=2)
-    truth_at = place(truth)
-    right = np.bincount(truth_at[valid & ~wrong], minlength=n_places)
-    asked = np.bincount(truth_at[valid], minlength=n_places)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        recall = right / asked
-        shares_wrong = np.bincount(where[wrong], minlength=n_places) / wrong.sum()
-    return PositionEffect(
-        effect=float(excess[favoured]),
-        low=interval.low,
-        high=high,
-        p_value=p_value,
-        favoured=favoured,
-        shares=shares,
-        expected=expected,
-        shares_wrong=shares_wrong,
-        recall=recall,
-        recall_sd=float(np.nanstd(recall)),
-        slope=float(slope_of @ shares),
-        flip_rate=float(flips[used].mean()),
-        n_images=int(used.sum()),
-        n_answers=n_answers,
-        n_permutations=n_permutations,
-    )
 
 
 def flip_rate(predicted: ArrayLike) -> float:
@@ -447,7 +278,7 @@ def flip_rate(predicted: ArrayLike) -> float:
         raise InputError(f"`predicted` must have shape (n_images, n_arms), got {answers.shape}.")
     valid = answers != NO_ANSWER
     used = valid.sum(axis=1) >= 2
-    return float(_flips(answers, valid)[used].mean()) if used.any() else math.nan
+    return float(flips_of(answers, valid)[used].mean()) if used.any() else math.nan
 
 
 def attractors(y_true: ArrayLike, y_pred: ArrayLike, n_labels: int) -> tuple[Attractor, ...]:
@@ -625,35 +456,6 @@ def detectable_pull(
     return min(1.0, high / n_answers)
 
 
-def _answers(
-    predicted: ArrayLike, y_true: ArrayLike, arms: ArrayLike
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Check shapes."""
-    answers, truth, of_arm = (np.asarray(a) for a in (predicted, y_true, arms))
-    if answers.ndim != 2 or truth.shape != answers.shape[:1] or of_arm.shape != answers.shape[1:]:
-        raise InputError(
-            "`predicted` has one row per image and one column per arm: got shape "
-            f"{answers.shape} for {truth.shape} true labels and {of_arm.shape} arms."
-        )
-    if any(a.size and a.dtype.kind not in "iu" for a in (answers, truth, of_arm)):
-        raise InputError("Labels are codes, whole numbers from 0; -1 is no answer.")
-    if answers.shape[1] < 2:
-        raise InputError(f"Two arms or more are needed to compare, got {answers.shape[1]}.")
-    return answers.astype(np.int64), truth.astype(np.int64), of_arm.astype(np.int64)
-
-
-def _flips(answers: NDArray[np.int64], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether the answers of a row differ."""
-    top = np.where(valid, answers, -1).max(axis=1)
-    flips: NDArray[np.bool_] = (valid & (answers != top[:, None])).any(axis=1)
-    return flips
-
-
-def _most_unseen(n: int) -> float:
-    """Largest share that n answers without an instance allow: 95 %, one-sided."""
-    return float(1 - 0.05 ** (1 / max(n, 1)))
-
-
 def _shuffled(
     worth: NDArray[np.float64],
     valid: NDArray[np.bool_],
@@ -669,12 +471,12 @@ def _shuffled(
     each = np.trace(worth, axis1=1, axis2=2)
     used = valid.any(axis=1)
     scores = each[used]
-    table, m = _compact(worth[used], valid[used])
+    table, m = compact(worth[used], valid[used])
     same = (table == table[:, :1, :]) | (np.arange(table.shape[1]) >= m[:, None])[:, :, None]
     moves = ~same.all(axis=(1, 2))
     table, m = table[moves], m[moves]
     observed = float(scores[moves].sum())
-    sums, exact = _sums_of_shuffles(table, m, n_permutations, random_state)
+    sums, exact = sums_of_shuffles(table, m, n_permutations, random_state)
     n_ways = len(sums)
     hits = int((sums >= observed - 1e-9).sum())
     p_value = hits / n_ways if exact else (1 + hits) / (1 + n_ways)
@@ -682,7 +484,7 @@ def _shuffled(
     high = interval.high
     n_answers = int(valid.sum())
     if not moves.any():
-        high = max(high, _most_unseen(n_answers))
+        high = max(high, most_unseen(n_answers))
     return Attraction(
         effect=float(scores.mean()),
         low=interval.low,
@@ -694,94 +496,3 @@ def _shuffled(
         n_permutations=n_ways,
         exact=exact,
     )
-
-
-def _compact(
-    table: NDArray[np.float64], valid: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Put the arms that count first, in both axes; how many they are."""
-    order = np.argsort(~valid, axis=1, kind="stable")
-    table = np.take_along_axis(table, order[:, :, None], axis=1)
-    table = np.take_along_axis(table, order[:, None, :], axis=2)
-    return table, valid.sum(axis=1)
-
-
-def _sums_of_shuffles(
-    table: NDArray[np.float64],
-    m: NDArray[np.int64],
-    n_permutations: int,
-    random_state: int | None,
-) -> tuple[NDArray[np.float64], bool]:
-    """Sum over images, for every way to shuffle or for random ones; whether those are all."""
-    if not len(table):
-        return np.zeros(1), True
-    if sum(math.lgamma(k + 1) for k in m.tolist()) <= math.log(_EXACT_UP_TO) + 1e-9:
-        sums = np.zeros(1)
-        for own, k in zip(table, m.tolist(), strict=True):
-            ways = np.array(list(itertools.permutations(range(k))))
-            sums = (sums[:, None] + own[ways, np.arange(k)].sum(axis=1)).ravel()
-        return sums, True
-    sums = np.empty(n_permutations)
-    arms, images = np.arange(table.shape[1]), np.arange(len(table))[:, None]
-    start = 0
-    for orders in _random_orders(m, table.shape[1], n_permutations, random_state):
-        sums[start : start + len(orders)] = table[images, orders, arms].sum(axis=(1, 2))
-        start += len(orders)
-    return sums, False
-
-
-def _random_orders(
-    m: NDArray[np.int64], n_arms: int, n_permutations: int, random_state: int | None
-) -> itertools.chain[NDArray[np.int64]]:
-    """Random orders in pieces of shape (n, n_images, n_arms); places from m on stay."""
-    rng = np.random.default_rng(random_state)
-    still = np.where(np.arange(n_arms) >= m[:, None], np.arange(n_arms) + 1.0, 0.0)
-    step = max(1, _NUMBERS_AT_ONCE // (len(m) * n_arms))
-
-    def piece(n: int) -> NDArray[np.int64]:
-        keys = rng.random((n, len(m), n_arms), dtype=np.float32)
-        keys *= still == 0
-        keys += still.astype(np.float32)
-        return np.argsort(keys, axis=2)
-
-    sizes = (min(step, n_permutations - start) for start in range(0, n_permutations, step))
-    return itertools.chain.from_iterable([piece(n)] for n in sizes)
-
-
-def _position_p(
-    at: NDArray[np.int64],
-    valid: NDArray[np.bool_],
-    own: NDArray[np.int64],
-    expected: NDArray[np.float64],
-    n_answers: int,
-    slope_of: NDArray[np.float64],
-    excess: NDArray[np.float64],
-    n_permutations: int,
-    random_state: int | None,
-) -> float:
-    """Shuffle shifts within images; p-value of the larger of two standardised statistics."""
-    at_least(1, n_permutations=n_permutations)
-    n_places = len(expected)
-    top = np.where(valid, at[:, :, 0], -1).max(axis=1)
-    moves = (valid & (at[:, :, 0] != top[:, None])).any(axis=1)
-    if not moves.any():
-        return 1.0
-    table, m = _compact(
-        np.where(valid[:, :, None] & valid[:, None, :], at, -1)[moves], valid[moves]
-    )
-    still = own[~moves].sum(axis=0)
-    arms, images = np.arange(n_places), np.arange(len(table))[:, None]
-    tables = table.astype(np.int8 if n_places < 127 else np.int64)
-    counts = []
-    for orders in _random_orders(m, n_places, n_permutations, random_state):
-        places = tables[images, orders, arms].reshape(len(orders), -1)
-        counts.append(np.stack([(places == r).sum(axis=1) for r in range(n_places)], axis=1))
-    by_chance = (np.concatenate(counts) + still) / n_answers - expected
-    both = np.stack([by_chance.max(axis=1), by_chance @ slope_of], axis=1)
-    seen = np.array([excess.max(), excess @ slope_of])
-    middle, spread = both.mean(axis=0), both.std(axis=0)
-    spread = np.where(spread > 1e-12, spread, np.inf)
-    both, seen = (both - middle) / spread, (seen - middle) / spread
-    both[:, 1], seen[1] = np.abs(both[:, 1]), abs(seen[1])
-    hits = int((both.max(axis=1) >= seen.max() - 1e-9).sum())
-    return (1 + hits) / (1 + n_permutations)

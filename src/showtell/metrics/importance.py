@@ -384,15 +384,7 @@ def counterfactual(
         )
     ends = np.quantile(known, (_QUANTILES[0], _QUANTILES[-1]), axis=0)
     tried = np.concatenate([np.quantile(own, _QUANTILES, axis=0), ends])
-    now = x.copy()
-    changed: list[int] = []
-    while int(_one(predict_proba, now).argmax()) != wanted and len(changed) < n_most:
-        step = _best_step(predict_proba, now, tried, wanted, changed)
-        if step is None:
-            break
-        feature, value = step
-        now[feature] = value
-        changed.append(feature)
+    now, changed = _changed(predict_proba, x, tried, wanted, n_most)
     flips = int(_one(predict_proba, now).argmax()) == wanted
     if flips:
         now = _smaller(predict_proba, x, now, changed, wanted)
@@ -408,6 +400,26 @@ def counterfactual(
         proba_before=before,
         proba_after=_one(predict_proba, now),
     )
+
+
+def _changed(
+    predict_proba: PredictProba,
+    x: NDArray[np.float64],
+    tried: NDArray[np.float64],
+    wanted: int,
+    n_most: int,
+) -> tuple[NDArray[np.float64], list[int]]:
+    """Change one feature after another until the target wins; the sample then, and which."""
+    now = x.copy()
+    changed: list[int] = []
+    while int(_one(predict_proba, now).argmax()) != wanted and len(changed) < n_most:
+        step = _best_step(predict_proba, now, tried, wanted, changed)
+        if step is None:
+            break
+        feature, value = step
+        now[feature] = value
+        changed.append(feature)
+    return now, changed
 
 
 def _best_step(

@@ -302,14 +302,14 @@ def scores(
     recall = _ratio(hits, support)
     f1 = _ratio(2 * hits, n_predicted + support)
     recall_low, recall_high = wilson_interval(hits, support, confidence)
-    if macro_over == "present":
-        chosen = (support > 0) | (n_predicted > 0)
-    elif macro_over == "support":
-        chosen = support > 0
-    elif macro_over == "all":
-        chosen = np.ones(n_classes, bool)
-    else:
+    ways = {
+        "present": (support > 0) | (n_predicted > 0),
+        "support": support > 0,
+        "all": np.ones(n_classes, bool),
+    }
+    if macro_over not in ways:
         raise InputError(f"`macro_over` must be 'present', 'support' or 'all', got {macro_over!r}.")
+    chosen = ways[macro_over]
     n_samples, n_answered = int(support.sum()), int(n_predicted.sum())
     n_correct = int(hits.sum())
     low, high = accuracy_interval(n_correct, n_samples, confidence)

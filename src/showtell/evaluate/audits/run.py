@@ -136,23 +136,12 @@ def audit(
         other: NDArray[np.int64] | None = None
         why = ""
         if has_neutral:
-            try:
-                twin = _renamed(payer)
-            except InputError as error:
-                why = str(error)
-            else:
-                renamed = ask_arms(
-                    twin,
-                    images,
-                    _prompt_arms(payer, plan, base_only=True),
-                    random_state=random_state,
-                    progress=progress,
-                )
+            renamed, why = _under_neutral_names(payer, plan, images, random_state, progress)
+            if renamed is not None:
                 parts.append(renamed)
                 other = renamed.codes[:, 0]
         gains = _gains(payer, plan, images, truth, found, corrections, parts, progress)
     probes_found = _judged(classifier, plan, found, truth, other, why, n_permutations, random_state)
-    names_are_neutral = bool(getattr(classifier, "anonymise", False))
     names = tuple(media_name(image) for image in images)
     return Audit(
         probes=probes_found,
@@ -180,7 +169,7 @@ def audit(
             "estimator": about_estimator(classifier),
             "data": about_data(samples),
             "n_demonstrations": len(getattr(classifier, "demonstrations_", ())),
-            "neutral_names": names_are_neutral,
+            "neutral_names": bool(getattr(classifier, "anonymise", False)),
             "prompt_version": classifier.prompt_version_,
             "random_state": plain(random_state),
             "n_permutations": n_permutations,
@@ -190,6 +179,24 @@ def audit(
         },
         media=images,
     )
+
+
+def _under_neutral_names(
+    payer: Any, plan: AuditPlan, images: Sequence[Media], random_state: int, progress: Progress
+) -> tuple[Any, str]:
+    """Ask with names that say nothing; None, and why, where there can be none."""
+    try:
+        twin = _renamed(payer)
+    except InputError as error:
+        return None, str(error)
+    renamed = ask_arms(
+        twin,
+        images,
+        _prompt_arms(payer, plan, base_only=True),
+        random_state=random_state,
+        progress=progress,
+    )
+    return renamed, ""
 
 
 def audit_requests(

@@ -141,11 +141,7 @@ def write_evolution(
     if data is not None:
         codes = _codes(record, data)
         if clf is not None:
-            own = clf.at(record.best)
-            if described is None:
-                order = [str(label) for label in own.classes_.tolist()]
-                mine = true_codes(data.y.tolist(), order)
-                described = score_descriptions(own, data.images, mine)
+            described = _described(clf, record, data) if described is None else described
             if controls is None and record.chosen.n_descriptions:
                 controls = description_controls(clf, data)
             turned = _turned(clf, data)
@@ -156,11 +152,7 @@ def write_evolution(
                 "`described`."
             )
         pictures = _pictures(data, codes, len(record.labels), turned, thumbnails_mb)
-    cards = description_cards(described or ())
-    code_of = {label: code for code, label in enumerate(record.labels)}
-    for card in () if cards is None else cards["cards"]:
-        own_rows = np.flatnonzero(codes == code_of.get(card["label"], -1))[:_PHOTOS].tolist()
-        card["photos"] = [pictures[row] for row in own_rows if row in pictures]
+    cards = _cards(described or (), record.labels, codes, pictures)
     generations = [_generation(record, g) for g in record.generations]
     return write_page(
         path,
@@ -200,6 +192,30 @@ def _codes(record: Evolution, data: Dataset) -> NDArray[np.int32]:
         raise InputError("`data` shows what descriptions are worth, so every photo needs a label.")
     codes: NDArray[np.int32] = true_codes(data.y.tolist(), record.labels)
     return codes
+
+
+def _described(
+    clf: EvolvingDescriptionClassifier, record: Evolution, data: Dataset
+) -> Sequence[LabelDescriptions]:
+    """Measure the chosen descriptions."""
+    own = clf.at(record.best)
+    order = [str(label) for label in own.classes_.tolist()]
+    return score_descriptions(own, data.images, true_codes(data.y.tolist(), order))
+
+
+def _cards(
+    described: Sequence[LabelDescriptions],
+    labels: Sequence[str],
+    codes: NDArray[np.int32],
+    pictures: Mapping[int, str],
+) -> dict[str, Any] | None:
+    """Lay out the descriptions of each label beside some of its photos."""
+    cards = description_cards(described)
+    code_of = {label: code for code, label in enumerate(labels)}
+    for card in () if cards is None else cards["cards"]:
+        own_rows = np.flatnonzero(codes == code_of.get(card["label"], -1))[:_PHOTOS].tolist()
+        card["photos"] = [pictures[row] for row in own_rows if row in pictures]
+    return cards
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ Each message says what came, what is allowed and what to do next. All of them pi
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -67,6 +68,10 @@ __all__ = [
 ]
 
 
+_NAMED = re.compile(r"`([a-z][a-z0-9_]*)`")
+"""A parameter in a message."""
+
+
 class ShowtellError(Exception):
     """Root of all errors that showtell raises on purpose.
 
@@ -74,8 +79,9 @@ class ShowtellError(Exception):
     ----------
     *args : object
         The message, where parameters stand between backticks.
-    param : str or sequence of str, default=()
-        Names of the parameters that the message speaks of; the command line shows their options.
+    param : str or sequence of str, optional
+        Names of the parameters that the message speaks of; unless given, all words between
+        backticks. The command line shows their options.
 
     Examples
     --------
@@ -84,7 +90,9 @@ class ShowtellError(Exception):
     (('max_cost',), '--max-cost must not be negative.')
     """
 
-    def __init__(self, *args: object, param: str | Sequence[str] = ()) -> None:
+    def __init__(self, *args: object, param: str | Sequence[str] | None = None) -> None:
+        if param is None:
+            param = tuple(dict.fromkeys(_NAMED.findall(" ".join(map(str, args)))))
         self.param: tuple[str, ...] = (param,) if isinstance(param, str) else tuple(param)
         super().__init__(*args)
 
@@ -227,7 +235,9 @@ class BudgetError(RunError):
         The cap in words: ``"100 requests"``.
     """
 
-    def __init__(self, message: str, cap: str = "", *, param: str | Sequence[str] = ()) -> None:
+    def __init__(
+        self, message: str, cap: str = "", *, param: str | Sequence[str] | None = None
+    ) -> None:
         self.cap = cap
         super().__init__(message, param=param)
 

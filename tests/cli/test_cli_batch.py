@@ -189,7 +189,10 @@ def test_estimate_with_jobs_is_at_the_batch_price(cli, shapes):
         (("--model", MODELS["openai"], "--no-wait"), "it goes with --batch-api"),
         (("--batch-api",), "about asking a multimodal LLM"),
         (("--model", "ollama:llava", "--batch-api", "--run", "jobs"), "has no batch endpoint"),
-        (("--model", MODELS["openai"], "--transductive", "balance"), "asked with --batch-api"),
+        (
+            ("--model", MODELS["openai"], "--transductive", "balance"),
+            "not take --transductive",
+        ),
     ],
 )
 def test_wrong_use_is_told_in_one_line(cli, shapes, arguments, said):

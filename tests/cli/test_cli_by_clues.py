@@ -58,7 +58,7 @@ def test_explain_names_clues(cli, parted, tree):
     ("given", "complaint"),
     [
         (("--method", "concepts"), "needs --concepts FILE"),
-        (("--method", "linear", "--concepts", "tree.json"), "--concepts belongs to --method"),
+        (("--method", "linear", "--concepts", "tree.json"), "--concepts belongs to"),
         (("--method", "concepts", "--concepts", "tree.json", "-k", "0"), "--shots is 1 or more"),
         (("--method", "concepts", "--concepts", "tree.json", "-l", "a,b"), "learns from examples"),
         (("--method", "concepts", "--concepts", "none.json", "--examples", "parted/train"),

@@ -279,7 +279,7 @@ def test_without_labels_the_message_says_what_to_give(cli, shapes):
         (("--examples", "nowhere"), "nowhere"),
         (
             ("--examples", "shapes", "--transductive", "adapt"),
-            "--transductive belongs to --method zero-shot",
+            "--transductive belongs to zero-shot",
         ),
     ],
 )

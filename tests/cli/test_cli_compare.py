@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from showtell.errors import InputError
+from showtell.recipes import base_url_of, ways_of
+
 
 def test_methods_are_compared_on_the_same_images(cli, parted):
     result = cli("compare", parted, "--methods", "zero-shot,prototype", "--shots", "1", "--json")
@@ -73,30 +76,25 @@ def test_wrong_use_is_one_line_and_exit_code_2(cli, parted, shapes, arguments, m
 
 
 def test_each_method_goes_with_every_encoder_and_pairs_with_their_own():
-    from showtell.cli.arms import arms_of
-
-    names = [a.name for a in arms_of("zero-shot,linear@b", [], ["mini", "other"])]
+    names = [way.name for way in ways_of("zero-shot,linear@b", [], ["mini", "other"])]
     assert names == ["zero-shot@mini", "zero-shot@other", "linear"]
-    both = arms_of("direct,zero-shot,in-context@ollama:c", ["openai:a", "google:b"], ["mini"])
-    assert [(a.name, a.method, a.target) for a in both] == [
+    both = ways_of("direct,zero-shot,in-context@ollama:c", ["openai:a", "google:b"], ["mini"])
+    assert [(way.name, way.row.name, way.target) for way in both] == [
         ("direct@openai:a", "direct", "openai:a"),
         ("direct@google:b", "direct", "google:b"),
         ("zero-shot", "zero-shot", "mini"),
         ("in-context", "in-context", "ollama:c"),
     ]
-    local = arms_of("likelihood,direct", ["local-dir:x", "openai:a"], ["mini"])
-    assert [(a.method, a.target) for a in local] == [
+    local = ways_of("likelihood,direct", ["local-dir:x", "openai:a"], ["mini"])
+    assert [(way.row.name, way.target) for way in local] == [
         ("likelihood", "local-dir:x"),
         ("direct", "openai:a"),
     ]
 
 
 def test_a_base_url_of_one_provider_is_not_used_for_another():
-    from showtell.cli.arms import base_url_of
-    from showtell.errors import InputError
-
     models = ["openai:a", "google:b"]
-    with pytest.raises(InputError, match=r"--base-url openai=http://x, once for each provider"):
+    with pytest.raises(InputError, match=r"`base_url` openai=http://x, once for each provider"):
         base_url_of("openai:a", ["http://x"], models)
     assert base_url_of("openai:a", ["http://x?q=1"], models[:1]) == "http://x?q=1"
     assert base_url_of("google:b", ["openai=http://x"], models) is None

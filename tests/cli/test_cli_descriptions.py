@@ -96,9 +96,12 @@ def test_compare_refuses_words_that_nobody_uses(cli, parted, words, arguments, s
     ("arguments", "said"),
     [
         (["--method", "dclip", "--labels", "a,b"], "needs --descriptions FILE"),
-        (["--labels", "a,b", "--descriptions", "x.json"], "belongs to --method dclip"),
+        (
+            ["--labels", "a,b", "--descriptions", "x.json"],
+            "belongs to --method dclip",
+        ),
         (["--labels", "a,b", "--domain", "bird"], "--domain belongs to"),
-        (["--labels", "a,b", "--method", "waffle", "--shots", "2"], "shows no examples"),
+        (["--labels", "a,b", "--method", "waffle", "--shots", "2"], "does not take --shots"),
         (["--method", "dclip", "--descriptions", "missing.json"], "Cannot read 'missing.json'"),
         (["--method", "dclip", "--descriptions", "words.txt"], "files that end in"),
     ],

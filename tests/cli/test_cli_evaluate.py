@@ -138,7 +138,7 @@ def test_report_and_run_folder_are_written_and_can_be_loaded(cli, parted):
     record = st.Record.load("kept")
     assert record.metrics["n_samples"] == 6
     run = json.loads(Path("kept/run.json").read_text("utf-8"))
-    assert run["request"]["shots"] == 1
+    assert run["request"]["recipe"]["options"]["shots"] == 1
     assert (Path("kept") / "report.html").is_file()
     again = cli("evaluate", parted, "--run", "kept", "--shots", "1")
     assert again.exit_code == 0, again.output

@@ -89,7 +89,7 @@ def test_compare_puts_it_beside_an_encoder(score, parted):
 def test_a_run_folder_names_what_decided(score, shapes, model):
     result = score("classify", shapes, "-l", EVERY_LABEL, "--score", "mean", "--run", "kept")
     assert result.exit_code == 0, result.output
-    assert '"score": "mean"' in Path("kept/run.json").read_text("utf-8")
+    assert '"rule": "mean"' in Path("kept/run.json").read_text("utf-8")
     again = score("classify", shapes, "-l", EVERY_LABEL, "--score", "sum", "--run", "kept")
     assert again.exit_code == 2
 
@@ -129,7 +129,7 @@ def test_models_mentions_the_way_without_a_server(cli, rows):
         (("--base-url", "http://localhost:1"), "--base-url is about models behind a server"),
         (("--anonymise", "--rpm", "3"), "--anonymise, --rpm are about models behind a server"),
         (("--shortlist", "two-step"), "--shortlist is a whole number"),
-        (("--shots", "2"), "shows no examples"),
+        (("--shots", "2"), "--shots is about models behind a server"),
         (("--score", "best"), "'best'"),
         (("--calibrate", "5"), "--examples DIR"),
     ],
@@ -146,7 +146,7 @@ def test_what_does_not_go_with_it_is_one_line(score, shapes, options, said):
     [
         (("--method", "likelihood"), "--model hf-hub:ORG/NAME or --model local-dir:PATH"),
         (("--model", "ollama:llava", "--method", "likelihood"), "is asked through a server"),
-        (("--model", "ollama:llava", "--score", "pmi"), "for models in this process"),
+        (("--model", "ollama:llava", "--score", "pmi"), "--score belongs to likelihood"),
         (("--model", "local-dir:nowhere"), "no config.json"),
         (("--score", "pmi"), "about asking a multimodal LLM"),
     ],

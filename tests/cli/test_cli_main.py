@@ -9,9 +9,9 @@ import pytest
 from typer.main import get_command
 
 import showtell
-import showtell.cli.verbs.classify
 from showtell.cli.main import app
 from showtell.errors import MissingExtraError, RunError
+from showtell.recipes import Recipe
 from showtell.testing import ColourEncoder
 
 VERBS = list(get_command(app).commands)
@@ -77,14 +77,14 @@ def test_a_run_that_fails_ends_with_1(cli, shapes, monkeypatch):
 
 def test_a_missing_extra_ends_with_1_and_the_install_line(cli, shapes, monkeypatch):
     error = MissingExtraError("HEIC pictures", "pillow_heif", "heif")
-    monkeypatch.setattr(showtell.cli.verbs.classify, "make_classifier", breaking(error))
+    monkeypatch.setattr(Recipe, "fit", breaking(error))
     result = cli("classify", shapes, "--labels", LABELS)
     assert result.exit_code == 1
     assert 'Install it with: pip install "showtell[heif]"' in result.stderr
 
 
 def test_a_bug_is_called_a_bug_without_a_traceback(cli, shapes, monkeypatch):
-    monkeypatch.setattr(showtell.cli.verbs.classify, "make_classifier", breaking(KeyError("oops")))
+    monkeypatch.setattr(Recipe, "fit", breaking(KeyError("oops")))
     result = cli("classify", shapes, "--labels", LABELS)
     assert result.exit_code == 1
     assert result.stderr == (
@@ -94,7 +94,7 @@ def test_a_bug_is_called_a_bug_without_a_traceback(cli, shapes, monkeypatch):
 
 
 def test_debug_shows_the_traceback_after_the_line(cli, shapes, monkeypatch):
-    monkeypatch.setattr(showtell.cli.verbs.classify, "make_classifier", breaking(KeyError("oops")))
+    monkeypatch.setattr(Recipe, "fit", breaking(KeyError("oops")))
     result = cli("classify", shapes, "--labels", LABELS, "--debug")
     assert result.exit_code == 1
     first, *rest = result.stderr.splitlines()
@@ -148,7 +148,7 @@ def test_a_full_disk_is_one_line(cli, shapes, monkeypatch):
 
 
 def test_running_out_of_memory_is_one_line(cli, shapes, monkeypatch):
-    monkeypatch.setattr(showtell.cli.verbs.classify, "make_classifier", breaking(MemoryError()))
+    monkeypatch.setattr(Recipe, "fit", breaking(MemoryError()))
     result = cli("classify", shapes, "--labels", LABELS)
     assert (result.exit_code, "Out of memory" in result.stderr) == (1, True)
 

@@ -230,7 +230,7 @@ def test_fusion_asks_twice_an_image_and_is_priced_before(cli, shapes, server, ro
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--shots", "2"), "shows no examples"),
+        (("--shots", "2"), "does not take --shots"),
         (("--n-samples", "3"), "does not use --n-samples"),
         (("--calibrate", "5"), "give some, --examples DIR"),
     ],

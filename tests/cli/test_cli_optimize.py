@@ -373,9 +373,9 @@ def test_compare_and_estimate_say_the_price_of_evolving_before(ask, photos):
     ("arguments", "message"),
     [
         (("evaluate", "photos", "-m", "evolving", "--shots", "0"), "--shots is 1 or more"),
-        (("evaluate", "photos", "-m", "evolving", "--role", "a poet"), "does not use --role"),
-        (("evaluate", "photos", "-m", "evolving", "--curve"), "one --shots at a time"),
-        (("classify", "photos", "-m", "evolving", "-l", "ball,box"), "learns from labelled images"),
+        (("evaluate", "photos", "-m", "evolving", "--role", "a poet"), "does not take --role"),
+        (("evaluate", "photos", "-m", "evolving", "--curve"), "goes with the methods few-shot"),
+        (("classify", "photos", "-m", "evolving", "-l", "ball,box"), "learns from examples"),
         (("compare", "photos", "--methods", "evolving,evolving@openai:other"), "one model"),
     ],
 )  # fmt: skip

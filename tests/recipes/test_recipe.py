@@ -78,7 +78,7 @@ def test_an_option_of_another_method_is_refused_with_what_the_method_takes():
         Recipe(method="linear", options={"descriptions": "a.json"})
     assert str(caught.value) == (
         "Method 'linear' does not take `descriptions`. It takes `templates`, `shots`, "
-        "`abstain_below`. `descriptions` goes with dclip, cupl, waffle, waffle+descriptions, "
+        "`abstain_below`. `descriptions` belongs to dclip, cupl, waffle, waffle+descriptions, "
         "fusion, evolving."
     )
     assert caught.value.told(lambda name: "--" + name.replace("_", "-")).startswith(
@@ -94,7 +94,7 @@ def test_an_option_of_another_method_is_refused_with_what_the_method_takes():
         ({"method": "likelihood"}, "needs a model that runs in this process"),
         ({"method": "linear", "model": "openai:a"}, "uses an encoder"),
         ({"method": "likelihood", "model": "openai:a"}, "asked through a server"),
-        ({"method": "direct", "model": "local-dir:a"}, "use the method likelihood"),
+        ({"method": "direct", "model": "local-dir:a"}, "use `method` likelihood"),
         ({"method": "dclip"}, "needs `descriptions`"),
         ({"method": "concepts"}, "needs `concepts`"),
         (
@@ -147,7 +147,7 @@ def test_without_examples_auto_is_zero_shot_and_needs_labels(examples):
     with pytest.raises(InputError, match="Which labels") as caught:
         Recipe(store=False).fit()
     assert caught.value.param == ("labels", "labels_file", "examples")
-    with pytest.raises(InputError, match="learns from `examples`"):
+    with pytest.raises(InputError, match="learns from examples"):
         Recipe(method="linear", labels=LABELS).fit()
 
 
@@ -189,7 +189,7 @@ def test_remarks_name_a_single_label_and_labels_with_few_examples(examples):
     assert 'Commas part labels, as in "cat,dog".' in remarks(one, one.fit(), None)[0]
     many = Recipe(method="linear", options={"shots": 5}, store=False)
     assert remarks(many, many.fit(examples), examples) == [
-        "5 examples per label is more than some labels have; they give all they have: cat 3, dog 3."
+        "`shots` 5 is more than some labels have; they give all they have: cat 3, dog 3."
     ]
 
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from showtell.cli.runs import claim
 
 from showtell.classify import ConceptClassifier, ZeroShotClassifier, load_classifier
-from showtell.cli.runs import claim
 from showtell.errors import InputError
 from showtell.evaluate.controls import Control, Controls
 from showtell.prompts import DescriptionSet, read_descriptions

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from showtell import datasets, media
 from showtell.cli.session import Session
 from showtell.errors import InputError, MediaError, ShowtellError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from showtell.datasets import Dataset, LabelSet
     from showtell.media import Media
 
-__all__ = ["Parts", "examples_of", "n_among", "parts_to_measure"]
+__all__ = ["Parts", "examples_of", "images_of", "n_among", "parts_to_measure"]
 
 _DUPLICATES_UP_TO = 20_000
 
@@ -36,15 +37,27 @@ def examples_of(folder: str | None, flag: str = "--examples") -> Dataset | None:
     """Load the folder of ``--examples``, or of another option for labelled pictures."""
     if folder is None:
         return None
-    from showtell.datasets import load_dataset
-
-    data = load_dataset(folder)
+    data = datasets.load_dataset(folder)
     if not data.labels:
         raise InputError(
             f"{flag} {folder!r} has no labels. Put the pictures of each label into a folder of its "
             f"name, such as {folder.rstrip('/')}/cat/1.jpg, and give {folder!r} again."
         )
     return (data.train if "train" in data.split_names else data).labelled()
+
+
+def images_of(
+    session: Session,
+    arguments: Sequence[str],
+    image_column: str | None,
+    limit: int | None,
+    seed: int,
+) -> Dataset:
+    """Find the images; a sample of them where --limit asks for one."""
+    data = datasets.expand_images(list(arguments), image_column=image_column)
+    for note in data.notes:
+        session.note(note)
+    return data if limit is None else datasets.limit_dataset(data, limit, seed)
 
 
 def n_among(images: Sequence[Media], examples: Iterable[Media]) -> int:
@@ -89,10 +102,8 @@ def _facts_of_file(image: Media) -> os.stat_result | None:
 
 
 def _content(image: Media) -> str | None:
-    from showtell.media import content_hash
-
     try:
-        return content_hash(image)
+        return media.content_hash(image)
     except MediaError:
         return None
 
@@ -139,9 +150,7 @@ def parts_to_measure(
     InputError
         If nothing is labelled, or ``test_size`` is given for data that has splits.
     """
-    from showtell.datasets import LabelSet, limit_dataset, load_dataset, split_dataset
-
-    data = load_dataset(source, **columns, labels_file=labels_file)
+    data = datasets.load_dataset(source, **columns, labels_file=labels_file)
     if not data.labels:
         raise InputError(
             f"Nothing in {source!r} has a label, so nothing can be measured. {_where_to(source)} "
@@ -163,7 +172,7 @@ def parts_to_measure(
                 f"{source} has no train/ and test/: a quarter is scored, the rest may be "
                 "learned from. --test-size sets the part."
             )
-        whole = split_dataset(data, test_size=test_size, seed=seed)
+        whole = datasets.split_dataset(data, test_size=test_size, seed=seed)
         train, test = whole.train, whole.test
     else:
         train, test = None, data
@@ -173,7 +182,7 @@ def parts_to_measure(
             "or use --method zero-shot."
         )
     if limit is not None and limit < len(test):
-        test = limit_dataset(test, limit, seed)
+        test = datasets.limit_dataset(test, limit, seed)
     test = replace(test, name=test.name or source)
     support = examples if examples is not None else train
     if check_duplicates and needs_examples and support is not None:
@@ -181,13 +190,13 @@ def parts_to_measure(
     return Parts(
         test=test,
         support=support,
-        label_set=LabelSet(labels=data.labels),
+        label_set=datasets.LabelSet(labels=data.labels),
     )
 
 
 def _where_to(source: str) -> str:
     """Say where labels could come from."""
-    from showtell.tables import clean_name, read_columns
+    from showtell.tables import clean_name, read_columns  # only where it went wrong
 
     try:
         columns = ", ".join(repr(clean_name(name)) for name in read_columns(source))
@@ -198,10 +207,8 @@ def _where_to(source: str) -> str:
 
 def _warn_of_duplicates(session: Session, support: Dataset, test: Dataset) -> None:
     """Look for test images that may be learned from; not where it would take long."""
-    from showtell.datasets import warn_near_duplicates
-
     if len(support) + len(test) > _DUPLICATES_UP_TO:
         session.detail(f"More than {_DUPLICATES_UP_TO:,} images: not looked for near duplicates.")
         return
     with session.progress() as progress:
-        warn_near_duplicates(support, test, progress=progress)
+        datasets.warn_near_duplicates(support, test, progress=progress)

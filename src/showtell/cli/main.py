@@ -39,20 +39,6 @@ from showtell.errors import (
 __all__ = ["app", "run"]
 
 _STOPPED_BY_TYPER = 130
-_FLAG_OF = {
-    "confidence": "confidence_from",
-    "sampling_temperature": "temperature",
-    "requests_per_minute": "rpm",
-    "tokens_per_minute": "tpm",
-    "run_folder": "run",
-    "rule": "score",
-    "jobs": "batch_api",
-}
-_PARAMETERS = (
-    "max_cost", "max_requests", "max_side", "max_concurrency", "batch_size", "base_url",
-    "n_samples", "shortlist", "calibrate", "anonymise", "role", "prompt_dir", "abstain_below",
-    "shots", "question", "permutations", "correct", *_FLAG_OF,
-)  # fmt: skip
 _HELP = """Classify images by showing a few examples or telling what to look for.
 
 Works at once and offline with an embedded encoder, says how sure it is, and measures how often
@@ -229,18 +215,18 @@ def _exit_code_of(invoke: Callable[[], object], session: Session, command: str) 
         except typer.TyperException as error:  # wrong usage
             return _usage_error(error, session, command)
         except InputError as error:
-            return _failed(error, _with_flags(str(error)), EXIT_INPUT, session)
+            return _failed(error, error.told(session.flag_of), EXIT_INPUT, session)
         except (BudgetError, JobsPendingError) as error:
-            message = f"{_with_flags(str(error))} {session.resume_hint}"
+            message = f"{error.told(session.flag_of)} {session.resume_hint}"
             return _failed(error, message, EXIT_STOPPED, session)
         except ServerDownError as error:
-            message = f"{error} {session.resume_hint}"
+            message = f"{error.told(session.flag_of)} {session.resume_hint}"
             code = EXIT_STOPPED if got_answers(error.predictions) else EXIT_FAILED
             return _failed(error, message, code, session)
         except NoRoomError as error:
-            return _failed(error, str(error), EXIT_UNWRITTEN, session)
+            return _failed(error, error.told(session.flag_of), EXIT_UNWRITTEN, session)
         except ShowtellError as error:
-            return _failed(error, _with_flags(str(error)), EXIT_FAILED, session)
+            return _failed(error, error.told(session.flag_of), EXIT_FAILED, session)
         except BrokenPipeError:
             _forget_stdout()
             return EXIT_OK
@@ -279,21 +265,6 @@ def _failed(error: BaseException, message: str, code: int, session: Session) -> 
     if session.debug:
         print("".join(traceback.format_exception(error)), file=sys.stderr, end="")  # noqa: T201
     return code
-
-
-def _with_flags(message: str) -> str:
-    """Name options as they are typed where the library names its parameters.
-
-    Examples
-    --------
-    >>> _with_flags("Raise `max_cost` (max_cost=0.01) or set `sampling_temperature`.")
-    'Raise --max-cost (--max-cost 0.01) or set --temperature.'
-    """
-    for name in _PARAMETERS:
-        flag = f"--{_FLAG_OF.get(name, name).replace('_', '-')}"
-        message = message.replace(f"`{name}`", flag).replace(f" {name}=", f" {flag} ")
-        message = message.replace(f"({name}=", f"({flag} ")
-    return message
 
 
 def _bug(error: Exception, session: Session) -> str:

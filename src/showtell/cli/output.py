@@ -18,18 +18,23 @@ from showtell.tables import RowWriter
 
 if TYPE_CHECKING:
     from showtell.classify.predictions import Predictions
+    from showtell.runs import Meter, Taken
 
 __all__ = [
     "check_output",
     "check_page",
     "counted",
+    "dollars",
     "note_if_all_failed",
     "number",
     "print_csv",
     "print_json",
     "print_predictions",
     "print_table",
+    "say_what_is_kept",
+    "spent_so_far",
     "summary_of",
+    "what_it_took",
 ]
 
 _SUFFIXES = (".csv", ".parquet", ".jsonl")
@@ -202,3 +207,62 @@ def summary_of(predictions: Predictions, seconds: float) -> str:
         parts.append(f"{counts['abstained']:,} abstained")
     parts.append(counted(counts["error"], "error"))
     return f"{counted(n, 'image')}: {', '.join(parts)}; {seconds:.1f} s"
+
+
+def dollars(cost: Decimal | None) -> str:
+    """Write money: cents where it is much, more digits where it is little.
+
+    Examples
+    --------
+    >>> dollars(None), dollars(Decimal(0)), dollars(Decimal("0.000421")), dollars(Decimal("1234.5"))
+    ('price unknown', '0 USD', '0.00042 USD', '1,234.50 USD')
+    """
+    if cost is None:
+        return "price unknown"
+    if cost == 0:
+        return "0 USD"
+    if cost >= 1:
+        return f"{cost:,.2f} USD"
+    return f"{Decimal(f'{cost:.2g}'):f} USD"
+
+
+def spent_so_far(meters: Sequence[Meter]) -> str:
+    """Say in a word or two what was spent; nothing where nothing was asked yet."""
+    if not any(meter.n_requests for meter in meters):
+        return ""
+    totals = [meter.total for meter in meters]
+    return dollars(None if None in totals else sum((t for t in totals if t), Decimal(0)))
+
+
+def what_it_took(took: Taken) -> str:
+    """Say what a run spent, and what it had for nothing."""
+    doubts = _in_doubt(took)
+    if not took.n_requests:
+        if took.n_again and took.n_again == took.n_rows:
+            return f"0 USD: all {took.n_rows:,} answers were there already{doubts}"
+        return f"0 USD: nothing was asked{doubts}"
+    parts = [
+        f"{dollars(took.cost_usd)} for {counted(took.n_requests, 'request')}",
+        f"{took.input_tokens:,} tokens in",
+        f"{took.output_tokens:,} out",
+    ]
+    if took.n_again:
+        parts.append(f"{took.n_again:,} of {took.n_rows:,} answers were there already")
+    return ", ".join(parts) + doubts
+
+
+def _in_doubt(took: Taken) -> str:
+    """Say what may be billed although no answer came of it."""
+    if not took.n_in_doubt:
+        return ""
+    most = took.in_doubt_usd
+    amount = "an unknown amount" if most is None else f"at most {dollars(most)}"
+    return (
+        f"; {counted(took.n_in_doubt, 'request')} of this run broke off, or had no answer when it "
+        f"was killed, and may be billed on top: {amount}"
+    )
+
+
+def say_what_is_kept(session: Session, folder: Path) -> None:
+    """Name the files of a run folder."""
+    session.summary(f"kept in {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 import warnings
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 from showtell._progress import Progress, no_progress
+from showtell.cli.flags import flag_of, parameter_of
 from showtell.cli.settings import FILE_NAME, found_beside
 
 if TYPE_CHECKING:
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from showtell.cli.groups import TalkOptions
+    from showtell.runs import Event
 
 __all__ = ["Session", "begin", "is_terminal", "printable"]
 
+_NAMED = re.compile(r"`([a-z][a-z0-9_]*)`")
 _RESUME = "Images that were embedded are kept: run the same command again to go on from there."
 
 
@@ -58,6 +62,8 @@ class Session:
     resume_hint: str = _RESUME
     live: Callable[[], str] = str
     """Asked for a few words to show beside the progress, such as what was spent so far."""
+    parameters: frozenset[str] = frozenset()
+    """Of the command that runs."""
     started: float = field(default_factory=time.perf_counter)
     _said: set[str] = field(default_factory=set)
 
@@ -88,6 +94,20 @@ class Session:
         """Say how it ended; -q hides it."""
         if not self.quiet:
             self._say(message)
+
+    def flag_of(self, name: str) -> str:
+        """Say what the command calls a parameter of the library, if it has it."""
+        known = parameter_of(name) in self.parameters
+        return flag_of(name) if known else f"`{name}`"
+
+    def tell(self, event: Event) -> None:
+        """Say what a job says."""
+        text = _NAMED.sub(lambda found: self.flag_of(found[1]), event.text)
+        if event.kind == "resume":
+            self.resume_hint = text
+        else:
+            say = {"note": self.note, "detail": self.detail, "line": self.summary}
+            say.get(event.kind, self.always)(text)
 
     def detail(self, message: str) -> None:
         """Say something that only -v asks for."""
@@ -158,6 +178,7 @@ class Session:
 def begin(ctx: typer.Context, saying: TalkOptions) -> Session:
     """Take the session of this invocation and set how much it says."""
     session: Session = ctx.obj
+    session.parameters = frozenset(ctx.params)
     session.quiet, session.verbose, session.debug = saying.quiet, saying.verbose, saying.debug
     taken = found_beside(ctx)
     if taken:

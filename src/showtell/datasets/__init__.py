@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         near_duplicates,
         warn_near_duplicates,
     )
-    from showtell.datasets.expand import expand_images
+    from showtell.datasets.expand import check_arguments, expand_images
     from showtell.datasets.label_set import LabelSet, parse_labels
     from showtell.datasets.lazy import LazyRows
     from showtell.datasets.load import load_dataset
@@ -37,6 +37,7 @@ __all__ = [
     "NearPair",
     "Sample",
     "anonymise_labels",
+    "check_arguments",
     "episodes",
     "expand_images",
     "limit_dataset",
@@ -62,6 +63,7 @@ _HOME_OF = {
     "NearPair": "duplicates",
     "Sample": "dataset",
     "anonymise_labels": "anonymise",
+    "check_arguments": "expand",
     "episodes": "shots",
     "expand_images": "expand",
     "limit_dataset": "split",

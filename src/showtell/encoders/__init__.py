@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from showtell.encoders.base import Embeddings, Encoder, unit
-from showtell.encoders.embed import ImageEmbeddings, embed_images, embed_texts
-from showtell.encoders.pixels import PixelEncoder
-from showtell.encoders.registry import EncoderInfo, list_encoders, load_encoder
-from showtell.encoders.store import (
-    EmbeddingStore,
-    StoredEncoder,
-    StoreStats,
-    StoreWarning,
-    default_store,
-)
+from typing import TYPE_CHECKING
+
+from showtell._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from showtell.encoders.base import Embeddings, Encoder, unit
+    from showtell.encoders.embed import ImageEmbeddings, embed_images, embed_texts
+    from showtell.encoders.pixels import PixelEncoder
+    from showtell.encoders.registry import EncoderInfo, list_encoders, load_encoder
+    from showtell.encoders.store import (
+        EmbeddingStore,
+        StoredEncoder,
+        StoreStats,
+        StoreWarning,
+        default_store,
+    )
+
 
 __all__ = [
     "EmbeddingStore",
@@ -31,3 +37,23 @@ __all__ = [
     "load_encoder",
     "unit",
 ]
+
+_HOME_OF = {
+    "EmbeddingStore": "store",
+    "Embeddings": "base",
+    "Encoder": "base",
+    "EncoderInfo": "registry",
+    "ImageEmbeddings": "embed",
+    "PixelEncoder": "pixels",
+    "StoreStats": "store",
+    "StoreWarning": "store",
+    "StoredEncoder": "store",
+    "default_store": "store",
+    "embed_images": "embed",
+    "embed_texts": "embed",
+    "list_encoders": "registry",
+    "load_encoder": "registry",
+    "unit": "base",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)

@@ -7,29 +7,33 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from showtell.evaluate.answers import score_predictions
-from showtell.evaluate.audits.page import write_audit
-from showtell.evaluate.audits.plan import PROBES, audit_size
-from showtell.evaluate.audits.record import AttractorRow, Audit, Flip, Gain
-from showtell.evaluate.audits.run import audit, audit_requests
-from showtell.evaluate.audits.verdicts import ArmScore, Probe
-from showtell.evaluate.comparison import (
-    Choice,
-    Compared,
-    Comparison,
-    PairTest,
-    Verdict,
-    compare,
-)
-from showtell.evaluate.controls import Control, Controls, description_controls
-from showtell.evaluate.curve import ShotCurve, ShotPoint, ShotStep, shot_curve
-from showtell.evaluate.described import DescriptionScore, LabelDescriptions, score_descriptions
-from showtell.evaluate.pages.evolution import write_evolution
-from showtell.evaluate.pages.record import write_gallery, write_report
-from showtell.evaluate.record import RULES, ParsingRow, Record
-from showtell.evaluate.run import evaluate
+from showtell._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from showtell.evaluate.answers import score_predictions
+    from showtell.evaluate.audits.page import write_audit
+    from showtell.evaluate.audits.plan import PROBES, audit_size
+    from showtell.evaluate.audits.record import AttractorRow, Audit, Flip, Gain
+    from showtell.evaluate.audits.run import audit, audit_requests
+    from showtell.evaluate.audits.verdicts import ArmScore, Probe
+    from showtell.evaluate.comparison import (
+        Choice,
+        Compared,
+        Comparison,
+        PairTest,
+        Verdict,
+        compare,
+    )
+    from showtell.evaluate.controls import Control, Controls, description_controls
+    from showtell.evaluate.curve import ShotCurve, ShotPoint, ShotStep, shot_curve
+    from showtell.evaluate.described import DescriptionScore, LabelDescriptions, score_descriptions
+    from showtell.evaluate.pages.evolution import write_evolution
+    from showtell.evaluate.pages.record import write_gallery, write_report
+    from showtell.evaluate.record import RULES, ParsingRow, Record
+    from showtell.evaluate.run import evaluate
+
 
 __all__ = [
     "PROBES",
@@ -69,12 +73,53 @@ __all__ = [
     "write_report",
 ]
 
+_HOME_OF = {
+    "PROBES": "audits.plan",
+    "RULES": "record",
+    "ArmScore": "audits.verdicts",
+    "AttractorRow": "audits.record",
+    "Audit": "audits.record",
+    "Choice": "comparison",
+    "Compared": "comparison",
+    "Comparison": "comparison",
+    "Control": "controls",
+    "Controls": "controls",
+    "DescriptionScore": "described",
+    "Flip": "audits.record",
+    "Gain": "audits.record",
+    "LabelDescriptions": "described",
+    "PairTest": "comparison",
+    "ParsingRow": "record",
+    "Probe": "audits.verdicts",
+    "Record": "record",
+    "ShotCurve": "curve",
+    "ShotPoint": "curve",
+    "ShotStep": "curve",
+    "Verdict": "comparison",
+    "audit": "audits.run",
+    "audit_requests": "audits.run",
+    "audit_size": "audits.plan",
+    "compare": "comparison",
+    "description_controls": "controls",
+    "evaluate": "run",
+    "score_descriptions": "described",
+    "score_predictions": "answers",
+    "shot_curve": "curve",
+    "write_audit": "audits.page",
+    "write_evolution": "pages.evolution",
+    "write_gallery": "pages.record",
+    "write_report": "pages.record",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)
+
 
 class _Room(ModuleType):
     """Importing this room makes ``showtell.evaluate`` the module, which shall stay callable."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Record:
-        return evaluate(*args, **kwargs)
+        record: Record = __getattr__("evaluate")(*args, **kwargs)
+        return record
 
 
 sys.modules[__name__].__class__ = _Room

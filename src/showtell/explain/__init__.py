@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from showtell.explain.clues import Changes, ClueStep, Swap, Waterfall
-from showtell.explain.concepts import concept_overview
-from showtell.explain.demonstrations import (
-    LeftOut,
-    LeftOutOne,
-    leave_one_out,
-    leave_one_out_requests,
-)
-from showtell.explain.explaining import PARTS, PartName, explain, parts_of
-from showtell.explain.explanation import Explanation
-from showtell.explain.occlusion import OcclusionMap, occlusion_map
-from showtell.explain.overview import ConceptOverview
-from showtell.explain.page import write_explanations
-from showtell.explain.parts import Bar, Bars, Neighbour, Neighbours, Part, Words
+from showtell._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from showtell.explain.clues import Changes, ClueStep, Swap, Waterfall
+    from showtell.explain.concepts import concept_overview
+    from showtell.explain.demonstrations import (
+        LeftOut,
+        LeftOutOne,
+        leave_one_out,
+        leave_one_out_requests,
+    )
+    from showtell.explain.explaining import PARTS, PartName, changes_are_quick, explain, parts_of
+    from showtell.explain.explanation import Explanation
+    from showtell.explain.occlusion import OcclusionMap, occlusion_map
+    from showtell.explain.overview import ConceptOverview
+    from showtell.explain.page import write_explanations
+    from showtell.explain.parts import Bar, Bars, Neighbour, Neighbours, Part, Words
+
 
 __all__ = [
     "PARTS",
@@ -42,6 +46,7 @@ __all__ = [
     "Swap",
     "Waterfall",
     "Words",
+    "changes_are_quick",
     "concept_overview",
     "explain",
     "leave_one_out",
@@ -51,12 +56,43 @@ __all__ = [
     "write_explanations",
 ]
 
+_HOME_OF = {
+    "PARTS": "explaining",
+    "Bar": "parts",
+    "Bars": "parts",
+    "Changes": "clues",
+    "ClueStep": "clues",
+    "ConceptOverview": "overview",
+    "Explanation": "explanation",
+    "LeftOut": "demonstrations",
+    "LeftOutOne": "demonstrations",
+    "Neighbour": "parts",
+    "Neighbours": "parts",
+    "OcclusionMap": "occlusion",
+    "Part": "parts",
+    "PartName": "explaining",
+    "Swap": "clues",
+    "Waterfall": "clues",
+    "Words": "parts",
+    "changes_are_quick": "explaining",
+    "concept_overview": "concepts",
+    "explain": "explaining",
+    "leave_one_out": "demonstrations",
+    "leave_one_out_requests": "demonstrations",
+    "occlusion_map": "occlusion",
+    "parts_of": "explaining",
+    "write_explanations": "page",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)
+
 
 class _Room(ModuleType):
     """Importing this room makes ``showtell.explain`` the module, which shall stay callable."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> list[Explanation]:
-        return explain(*args, **kwargs)
+        found: list[Explanation] = __getattr__("explain")(*args, **kwargs)
+        return found
 
 
 sys.modules[__name__].__class__ = _Room

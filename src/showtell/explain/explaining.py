@@ -24,7 +24,7 @@ from showtell.explain.parts import Bar, Bars, Part, Words
 from showtell.media import Media
 from showtell.words import percent
 
-__all__ = ["PARTS", "PartName", "explain", "parts_of"]
+__all__ = ["PARTS", "PartName", "changes_are_quick", "explain", "parts_of"]
 
 PartName: TypeAlias = Literal[
     "chances", "clues", "votes", "changes", "alike", "descriptions", "opinions", "words",
@@ -222,7 +222,18 @@ def explain(
 
 
 def changes_are_quick(classifier: Any, n_images: int) -> bool:
-    """Whether the smallest changes of so many images are looked for without being asked."""
+    """Say whether the smallest changes of so many images are looked for without being asked.
+
+    Parameters
+    ----------
+    classifier : classifier
+        Fitted; one by clues, or any other, which has no changes to look for.
+    n_images : int
+
+    Returns
+    -------
+    quick : bool
+    """
     n_clues = len(getattr(classifier, "selected_", ()))
     quick = n_images <= _CHANGES_UP_TO and n_images * n_clues**2 <= _CHANGES_WORK
     return quick or n_images == 1

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from showtell.media.image import (
-    RawMedia,
-    content_hash,
-    dhash,
-    load_image,
-    open_image,
-    read_media,
-)
-from showtell.media.limits import DEFAULT_LIMITS, Limits
-from showtell.media.source import Crop, Media, is_url, media_name
+from typing import TYPE_CHECKING
+
+from showtell._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from showtell.media.image import (
+        RawMedia,
+        content_hash,
+        dhash,
+        load_image,
+        open_image,
+        read_media,
+    )
+    from showtell.media.limits import DEFAULT_LIMITS, Limits
+    from showtell.media.source import Crop, Media, is_url, media_name
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -27,3 +32,20 @@ __all__ = [
     "open_image",
     "read_media",
 ]
+
+_HOME_OF = {
+    "DEFAULT_LIMITS": "limits",
+    "Crop": "source",
+    "Limits": "limits",
+    "Media": "source",
+    "RawMedia": "image",
+    "content_hash": "image",
+    "dhash": "image",
+    "is_url": "source",
+    "load_image": "image",
+    "media_name": "source",
+    "open_image": "image",
+    "read_media": "image",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)

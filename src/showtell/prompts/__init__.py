@@ -2,70 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from showtell.prompts.answers import (
-    ANSWER_RULES,
-    AnswerParser,
-    AnswerRule,
-    ParsedAnswer,
-    answer_codes,
-    normalise,
-    parse_answer,
-)
-from showtell.prompts.concepts.trees import (
-    Attribute,
-    Clue,
-    ConceptGap,
-    ConceptTree,
-    Part,
-    Value,
-    clean_values,
-    clue_text,
-    find_part,
-    read_concepts,
-)
-from showtell.prompts.descriptions.connectives import Compat, connect, described_prompts
-from showtell.prompts.descriptions.descriptions import (
-    DescriptionDiff,
-    DescriptionKind,
-    DescriptionNote,
-    DescriptionSet,
-    Provenance,
-    read_descriptions,
-)
-from showtell.prompts.descriptions.waffle import (
-    WaffleShape,
-    common_words,
-    waffle_noise,
-    waffle_shape,
-)
-from showtell.prompts.files import LIBRARIES, PromptSet, copy_prompts, load_prompts
-from showtell.prompts.packing import BatchPlan, plan_batches
-from showtell.prompts.reconcile import OUTCOMES, Outcome, OutcomeStatus, Reconciled, reconcile
-from showtell.prompts.requests import (
-    DEFAULT_ROLE,
-    Demonstration,
-    Query,
-    RequestForm,
-    answer_form,
-    answer_schema,
-    query_ids,
-    render_decision,
-    render_request,
-)
-from showtell.prompts.template import (
-    DEFAULT_TEMPLATES,
-    TEMPLATE_SETS,
-    TemplateSet,
-    fill,
-    resolve_templates,
-)
+from showtell._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from showtell.prompts.answers import (
+        ANSWER_RULES,
+        AnswerParser,
+        AnswerRule,
+        ParsedAnswer,
+        answer_codes,
+        normalise,
+        parse_answer,
+    )
     from showtell.prompts.concepts.asking import Built, TreeStep, build_concepts, tree_requests
     from showtell.prompts.concepts.tree_drawing import concepts_dot, draw_concepts
+    from showtell.prompts.concepts.trees import (
+        Attribute,
+        Clue,
+        ConceptGap,
+        ConceptTree,
+        Part,
+        Value,
+        clean_values,
+        clue_text,
+        find_part,
+        read_concepts,
+    )
+    from showtell.prompts.descriptions.connectives import Compat, connect, described_prompts
     from showtell.prompts.descriptions.describe import (
         Described,
         Domain,
@@ -73,6 +38,41 @@ if TYPE_CHECKING:
         domain_requests,
         find_domain,
         write_descriptions,
+    )
+    from showtell.prompts.descriptions.descriptions import (
+        DescriptionDiff,
+        DescriptionKind,
+        DescriptionNote,
+        DescriptionSet,
+        Provenance,
+        read_descriptions,
+    )
+    from showtell.prompts.descriptions.waffle import (
+        WaffleShape,
+        common_words,
+        waffle_noise,
+        waffle_shape,
+    )
+    from showtell.prompts.files import LIBRARIES, PromptSet, copy_prompts, load_prompts
+    from showtell.prompts.packing import BatchPlan, plan_batches
+    from showtell.prompts.reconciled import OUTCOMES, Outcome, OutcomeStatus, Reconciled, reconcile
+    from showtell.prompts.requests import (
+        DEFAULT_ROLE,
+        Demonstration,
+        Query,
+        RequestForm,
+        answer_form,
+        answer_schema,
+        query_ids,
+        render_decision,
+        render_request,
+    )
+    from showtell.prompts.template import (
+        DEFAULT_TEMPLATES,
+        TEMPLATE_SETS,
+        TemplateSet,
+        fill,
+        resolve_templates,
     )
 
 __all__ = [
@@ -145,28 +145,74 @@ __all__ = [
     "write_descriptions",
 ]
 
-_LATER = {
-    **dict.fromkeys(("Built", "TreeStep", "build_concepts", "tree_requests"), "concepts.asking"),
-    **dict.fromkeys(("concepts_dot", "draw_concepts"), "concepts.tree_drawing"),
-    **dict.fromkeys(
-        (
-            "Domain",
-            "Described",
-            "domain_requests",
-            "describe_requests",
-            "find_domain",
-            "write_descriptions",
-        ),
-        "descriptions.describe",
-    ),
+_HOME_OF = {
+    "ANSWER_RULES": "answers",
+    "DEFAULT_ROLE": "requests",
+    "DEFAULT_TEMPLATES": "template",
+    "LIBRARIES": "files",
+    "OUTCOMES": "reconciled",
+    "TEMPLATE_SETS": "template",
+    "AnswerParser": "answers",
+    "AnswerRule": "answers",
+    "Attribute": "concepts.trees",
+    "BatchPlan": "packing",
+    "Built": "concepts.asking",
+    "Clue": "concepts.trees",
+    "Compat": "descriptions.connectives",
+    "ConceptGap": "concepts.trees",
+    "ConceptTree": "concepts.trees",
+    "Demonstration": "requests",
+    "Described": "descriptions.describe",
+    "DescriptionDiff": "descriptions.descriptions",
+    "DescriptionKind": "descriptions.descriptions",
+    "DescriptionNote": "descriptions.descriptions",
+    "DescriptionSet": "descriptions.descriptions",
+    "Domain": "descriptions.describe",
+    "Outcome": "reconciled",
+    "OutcomeStatus": "reconciled",
+    "ParsedAnswer": "answers",
+    "Part": "concepts.trees",
+    "PromptSet": "files",
+    "Provenance": "descriptions.descriptions",
+    "Query": "requests",
+    "Reconciled": "reconciled",
+    "RequestForm": "requests",
+    "TemplateSet": "template",
+    "TreeStep": "concepts.asking",
+    "Value": "concepts.trees",
+    "WaffleShape": "descriptions.waffle",
+    "answer_codes": "answers",
+    "answer_form": "requests",
+    "answer_schema": "requests",
+    "build_concepts": "concepts.asking",
+    "clean_values": "concepts.trees",
+    "clue_text": "concepts.trees",
+    "common_words": "descriptions.waffle",
+    "concepts_dot": "concepts.tree_drawing",
+    "connect": "descriptions.connectives",
+    "copy_prompts": "files",
+    "describe_requests": "descriptions.describe",
+    "described_prompts": "descriptions.connectives",
+    "domain_requests": "descriptions.describe",
+    "draw_concepts": "concepts.tree_drawing",
+    "fill": "template",
+    "find_domain": "descriptions.describe",
+    "find_part": "concepts.trees",
+    "load_prompts": "files",
+    "normalise": "answers",
+    "parse_answer": "answers",
+    "plan_batches": "packing",
+    "query_ids": "requests",
+    "read_concepts": "concepts.trees",
+    "read_descriptions": "descriptions.descriptions",
+    "reconcile": "reconciled",
+    "render_decision": "requests",
+    "render_request": "requests",
+    "resolve_templates": "template",
+    "tree_requests": "concepts.asking",
+    "waffle_noise": "descriptions.waffle",
+    "waffle_shape": "descriptions.waffle",
+    "write_descriptions": "descriptions.describe",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load what asks models, or draws, when it is first used."""
-    if name not in _LATER:
-        raise AttributeError(f"module 'showtell.prompts' has no attribute {name!r}")
-    module = importlib.import_module(f"showtell.prompts.{_LATER[name]}")
-    value = getattr(module, name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)

@@ -9,14 +9,12 @@ from typing import Generic, TypeVar
 
 from showtell.errors import InputError
 from showtell.mllm.capabilities import Capabilities
+from showtell.mllm.estimate import ANSWER_TOKENS
 
-__all__ = ["ANSWER_TOKENS", "MOST_QUERIES", "BatchPlan", "Packed", "Packer", "plan_batches"]
+__all__ = ["MOST_QUERIES", "BatchPlan", "Packed", "Packer", "plan_batches"]
 
 MOST_QUERIES = 100
 """Queries in one request unless a number is asked for: longer answers lose items more often."""
-
-ANSWER_TOKENS = 30
-"""Output tokens of one item of an answer, about: id, label and confidence in JSON."""
 
 _SHARED_SHARE = 0.1  # of a query's own tokens that the shared part may add
 _BASE64 = 4 / 3

@@ -5,35 +5,41 @@ Each file loads when one of its names is first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from showtell._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from showtell.recipes.contenders import Contender, base_url_of, contenders
-    from showtell.recipes.recipe import ACCESS, Recipe, is_local
-    from showtell.recipes.remarks import remarks
+    from showtell.recipes.building import model_to_count, reached
+    from showtell.recipes.contender import Contender, Way, base_url_of, contenders, listed, ways_of
+    from showtell.recipes.estimates import Estimate, TellApart, estimate, tell_apart
+    from showtell.recipes.oddities import remarks
+    from showtell.recipes.recipe import ACCESS, Recipe, is_local, not_taken
 
-__all__ = ["ACCESS", "Contender", "Recipe", "base_url_of", "contenders", "is_local", "remarks"]
+__all__ = [
+    "ACCESS", "Contender", "Estimate", "Recipe", "TellApart", "Way", "base_url_of", "contenders",
+    "estimate", "is_local", "listed", "model_to_count", "not_taken", "reached", "remarks",
+    "tell_apart", "ways_of",
+]  # fmt: skip
 
 _HOME_OF = {
     "ACCESS": "recipe",
-    "Contender": "contenders",
+    "Contender": "contender",
+    "Estimate": "estimates",
     "Recipe": "recipe",
-    "base_url_of": "contenders",
-    "contenders": "contenders",
+    "TellApart": "estimates",
+    "base_url_of": "contender",
+    "contenders": "contender",
+    "estimate": "estimates",
     "is_local": "recipe",
-    "remarks": "remarks",
+    "model_to_count": "building",
+    "not_taken": "recipe",
+    "reached": "building",
+    "remarks": "oddities",
+    "Way": "contender",
+    "listed": "contender",
+    "tell_apart": "estimates",
+    "ways_of": "contender",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load the file that holds `name`."""
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'showtell.recipes' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"showtell.recipes.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)

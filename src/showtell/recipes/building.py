@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from showtell import datasets, encoders, mllm
 from showtell.classify.table import automatic
 from showtell.errors import InputError
+from showtell.mllm import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,11 +19,10 @@ if TYPE_CHECKING:
     from showtell.classify import Evolution, EvolutionPlan
     from showtell.classify.table import Method
     from showtell.datasets import Dataset
-    from showtell.mllm import MLLM, Request
+    from showtell.mllm import MLLM, Model, Request
     from showtell.recipes.recipe import Recipe
 
-
-__all__ = ["Planned", "build", "fit", "prepare"]
+__all__ = ["Planned", "build", "fit", "model_to_count", "prepare", "reached"]
 
 _OF_THE_MODEL = ("jobs", "wait")  # options that are arguments of `Model`
 
@@ -58,10 +58,10 @@ def build(
     row = recipe.row(examples=has_examples)
     if row.learns == "always" and asks and not has_examples:
         raise InputError(
-            f"Method {row.name!r} learns from `examples`: show some, a folder per label with a few "
-            "pictures each, or use the method "
+            f"Method {row.name!r} learns from examples: show some with `examples` DIR, a folder "
+            "per label with a few pictures each, or use `method` "
             f"{automatic('model' if row.asks else 'encoder').name}.",
-            param="examples",
+            param=("examples", "method"),
         )
     arguments: dict[str, Any] = dict(row.fixed)
     for name, value in recipe.options.items():
@@ -76,7 +76,8 @@ def build(
     arguments |= _words(recipe, row, examples)
     arguments |= _machinery(recipe, row)
     if row.asks:
-        arguments |= _access(recipe, row, model, run_folder)
+        here = recipe.model if row.local else reached(recipe, model, run_folder)
+        arguments["model"] = here
     return row.load()(**arguments)
 
 
@@ -101,6 +102,8 @@ def fit(
 
 def prepare(recipe: Recipe, examples: Dataset | None, *, model: MLLM | None = None) -> Any:
     """Make what can tell its requests, without asking; see `Recipe.prepare`."""
+    if model is None:
+        model = model_to_count(recipe)
     clf = build(recipe, examples, model=model, asks=False)
     if hasattr(clf, "plan"):
         return Planned(model_=_name_of(recipe, model), plan=clf.plan())
@@ -125,7 +128,7 @@ def _shown(recipe: Recipe, examples: Dataset | None) -> Dataset | None:
         return None
     if recipe.calibrates and not has_examples:
         raise InputError(
-            "`calibrate` looks at labelled images: give some, `examples`.",
+            "`calibrate` looks at labelled images: give some with `examples` DIR.",
             param=("calibrate", "examples"),
         )
     looks = any(
@@ -149,8 +152,8 @@ def _words(recipe: Recipe, row: Method, examples: Dataset | None) -> dict[str, A
             return {}  # those of the file
         if not labels:
             raise InputError(
-                'Which labels? Name them with `labels`, "cat,dog", or in a `labels_file`, or show '
-                "some pictures of each with `examples`, a folder per label.",
+                'Which labels? Name them with `labels` "cat,dog" or `labels_file` FILE, or show '
+                "some pictures of each with `examples` DIR (a folder per label).",
                 param=("labels", "labels_file", "examples"),
             )
         return {"labels": labels}
@@ -180,19 +183,62 @@ def _machinery(recipe: Recipe, row: Method) -> dict[str, Any]:
     return arguments
 
 
-def _access(
-    recipe: Recipe, row: Method, model: MLLM | None, run_folder: str | PathLike[str] | None
-) -> dict[str, Any]:
-    """Say how the model is reached, and within what limits: the one place that does."""
-    if row.local:
-        return {"model": recipe.model}
+def reached(
+    recipe: Recipe,
+    model: MLLM | None = None,
+    run_folder: str | PathLike[str] | None = None,
+) -> Model:
+    """Say how a model is reached, and within what limits: the one place that does.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of a model behind a server.
+    model : MLLM, optional
+        Asked instead of the one that is named.
+    run_folder : path, optional
+
+    Returns
+    -------
+    model : Model
+    """
     limits = dict(recipe.access)
     reuse = limits.pop("reuse", True)
     limits |= {name: value for name, value in recipe.options.items() if name in _OF_THE_MODEL}
-    named = recipe.model if model is None else model
-    assert named is not None
-    cache = mllm.default_cache() if reuse else None
-    return {"model": mllm.Model(named, **limits, cache=cache, run_folder=run_folder)}
+    return mllm.Model(
+        model or str(recipe.model),
+        **limits,
+        cache=mllm.default_cache() if reuse else None,
+        run_folder=run_folder,
+    )
+
+
+def model_to_count(recipe: Recipe) -> MLLM | None:
+    """Check the name of a model that is to be counted for; read it, where it is a Modelfile.
+
+    Parameters
+    ----------
+    recipe : Recipe
+
+    Returns
+    -------
+    model : MLLM or None
+        None where the name says enough; no key is needed then.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such provider.
+    """
+    name = str(recipe.model)
+    if not recipe.asks:
+        return None
+    if name.startswith("modelfile:") or Path(name).is_file():
+        return mllm.load_mllm(name, base_url=recipe.access.get("base_url"))
+    provider, colon, _ = name.partition(":")
+    if colon:
+        registry.find_key(provider.strip().lower())
+    return None
 
 
 def _templates(value: Any) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from showtell import datasets
 from showtell.classify.table import (
     AUTO,
     OPTIONS,
@@ -16,7 +17,6 @@ from showtell.classify.table import (
     methods,
     takers_of,
 )
-from showtell.datasets import LabelSet
 from showtell.errors import InputError, UnknownNameError
 from showtell.recipes import building
 
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from os import PathLike
 
-    from showtell.classify import Evolution
-    from showtell.classify.base import MediaClassifier
-    from showtell.datasets import Dataset
+    from showtell.classify import Evolution, MediaClassifier
+    from showtell.datasets import Dataset, LabelSet
     from showtell.mllm import MLLM
 
 __all__ = ["ACCESS", "Recipe", "is_local"]
@@ -117,8 +116,8 @@ class Recipe:
     store: bool = True
 
     def __post_init__(self) -> None:
-        if self.labels is not None and not isinstance(self.labels, LabelSet):
-            object.__setattr__(self, "labels", LabelSet(labels=tuple(self.labels)))
+        if self.labels is not None and not isinstance(self.labels, datasets.LabelSet):
+            object.__setattr__(self, "labels", datasets.LabelSet(labels=tuple(self.labels)))
         for name, usual, kind in (
             ("options", OPTIONS, "option of a method"),
             ("access", ACCESS, "limit of a model"),
@@ -169,7 +168,7 @@ class Recipe:
     @property
     def label_set(self) -> LabelSet | None:
         """The labels with what is known of each."""
-        assert self.labels is None or isinstance(self.labels, LabelSet)
+        assert self.labels is None or isinstance(self.labels, datasets.LabelSet)
         return self.labels
 
     @property
@@ -202,9 +201,13 @@ class Recipe:
         return replace(self, options={**self.options, **options})
 
     def without_limits(self) -> Recipe:
-        """Return the same without caps, for an estimate of all there is to ask."""
-        caps = ("max_cost", "max_requests")
-        return replace(self, access={k: v for k, v in self.access.items() if k not in caps})
+        """Return the same without caps and jobs, for an estimate of all there is to ask."""
+        caps, jobs = ("max_cost", "max_requests"), ("jobs", "wait")
+        return replace(
+            self,
+            access={k: v for k, v in self.access.items() if k not in caps},
+            options={k: v for k, v in self.options.items() if k not in jobs},
+        )
 
     # -- a classifier ----------------------------------------------------------------------------
     def build(
@@ -309,7 +312,7 @@ class Recipe:
             raise UnknownNameError("key of a recipe", unknown[0], (*_USUAL, *words))
         labels = None
         if words["labels"] is not None:
-            labels = LabelSet(
+            labels = datasets.LabelSet(
                 labels=tuple(words["labels"]),
                 descriptions=dict(words["descriptions"] or {}),
                 aliases=dict(words["aliases"] or {}),
@@ -325,13 +328,13 @@ class Recipe:
         named = f"Method {self.method!r}"
         if self.model is None and row.local:
             raise InputError(
-                f"{named} needs a model that runs in this process: name it with `model`, "
-                "hf-hub:ORG/NAME or local-dir:PATH.",
+                f"{named} needs a model that runs in this process: name it with `model` "
+                "hf-hub:ORG/NAME or `model` local-dir:PATH.",
                 param="model",
             )
         if self.model is None and row.asks:
             raise InputError(
-                f"{named} asks a multimodal LLM: name one with `model`, provider:name, for example "
+                f"{named} asks a multimodal LLM: name one with `model` provider:name, for example "
                 "openai:gpt-4.1-mini (`showtell models` lists them; `showtell try-server` is one "
                 "without a key), or use a method of encoders such as zero-shot or few-shot.",
                 param="model",
@@ -357,8 +360,8 @@ class Recipe:
         if not row.local and is_local(self.model):
             local = " or ".join(one.name for one in table if one.local)
             raise InputError(
-                f"{self.model} runs in this process: use the method {local} (or auto).",
-                param="model",
+                f"{self.model} runs in this process: use `method` {local} (or auto).",
+                param=("model", "method"),
             )
 
     def _check_options(self) -> None:
@@ -370,6 +373,11 @@ class Recipe:
         for name in self.options:
             if name not in row.takes and not (name == "shots" and not self.options[name]):
                 raise InputError(not_taken([name], asked), param=(name, *row.takes))
+        if not self.option("wait") and not self.option("jobs"):
+            raise InputError(
+                "`wait` hands in batch jobs and ends: it goes with `jobs`.",
+                param=("wait", "jobs"),
+            )
         if asked.learns == "always" and self.options.get("shots") == 0 and not asked.without_shots:
             raise InputError(
                 f"Method {self.method!r} learns from examples: `shots` is 1 or more, or left out.",
@@ -377,9 +385,7 @@ class Recipe:
             )
         for need, where in _NEEDED.items():
             if need in row.needs and self.options.get(need) is None:
-                raise InputError(
-                    f"Method {self.method!r} needs `{need}`, a file. {where}", param=need
-                )
+                raise InputError(f"Method {self.method!r} needs `{need}` FILE. {where}", param=need)
 
 
 _USUAL: dict[str, Any] = {
@@ -394,7 +400,7 @@ def not_taken(names: Iterable[str], row: Method) -> str:
     names = list(names)
     said = ", ".join(f"`{name}`" for name in names)
     takes = ", ".join(f"`{name}`" for name in row.takes)
-    takers = [f"`{name}` goes with {', '.join(takers_of(name)) or 'no method'}" for name in names]
+    takers = [f"`{name}` belongs to {', '.join(takers_of(name)) or 'no method'}" for name in names]
     return (
         f"Method {row.name!r} does not take {said}. It takes {takes or 'no options'}. "
         f"{'; '.join(takers)}."

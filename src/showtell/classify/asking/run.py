@@ -34,7 +34,7 @@ from showtell.mllm.images import prepare_image
 from showtell.mllm.jobs.client import BatchClient
 from showtell.prompts.answers import AnswerParser
 from showtell.prompts.packing import Packed, Packer
-from showtell.prompts.reconcile import Outcome, reconcile
+from showtell.prompts.reconciled import Outcome, reconcile
 from showtell.prompts.requests import (
     Demonstration,
     Query,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import showtell.evaluate as measuring
+from showtell import runs
 from showtell.cli import options as o
-from showtell.cli.asking import asking_of, dollars, start_asking, what_it_took
-from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
 from showtell.cli.data import Parts, examples_of, parts_to_measure
 from showtell.cli.groups import (
     BudgetOptions,
@@ -21,12 +22,24 @@ from showtell.cli.groups import (
     TalkOptions,
     grouped,
 )
-from showtell.cli.output import check_page, counted, print_csv, print_json, print_table
+from showtell.cli.output import (
+    check_page,
+    counted,
+    dollars,
+    print_csv,
+    print_json,
+    print_table,
+    say_what_is_kept,
+    what_it_took,
+)
+from showtell.cli.recipes import begin_job, given_labels, recipe_of
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from showtell.evaluate import Audit
+    from showtell.mllm import Request
+    from showtell.runs import Job
 
 __all__ = ["add_to", "audit"]
 
@@ -145,40 +158,34 @@ def audit(
     corrected = _names("correction", corrections, _CORRECTIONS) or []
     shots = _shots(shots, named)
     shows = shots > 0
-    method, asking = asking_of(ctx, "auto", shows=shows)
-    if asking is None or method not in ("direct", "in-context"):
+    recipe = recipe_of(ctx, shows=shows)
+    if recipe.model is None or recipe.row().local:
         raise InputError(
             "An audit asks a multimodal LLM: name one with --model provider:name, for example "
             "openai:gpt-4.1-mini (`showtell models` lists them; `showtell try-server` is one "
             "without a key)."
         )
+    recipe = replace(recipe.telling(shots=shots) if shows else recipe, store=False)
     label_set = given_labels(sought.labels, sought.labels_file)
-    request: dict[str, Any] = {
-        "verb": "audit",
-        "data": data,
-        "labels": None if label_set is None else list(label_set.labels),
-        "examples": sought.examples,
-        "probes": named,
-        "n": n,
-        "corrections": corrected,
-        "shots": shots,
-        "seed": seed,
-        "test_size": test_size,
-        "asking": asking.as_request(),
-    }
-    if run is not None:
-        from showtell.cli.runs import claim
-
-        claim(run, request)
-    asking = start_asking(session, ctx, asking, run=run, steps=2 + 2 * len(corrected))
-    choices = Choices(
-        encoder="mini",
-        method=method,
-        shots=shots if shows else None,
-        seed=seed,
-        store=False,
-        asking=asking,
+    job = runs.Job(
+        recipe=recipe,
+        verb="audit",
+        inputs={
+            "data": data,
+            "labels": None if label_set is None else list(label_set.labels),
+            "examples": sought.examples,
+            "probes": named,
+            "n": n,
+            "corrections": corrected,
+            "shots": shots,
+            "test_size": test_size,
+        },
+        run=run,
+        steps=2 + 2 * len(corrected),
+        tell=session.tell,
     )
+    job.claim()
+    begin_job(session, ctx, job)
     parts = _parts(
         session,
         data,
@@ -191,15 +198,9 @@ def audit(
         limit=None,
         seed=seed,
     )
-    classifier: Any = make_classifier(
-        choices, label_set or parts.label_set, parts.support if shows else None
-    )
-    for remark in remarks(choices, classifier, parts.support):
-        session.note(remark)
-    from showtell.evaluate import audit as run_audit
-    from showtell.evaluate import audit_size
-
-    wanted = audit_size(len(classifier.classes_)) if n is None else n
+    job.recipe = replace(recipe, labels=label_set or parts.label_set)
+    classifier = job.fit(parts.support if shows else None)
+    wanted = measuring.audit_size(len(classifier.classes_)) if n is None else n
     if len(parts.test) < wanted:
         session.note(
             f"{counted(len(parts.test), 'image')} to ask about; {wanted:,} would find a pull of "
@@ -213,19 +214,18 @@ def audit(
         "corrections": corrected,
         "random_state": seed,
     }
-    _say_price(session, classifier, parts, settings, reuse=sending.reuse)
+    if not session.quiet:
+        _say_price(session, job, measuring.audit_requests(classifier, parts.test, **settings))
     with session.progress() as progress:
-        found = run_audit(classifier, parts.test, **settings, progress=progress)
+        found = measuring.audit(classifier, parts.test, **settings, progress=progress)
     if report is not None:
         found.report(report)
         session.summary(f"wrote {report}")
     if run is not None:
-        from showtell.cli.runs import finish
-
         found.save(run / "audit.json")
         found.report(run / "report.html")
-        finish(run, request, {**found.run, "audit": found.sentence})
-        session.summary(f"kept in {run}: {', '.join(sorted(p.name for p in run.iterdir()))}")
+        job.finish({**found.run, "audit": found.sentence})
+        say_what_is_kept(session, run)
     if json:
         cost = None if found.cost_usd is None else float(found.cost_usd)
         print_json({**found.to_dict(), "cost_usd": cost})
@@ -234,11 +234,11 @@ def audit(
     else:
         rows = found.rows()
         print_csv(list(rows[0]), (list(row.values()) for row in rows))
-    assert asking.meter is not None
     failed = f"{found.n_failed:,} without an answer; " if found.n_failed else ""
+    took = what_it_took(runs.taken(job.meters, []))
     session.summary(
         f"{counted(found.n_images, 'image')}, {counted(found.n_requests, 'question')}: "
-        f"{found.sentence}; {failed}{session.seconds:.1f} s; {what_it_took(asking.meter, [])}"
+        f"{found.sentence}; {failed}{session.seconds:.1f} s; {took}"
     )
 
 
@@ -279,23 +279,9 @@ def _parts(session: Session, data: str, columns: dict[str, Any], **settings: Any
         ) from None
 
 
-def _say_price(
-    session: Session, classifier: Any, parts: Parts, settings: dict[str, Any], *, reuse: bool
-) -> None:
+def _say_price(session: Session, job: Job, requests: Iterable[Request]) -> None:
     """Say what is about to be asked and paid."""
-    if session.quiet:
-        return
-    from showtell.cli.verbs.estimate import add_up
-    from showtell.evaluate import audit_requests
-    from showtell.mllm import capabilities_of, default_cache
-
-    known = getattr(classifier.model, "capabilities", None) or capabilities_of(classifier.model_)
-    sums = add_up(
-        audit_requests(classifier, parts.test, **settings),
-        name=classifier.model_,
-        capabilities=known,
-        cache=default_cache() if reuse else None,
-    )
+    sums = job.add_up(requests)
     kept = f", {sums.n_requests_kept:,} of them answered before" if sums.n_requests_kept else ""
     tokens = "" if sums.input_tokens is None else f", about {sums.input_tokens:,} tokens in"
     session.summary(

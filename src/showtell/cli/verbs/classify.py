@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import showtell.evaluate as measuring
+from showtell import datasets, runs
 from showtell.cli import options as o
-from showtell.cli.asking import asking_of, start_asking, watch_jobs, what_it_took
-from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
-from showtell.cli.data import examples_of, n_among
+from showtell.cli.data import examples_of, images_of, n_among
 from showtell.cli.groups import (
     BudgetOptions,
     EncoderOptions,
@@ -29,14 +27,15 @@ from showtell.cli.output import (
     note_if_all_failed,
     print_json,
     print_predictions,
+    say_what_is_kept,
     summary_of,
+    what_it_took,
 )
-from showtell.cli.runs import until_stopped
+from showtell.cli.recipes import begin_job, given_labels, recipe_of
 from showtell.cli.session import Session, begin
 
 if TYPE_CHECKING:
     from showtell.classify.base import MediaClassifier
-    from showtell.classify.predictions import Predictions
     from showtell.datasets import Dataset
 
 __all__ = ["add_to", "classify"]
@@ -109,62 +108,51 @@ def classify(
     With --model a multimodal LLM is asked, and rows also tell what they cost: cost_usd,
     input_tokens, output_tokens, from_cache, seconds, and reason where there is no label.
     """
-    from showtell.datasets.expand import check_arguments
-
     session = begin(ctx, saying)
-    check_arguments(images)
+    datasets.check_arguments(images)
     check_output(output)
     check_page(report)
-    method, asking = asking_of(ctx, method, shows=sought.examples is not None and shots != 0)
-    choices = Choices(
-        encoder=encoder,
-        method=method,
-        **words.chosen(),
-        transductive=transductive,
-        shots=shots,
-        abstain_below=abstain_below,
-        seed=seed,
-        threads=threads,
-        store=store,
-        asking=asking,
-    )
     label_set = given_labels(sought.labels, sought.labels_file)
-    request: dict[str, Any] = {
-        "verb": "classify",
-        "images": list(images),
-        "labels": None if label_set is None else list(label_set.labels),
-        "examples": sought.examples,
-        "limit": limit,
-        **choices.as_request(),
-    }
-    if run is not None:
-        from showtell.cli.runs import claim
-
-        if claim(run, request):
-            session.detail(f"Going on in {run}.")
-    if asking is not None:
-        asking = start_asking(session, ctx, asking, run=run)
-        choices = replace(choices, asking=asking)
-    data = _images(session, images, image_column, limit, seed)
+    shows = sought.examples is not None and shots != 0
+    recipe = recipe_of(ctx, shows=shows, labels=label_set)
+    job = runs.Job(
+        recipe=recipe,
+        inputs={
+            "images": list(images),
+            "labels": None if label_set is None else list(label_set.labels),
+            "examples": sought.examples,
+            "limit": limit,
+        },
+        run=run,
+        tell=session.tell,
+    )
+    if job.claim():
+        session.detail(f"Going on in {run}.")
+    begin_job(session, ctx, job)
+    data = images_of(session, images, image_column, limit, seed)
     support = examples_of(sought.examples)
-    classifier = make_classifier(choices, label_set, support)
-    for remark in remarks(choices, classifier, support):
-        session.note(remark)
+    classifier = job.fit(support)
     _note_if_shown(session, classifier, data, support)
     session.detail(
-        f"{type(classifier).__name__} with {encoder if asking is None else asking.model}, "
+        f"{type(classifier).__name__} with {recipe.model or encoder}, "
         f"{counted(len(classifier.classes_), 'label')}"
     )
     with session.progress() as progress:
-        watched = watch_jobs(session, asking, progress)
-        predictions, stop = until_stopped(
-            lambda: classifier.classify(data.images, progress=watched)
-        )
-    facts = _facts(session, classifier, data) if report is not None or run is not None else {}
-    _write(session, data, predictions, facts, output=output, proba=proba, report=report)
+        predictions, stop = job.classify(classifier, data, progress=progress)
+    facts = {}
+    if report is not None or run is not None:
+        facts = job.facts(classifier, data, session.seconds)
+    if output is not None:
+        predictions.write(output, proba=proba)
+        session.summary(f"wrote {output}")
+    for page in (report, None if run is None else run / "report.html"):
+        if page is not None:
+            measuring.write_gallery(predictions, data.images, page, run=facts)
+    if report is not None:
+        session.summary(f"wrote {report}")
     if run is not None:
-        state = "finished" if stop is None else "stopped"
-        _keep(session, run, request, data, predictions, facts, state=state)
+        job.keep_predictions(predictions, facts, state="finished" if stop is None else "stopped")
+        say_what_is_kept(session, run)
     if json:
         print_json(
             {
@@ -177,25 +165,12 @@ def classify(
     elif output is None:
         print_predictions(session, predictions, proba=proba)
     summary = summary_of(predictions, session.seconds)
-    if asking is not None and asking.meter is not None:
-        summary += f"; {what_it_took(asking.meter, [predictions])}"
+    if job.meters:
+        summary += f"; {what_it_took(runs.taken(job.meters, [predictions]))}"
     session.summary(summary)
-    if stop is None:
-        note_if_all_failed(session, predictions)
     if stop is not None:
         raise stop
-
-
-def _images(
-    session: Session, arguments: list[str], image_column: str | None, limit: int | None, seed: int
-) -> Dataset:
-    """Find the images; a sample of them where --limit asks for one."""
-    from showtell.datasets import expand_images, limit_dataset
-
-    data = expand_images(arguments, image_column=image_column)
-    for note in data.notes:
-        session.note(note)
-    return data if limit is None else limit_dataset(data, limit, seed)
+    note_if_all_failed(session, predictions)
 
 
 def _note_if_shown(
@@ -213,79 +188,3 @@ def _note_if_shown(
         if n > 1:
             what = "are among the examples, so their labels say"
         session.note(f"{counted(n, 'image')} {what} nothing about new pictures.")
-
-
-def _write(
-    session: Session,
-    data: Dataset,
-    predictions: Predictions,
-    facts: dict[str, Any],
-    *,
-    output: Path | None,
-    proba: bool,
-    report: Path | None,
-) -> None:
-    """Write the table and the page that were asked for."""
-    if output is not None:
-        predictions.write(output, proba=proba)
-        session.summary(f"wrote {output}")
-    if report is not None:
-        from showtell.evaluate import write_gallery
-
-        write_gallery(predictions, data.images, report, run=facts)
-        session.summary(f"wrote {report}")
-
-
-def _facts(session: Session, classifier: MediaClassifier, data: Dataset) -> dict[str, Any]:
-    """Say what was run on what."""
-    from showtell.evaluate.provenance import about_data, about_estimator, about_machine, now
-
-    return {
-        "name": data.name or "classify",
-        "estimator": about_estimator(classifier),
-        "data": about_data(data),
-        "finished": now(),
-        "seconds": round(session.seconds, 3),
-        **about_machine(),
-    }
-
-
-def _keep(
-    session: Session,
-    folder: Path,
-    request: dict[str, Any],
-    data: Dataset,
-    predictions: Predictions,
-    facts: dict[str, Any],
-    *,
-    state: str,
-) -> None:
-    """Fill the run folder."""
-    from importlib.util import find_spec
-
-    from showtell.cli.runs import finish
-    from showtell.evaluate import write_gallery
-
-    file = f"predictions.{'parquet' if find_spec('pyarrow') is not None else 'csv'}"
-    predictions.write(folder / file, proba=True)
-    write_gallery(predictions, data.images, folder / "report.html", run=facts)
-    totals: dict[str, Any] = {"n_images": len(predictions)}
-    totals |= {str(k): n for k, n in predictions.counts.items()}
-    if "cost_usd" in predictions.columns:
-        costs = predictions.columns["cost_usd"]
-        totals["cost_usd"] = None if None in costs else str(sum(costs))
-        doubt = predictions.in_doubt_usd
-        totals["n_requests_in_doubt"] = predictions.n_in_doubt
-        totals["in_doubt_usd"] = None if doubt is None else str(doubt)
-    finish(
-        folder,
-        request,
-        {
-            "predictions": file,
-            "labels": list(predictions.classes),
-            "totals": totals,
-            "run": facts,
-        },
-        state=state,
-    )
-    session.summary(f"kept in {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")

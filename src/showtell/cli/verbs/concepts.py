@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from showtell import prompts, runs
 from showtell.cli import options as o
-from showtell.cli.asking import Asking, asking_values, dollars, refuse_idle, start_asking
-from showtell.cli.choices import given_labels
 from showtell.cli.groups import BudgetOptions, ModelOptions, RequestOptions, TalkOptions, grouped
 from showtell.cli.output import check_output, counted, print_csv, print_json, print_table
+from showtell.cli.recipes import begin_job, given_labels, writer_of
 from showtell.cli.session import Session, begin, is_terminal
-from showtell.cli.verbs.describe import spent_in_words
-from showtell.cli.verbs.estimate import add_up, ready_to_count
+from showtell.cli.writing import show_price, spent_in_words, write_prompts
 from showtell.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from showtell.prompts import Built, ConceptTree
+    from showtell.runs import WritingJob
 
 __all__ = ["add_to", "concepts"]
 
@@ -186,10 +186,7 @@ def concepts(
     """
     session = begin(ctx, saying)
     if copy_prompts is not None:
-        from showtell.prompts import copy_prompts as write_prompts
-
-        write_prompts(copy_prompts, library="concepts")
-        session.summary(f"wrote {copy_prompts}. Edit, and use it with --prompt-dir {copy_prompts}")
+        write_prompts(session, copy_prompts, "concepts")
         return
     if domain is None:
         raise InputError(
@@ -197,22 +194,22 @@ def concepts(
             "a tree, as a .json file."
         )
     if drawing.draw is not None:
-        from showtell.prompts.concepts.tree_drawing import check_drawing
+        from showtell.prompts.concepts.tree_drawing import (
+            check_drawing,  # only where something is drawn
+        )
 
         check_drawing(drawing.draw)
-    values = asking_values(ctx)
     named = given_labels(labels, labels_file)
     if domain.lower().endswith(".json"):
-        _look(session, domain, drawing, has_model=values["model"] is not None, json=json)
+        _look(session, domain, drawing, has_model=called.model is not None, json=json)
         return
     if "/" in domain or "\\" in domain:
         raise InputError(
             f"{domain!r} is no word for what all labels are, such as dog or butterfly. Labels are "
             "named with --labels or --labels-file, and a tree is a file that ends in .json."
         )
-    model = values.pop("model")
-    if model is None:
-        refuse_idle(ctx, values)
+    recipe = writer_of(ctx)
+    if recipe is None:
         raise InputError(
             "Which model? Name it with --model provider:name; `showtell models` lists them, and "
             "`showtell try-server` is one without a key."
@@ -221,44 +218,39 @@ def concepts(
     before = _kept(output, overwrite=growing.overwrite)
     wanted = _labels(None if named is None else named.labels, before)
     _check_label(drawing, wanted, growing.layout)
-    asking = Asking(model=model, **values)
-    if asking.local:
-        raise InputError(
-            f"{model} runs in this process and scores labels; it writes nothing. Name a model "
-            "behind a server, for example ollama:llama3.2."
-        )
     how = growing.parameters(sending)
+    job = runs.WritingJob(
+        recipe=recipe,
+        verb="concepts",
+        inputs={"domain": domain, "labels": wanted, "model": recipe.model, **how},
+        run=run,
+        tell=session.tell,
+    )
     if dry_run:
-        _say_price(session, ready_to_count(session, ctx, asking), domain, wanted, before, how, json)
+        ctx.call_on_close(job.close)
+        job.to_count()
+        _say_price(session, job, domain, wanted, before, how, json)
         return
-    request = {"verb": "concepts", "domain": domain, "labels": wanted, "model": model, **how}
-    if run is not None:
-        from showtell.cli.runs import claim
-
-        claim(run, request)
-    asking = start_asking(session, ctx, asking, run=run)
+    job.claim()
+    begin_job(session, ctx, job)
     if before is not None:
         session.note(
             f"{output} is kept as it stands; only what it lacks is asked for. --overwrite builds "
             "it anew."
         )
-    from showtell.prompts import build_concepts
-
     with session.progress() as progress:
-        built = build_concepts(
-            domain, wanted, asking.access(), tree=before, progress=progress, **how
+        built = prompts.build_concepts(
+            domain, wanted, job.access, tree=before, progress=progress, **how
         )
     _say_gaps(session, built)
     tree = built.tree
     if output is not None:
         tree.write(output)
         session.summary(f"wrote {output}")
-    facts = _facts(built, wanted, model)
+    facts = _facts(built, wanted, str(recipe.model))
     if run is not None:
-        from showtell.cli.runs import finish
-
         tree.write(run / "concepts.json")
-        finish(run, request, facts)
+        job.finish(facts)
     if tree.parts:
         _draw(session, tree, drawing)
     if json:
@@ -274,9 +266,7 @@ def concepts(
 
 def _look(session: Session, file: str, drawing: Drawing, *, has_model: bool, json: bool) -> None:
     """Print or draw a tree that is there."""
-    from showtell.prompts import read_concepts
-
-    tree = read_concepts(file)
+    tree = prompts.read_concepts(file)
     if has_model:
         raise InputError(
             f"{file!r} is a tree. To fill what it lacks, name the domain and the file: showtell "
@@ -294,9 +284,7 @@ def _kept(output: Path | None, *, overwrite: bool) -> ConceptTree | None:
     """Read the tree that is there already."""
     if output is None or overwrite or not output.exists():
         return None
-    from showtell.prompts import read_concepts
-
-    return read_concepts(output)
+    return prompts.read_concepts(output)
 
 
 def _labels(named: Sequence[str] | None, before: ConceptTree | None) -> list[str]:
@@ -397,9 +385,7 @@ def _facts(built: Built, wanted: Sequence[str], model: str) -> dict[str, Any]:
 def _draw(session: Session, tree: ConceptTree, drawing: Drawing) -> None:
     if drawing.draw is None:
         return
-    from showtell.prompts.concepts.tree_drawing import draw_concepts
-
-    draw_concepts(tree, drawing.draw, part=drawing.part, labels=drawing.label or None)
+    prompts.draw_concepts(tree, drawing.draw, part=drawing.part, labels=drawing.label or None)
     session.summary(f"wrote {drawing.draw}")
     n = (tree.restricted(labels=drawing.label) if drawing.label else tree).n_values
     if drawing.part is None and n > _LEGIBLE:
@@ -408,11 +394,9 @@ def _draw(session: Session, tree: ConceptTree, drawing: Drawing) -> None:
 
 def _print_tree(session: Session, tree: ConceptTree, drawing: Drawing) -> None:
     """Print a value a line: a table on a terminal, CSV into a pipe."""
-    from showtell.prompts.concepts.trees import find_part
-
     above: tuple[str, ...] = ()
     if drawing.part is not None:
-        path = find_part(tree, drawing.part)
+        path = prompts.find_part(tree, drawing.part)
         above, tree = path[:-1], tree.restricted(part=path)
     if drawing.label:
         _check_label(drawing, tree.labels, "per-label")
@@ -432,7 +416,7 @@ def _print_tree(session: Session, tree: ConceptTree, drawing: Drawing) -> None:
 
 def _say_price(
     session: Session,
-    asking: Asking,
+    job: WritingJob,
     domain: str,
     labels: Sequence[str],
     before: ConceptTree | None,
@@ -440,40 +424,9 @@ def _say_price(
     json: bool,
 ) -> None:
     """Count and price the questions, those about parts that nobody knows yet by a guess."""
-    from showtell.prompts import tree_requests
-
-    access = asking.access()
-    requests = tree_requests(domain, labels, access, tree=before, **how)
-    cache: Any = access.cache
-    sums = add_up(
-        requests,
-        name=access.name,
-        capabilities=access.capabilities,
-        cache=cache,
-        answer_tokens=_ANSWER_TOKENS,
-    )
-    facts: dict[str, Any] = {
-        "model": access.name,
-        "domain": domain,
-        "n_labels": len(labels),
-        **{
-            name: getattr(sums, name)
-            for name in (
-                "n_requests", "n_requests_kept", "input_tokens", "output_tokens", "cost_usd",
-                "cost_usd_to_pay",
-            )
-        },
-    }  # fmt: skip
-    if json:
-        print_json(facts)
-    elif is_terminal(sys.stdout):
-        shown = {**facts, **{k: dollars(facts[k]) for k in ("cost_usd", "cost_usd_to_pay")}}
-        print_table(session, ("what", "how much"), [(k, str(v)) for k, v in shown.items()])
-    else:
-        print_csv(("what", "value"), facts.items())
+    requests = prompts.tree_requests(domain, labels, job.access, tree=before, **how)
+    sums = job.add_up(requests, answer_tokens=_ANSWER_TOKENS)
     guess = "" if before is not None and before.parts else " if there are 12 parts"
-    session.summary(
-        f"{counted(facts['n_requests'], 'question')} about {counted(len(labels), 'label')}{guess}: "
-        f"about {dollars(facts['cost_usd_to_pay'])} to pay; an answer that cannot be used is asked "
-        "for once more. Nothing was asked."
-    )
+    facts = {"model": job.access.name, "domain": domain, "n_labels": len(labels)}
+    about = f"about {counted(len(labels), 'label')}{guess}"
+    show_price(session, facts, [sums], about, json=json)

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from showtell import datasets, prompts, runs
 from showtell.cli import options as o
-from showtell.cli.asking import Asking, asking_values, dollars, refuse_idle, start_asking
-from showtell.cli.choices import given_labels
 from showtell.cli.groups import BudgetOptions, ModelOptions, RequestOptions, TalkOptions, grouped
 from showtell.cli.output import check_output, counted, print_csv, print_json, print_table
-from showtell.cli.session import Session, begin, is_terminal
-from showtell.cli.verbs.estimate import add_up, ready_to_count
+from showtell.cli.recipes import begin_job, given_labels, writer_of
+from showtell.cli.session import Session, begin, is_terminal, printable
+from showtell.cli.writing import show_price, spent_in_words, write_prompts
 from showtell.errors import InputError, RunError
+from showtell.mllm.structured import Spent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from showtell._progress import Progress
     from showtell.mllm import Model
-    from showtell.mllm.structured import Spent
     from showtell.prompts import DescriptionDiff, DescriptionNote, DescriptionSet
-
-__all__ = ["add_to", "describe", "spent_in_words"]
+    from showtell.runs import WritingJob
+__all__ = ["add_to", "describe"]
 
 _FILES = (".json", ".csv", ".yaml", ".yml")
 _WRITTEN = "What to write"
@@ -165,18 +164,14 @@ def describe(
     """
     session = begin(ctx, saying)
     if copy_prompts is not None:
-        from showtell.prompts import copy_prompts as write_prompts
-
-        write_prompts(copy_prompts, library="describe")
-        session.summary(f"wrote {copy_prompts}. Edit, and use it with --prompt-dir {copy_prompts}")
+        write_prompts(session, copy_prompts, "describe")
         return
     if compare is not None:
         _print_diff(session, *_read_both(*compare), json=json)
         return
-    values = asking_values(ctx)
     named = given_labels(labels, labels_file)
-    if values.pop("model") is None:
-        refuse_idle(ctx, values)
+    recipe = writer_of(ctx)
+    if recipe is None:
         if not check:
             raise InputError(
                 "Which model? Name it with --model provider:name; `showtell models` lists them, "
@@ -189,30 +184,27 @@ def describe(
     before, kept = _kept(output, wanted, style, overwrite=overwrite)
     old = None if diff is None else _read(diff)
     missing = [label for label in wanted if label not in kept]
-    assert called.model is not None
-    asking = Asking(model=called.model, **values)
-    if asking.local:
-        raise InputError(
-            f"{called.model} runs in this process and scores labels; it writes nothing. Name a "
-            "model behind a server, for example ollama:llama3.2."
-        )
     texts: dict[str, Any] = {"style": style, "count": count, "prompt_dir": sending.prompt_dir}
+    job = runs.WritingJob(
+        recipe=recipe,
+        verb="describe",
+        inputs={
+            "labels": wanted, "style": style, "count": count, "domain": domain,
+            "model": recipe.model, "prompt_dir": sending.prompt_dir, "seed": seed,
+        },
+        run=run,
+        steps=2 if domain == "auto" else 1,
+        tell=session.tell,
+    )  # fmt: skip
     if dry_run:
-        asking = ready_to_count(session, ctx, asking)
+        ctx.call_on_close(job.close)
+        job.to_count()
         _say_price(
-            session, asking.access(), missing, texts, domain=domain, n_kept=len(kept),
-            seed=seed, json=json,
-        )  # fmt: skip
+            session, job, missing, texts, domain=domain, n_kept=len(kept), seed=seed, json=json
+        )
         return
-    request = {
-        "verb": "describe", "labels": wanted, "style": style, "count": count, "domain": domain,
-        "model": called.model, "prompt_dir": sending.prompt_dir, "seed": seed,
-    }  # fmt: skip
-    if run is not None:
-        from showtell.cli.runs import claim
-
-        claim(run, request)
-    asking = start_asking(session, ctx, asking, run=run, steps=2 if domain == "auto" else 1)
+    job.claim()
+    begin_job(session, ctx, job)
     if kept:
         session.note(
             f"{counted(len(kept), 'label')} of {output} {'is' if len(kept) == 1 else 'are'} kept "
@@ -220,7 +212,7 @@ def describe(
         )
     with session.progress() as progress:
         found = _write(
-            session, asking.access(), missing, texts, domain=domain, all_labels=wanted,
+            session, job.access, missing, texts, domain=domain, all_labels=wanted,
             before=before, seed=seed, progress=progress,
         )  # fmt: skip
     made = _without_names_of(_joined(before, found, wanted, kept), wanted, missing, found)
@@ -229,12 +221,10 @@ def describe(
     if output is not None:
         made.write(output)
         session.summary(f"wrote {output}")
-    facts = _facts(found, made, wanted, kept, called.model)
+    facts = _facts(found, made, wanted, kept, str(recipe.model))
     if run is not None:
-        from showtell.cli.runs import finish
-
         made.write(run / "descriptions.json")
-        finish(run, request, facts)
+        job.finish(facts)
     changes = None if old is None else old.diff(made)
     if json:
         print_json({
@@ -261,17 +251,15 @@ def describe(
         raise RunError(f"No label got a description: {reason}")
 
 
+@dataclass(kw_only=True)
 class _Found:
     """What the model wrote, and what it took."""
 
-    def __init__(self) -> None:
-        from showtell.mllm.structured import Spent
-
-        self.descriptions: DescriptionSet | None = None
-        self.gaps: dict[str, str] = {}
-        self.dropped: dict[str, tuple[str, ...]] = {}
-        self.domain: str | None = None
-        self.spent: Spent = Spent()
+    descriptions: DescriptionSet | None = None
+    gaps: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    domain: str | None = None
+    spent: Spent = field(default_factory=Spent)
 
 
 def _write(
@@ -287,8 +275,6 @@ def _write(
     progress: Progress,
 ) -> _Found:
     """Ask for the domain, if it is to be found, and for the descriptions."""
-    from showtell.prompts import find_domain, write_descriptions
-
     found = _Found()
     found.domain = None if domain == "auto" else domain
     if found.domain is None and before is not None:
@@ -296,7 +282,9 @@ def _write(
     if not labels:
         return found
     if found.domain is None and domain == "auto":
-        sought = find_domain(all_labels, access, random_state=seed, prompt_dir=texts["prompt_dir"])
+        sought = prompts.find_domain(
+            all_labels, access, random_state=seed, prompt_dir=texts["prompt_dir"]
+        )
         found.spent.merge(sought.spent)
         found.domain = sought.text
         session.note(
@@ -304,7 +292,9 @@ def _write(
             if sought.text
             else f"no domain: {sought.reason}"
         )
-    described = write_descriptions(labels, access, **texts, domain=found.domain, progress=progress)
+    described = prompts.write_descriptions(
+        labels, access, **texts, domain=found.domain, progress=progress
+    )
     found.spent.merge(described.spent)
     found.descriptions = described.descriptions
     found.gaps, found.dropped = dict(described.gaps), dict(described.dropped)
@@ -325,9 +315,7 @@ def _labels(data: str | None, named: Sequence[str] | None) -> list[str]:
             'Which labels? Name them with --labels "cat,dog" or --labels-file FILE, or give a '
             "folder with a folder per label."
         )
-    from showtell.datasets import load_dataset
-
-    found = list(load_dataset(data).labels)
+    found = list(datasets.load_dataset(data).labels)
     if not found:
         raise InputError(f"Nothing in {data!r} has a label. Name labels with --labels.")
     return found
@@ -354,8 +342,6 @@ def _joined(
     before: DescriptionSet | None, found: _Found, wanted: Sequence[str], kept: Sequence[str]
 ) -> DescriptionSet:
     """Put what was kept and what was written together: the file's labels first, in its order."""
-    from showtell.prompts import DescriptionSet
-
     new = found.descriptions
     if before is None:
         assert new is not None  # nothing was kept, so everything was asked for
@@ -372,7 +358,7 @@ def _joined(
         n = sum(map(bool, before.values()))
         note = f"{provenance.note}; {counted(n, 'label')} kept from {source}"
         provenance = replace(provenance, note=note)
-    return DescriptionSet(
+    return prompts.DescriptionSet(
         {label: texts[label] for label in order},
         kind=new.kind,
         weights={label: w for label, w in before.weights.items() if label not in written},
@@ -440,22 +426,9 @@ def _facts(
     }
 
 
-def spent_in_words(spent: Spent) -> str:
-    """Say what answers took."""
-    if not spent.n_requests:
-        return (
-            "0 USD: all answers were there already" if spent.n_from_cache else "nothing was asked"
-        )
-    again = f", {spent.n_from_cache:,} answers were there already" if spent.n_from_cache else ""
-    return (
-        f"{dollars(spent.cost_usd)} for {counted(spent.n_requests, 'request')}, "
-        f"{spent.input_tokens:,} tokens in, {spent.output_tokens:,} out{again}"
-    )
-
-
 def _say_price(
     session: Session,
-    access: Model,
+    job: WritingJob,
     labels: Sequence[str],
     texts: dict[str, Any],
     *,
@@ -465,64 +438,21 @@ def _say_price(
     json: bool,
 ) -> None:
     """Count and price the first round of questions."""
-    from showtell.prompts import describe_requests, domain_requests
-
+    access = job.access
     requests = []
     if labels:
         told = None if domain == "auto" else domain
-        requests = describe_requests(labels, access, **texts, domain=told)
+        requests = prompts.describe_requests(labels, access, **texts, domain=told)
     each = _SENTENCE_TOKENS if texts["style"] == "cupl" else _PHRASE_TOKENS
     wanted = texts["count"] or (10 if texts["style"] == "cupl" else 8)
-    cache: Any = access.cache
-    sums = add_up(
-        requests,
-        name=access.name,
-        capabilities=access.capabilities,
-        cache=cache,
-        answer_tokens=_FRAME_TOKENS + each * wanted,
-    )
-    parts = [sums]
+    parts = [job.add_up(requests, answer_tokens=_FRAME_TOKENS + each * wanted)]
     if domain == "auto" and labels:
-        asked = domain_requests(labels, access, random_state=seed, prompt_dir=texts["prompt_dir"])
-        parts.append(
-            add_up(
-                asked,
-                name=access.name,
-                capabilities=access.capabilities,
-                cache=cache,
-                answer_tokens=_FRAME_TOKENS,
-            )
+        asked = prompts.domain_requests(
+            labels, access, random_state=seed, prompt_dir=texts["prompt_dir"]
         )
-    facts: dict[str, Any] = {
-        "model": access.name,
-        "n_labels": len(labels),
-        "n_kept": n_kept,
-        **{
-            name: _total([getattr(part, name) for part in parts])
-            for name in (
-                "n_requests", "n_requests_kept", "input_tokens", "output_tokens", "cost_usd",
-                "cost_usd_to_pay",
-            )
-        },
-    }  # fmt: skip
-    if json:
-        print_json(facts)
-    elif is_terminal(sys.stdout):
-        shown = {**facts, **{k: dollars(facts[k]) for k in ("cost_usd", "cost_usd_to_pay")}}
-        print_table(session, ("what", "how much"), [(k, str(v)) for k, v in shown.items()])
-    else:
-        print_csv(("what", "value"), facts.items())
-    session.summary(
-        f"{counted(facts['n_requests'], 'question')} about {counted(len(labels), 'label')}: about "
-        f"{dollars(facts['cost_usd_to_pay'])} to pay; an answer that cannot be used is asked for "
-        "once more. Nothing was asked."
-    )
-
-
-def _total(values: Sequence[Any]) -> Any:
-    if any(value is None for value in values):
-        return None
-    return sum(values, Decimal(0) if isinstance(values[0], Decimal) else 0)
+        parts.append(job.add_up(asked, answer_tokens=_FRAME_TOKENS))
+    facts = {"model": access.name, "n_labels": len(labels), "n_kept": n_kept}
+    show_price(session, facts, parts, f"about {counted(len(labels), 'label')}", json=json)
 
 
 def _check_file(
@@ -557,9 +487,7 @@ def _note_row(note: DescriptionNote) -> tuple[str, str, str, str]:
 
 
 def _read(path: Path) -> DescriptionSet:
-    from showtell.prompts import read_descriptions
-
-    return read_descriptions(path)
+    return prompts.read_descriptions(path)
 
 
 def _read_both(before: Path, after: Path) -> tuple[DescriptionSet, DescriptionSet]:
@@ -588,8 +516,6 @@ def _as_json(changes: DescriptionDiff) -> dict[str, Any]:
 
 
 def _write_out(text: str) -> None:
-    from showtell.cli.session import printable
-
     sys.stdout.write("".join(f"{printable(line)}\n" for line in text.splitlines()))
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import showtell.explain as explaining
+from showtell import datasets, runs
 from showtell.cli import options as o
-from showtell.cli.asking import Asking, asking_of, dollars, start_asking
-from showtell.cli.choices import Choices, given_labels, make_classifier, remarks
-from showtell.cli.data import examples_of, parts_to_measure
+from showtell.cli.data import examples_of, images_of, parts_to_measure
 from showtell.cli.groups import (
     BudgetOptions,
     ColumnOptions,
@@ -26,9 +25,9 @@ from showtell.cli.groups import (
     TalkOptions,
     grouped,
 )
-from showtell.cli.output import check_page, counted, print_json
+from showtell.cli.output import check_page, counted, dollars, print_json
+from showtell.cli.recipes import begin_job, given_labels, recipe_of
 from showtell.cli.session import Session, begin, printable
-from showtell.cli.verbs.estimate import add_up
 from showtell.errors import InputError, ShowtellError
 from showtell.tables import TABLE_SUFFIXES
 
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from showtell.classify.base import MediaClassifier
     from showtell.datasets import Dataset, LabelSet
     from showtell.explain import ConceptOverview, Explanation
+    from showtell.recipes import Recipe
+    from showtell.runs import Job
 
 __all__ = ["add_to", "explain"]
 
@@ -176,43 +177,25 @@ def explain(
             raise InputError("--dry-run says what asking a model costs: name one with --model.")
     wanted = _parts(parts)
     shows = (shots is not None or sought.examples is not None) and shots != 0
-    method, asking = asking_of(ctx, method, shows=shows)
-    choices = Choices(
-        encoder=encoder,
-        method=method,
-        **words.chosen(),
-        shots=shots,
-        abstain_below=abstain_below,
-        seed=seed,
-        threads=threads,
-        store=store,
-        asking=asking,
-    )
+    recipe = recipe_of(ctx, shows=shows)
     task = _task(
-        session, data, sought, columns, choices, label=label, test_size=test_size, shots=shots
+        session, data, sought, columns, recipe, label=label, test_size=test_size, shots=shots
     )
-    if asking is not None:
-        if dry_run:
-            asking = replace(asking, asks=False)
-        else:
-            asking = start_asking(session, ctx, asking, run=None)
-        choices = replace(choices, asking=asking)
-    classifier = make_classifier(choices, task.label_set, task.support)
-    for remark in remarks(choices, classifier, task.support):
-        session.note(remark)
+    job = runs.Job(recipe=replace(recipe, labels=task.label_set), verb="explain", tell=session.tell)
+    if not dry_run:
+        begin_job(session, ctx, job)
+    classifier = job.prepare(task.support) if dry_run else job.fit(task.support)
     task = _limited(session, task, classifier, limit, seed)
     asks = _asks(classifier, wanted, caps)
     if asks or dry_run:
-        _say_price(session, classifier, task, asking, dry_run=dry_run, json=json)
+        _say_price(session, classifier, task, job, dry_run=dry_run, json=json)
     if dry_run:
         return
-    from showtell.explain import explain as find_out
-
     _say_left_out(session, classifier, task, wanted)
     shown = getattr(classifier, "demonstrations_", ())  # then those are what it knows
     examples = task.support if len(task.support or ()) and not shown else None
     with session.progress() as progress:
-        found = find_out(
+        found = explaining.explain(
             classifier,
             task.images.images,
             y=task.truth,
@@ -226,15 +209,13 @@ def explain(
         )
     overview = _overview(session, classifier, task, found, report)
     if report is not None:
-        from showtell.explain import write_explanations
-
-        write_explanations(found, report, overview=overview)
+        explaining.write_explanations(found, report, overview=overview)
         session.summary(f"wrote {report}")
     if json:
         print_json({"explanations": [one.to_dict() for one in found]})
     elif report is None:
         _print(session, found)
-    _sum_up(session, found, asking)
+    _sum_up(session, found, job)
 
 
 def _parts(given: str | None) -> list[str] | None:
@@ -249,7 +230,7 @@ def _task(
     arguments: Sequence[str],
     sought: LabelOptions,
     columns: ColumnOptions,
-    choices: Choices,
+    recipe: Recipe,
     *,
     label: str | None,
     test_size: float | None,
@@ -272,11 +253,11 @@ def _task(
             known,
             labels_file=sought.labels_file,
             examples=examples,
-            needs_examples=choices.wants_examples(available=available),
+            needs_examples=recipe.learns(available=available),
             check_duplicates=False,
             test_size=test_size,
             limit=None,
-            seed=choices.seed,
+            seed=recipe.seed,
         )
         return _Task(
             images=of_data.test,
@@ -284,23 +265,17 @@ def _task(
             support=of_data.support,
             label_set=label_set or of_data.label_set,
         )
-    from showtell.datasets import expand_images
-
-    images = expand_images(list(arguments), image_column=columns.image_column)
-    for note in images.notes:
-        session.note(note)
+    images = images_of(session, arguments, columns.image_column, None, recipe.seed)
     truth = None if label is None else [label] * len(images)
     return _Task(images=images, truth=truth, support=examples, label_set=label_set)
 
 
 def _has_labels(source: str, columns: dict[str, Any]) -> bool:
     """Whether an argument is a data set with labels, and no plain folder or list of images."""
-    from showtell.datasets import load_dataset
-
     if not (Path(source).is_dir() or Path(source).suffix.lower() in TABLE_SUFFIXES):
         return False
     try:
-        return bool(load_dataset(source, **columns).labels)
+        return bool(datasets.load_dataset(source, **columns).labels)
     except ShowtellError:  # what is wrong with it is said where it is opened
         return False
 
@@ -309,18 +284,15 @@ def _limited(
     session: Session, task: _Task, classifier: MediaClassifier, limit: int | None, seed: int
 ) -> _Task:
     """Take a sample, of a size that does not keep one waiting unless it was asked for."""
-    from showtell.datasets import limit_dataset
-    from showtell.explain import parts_of
-
     most = limit
     if most is None:
-        most = _USUAL_BY_CLUES if "changes" in parts_of(classifier) else _USUAL
+        most = _USUAL_BY_CLUES if _has(classifier, "changes") else _USUAL
     n = len(task.images)
     if n <= most:
         return task
     if limit is None:
         session.note(f"{most} of {n:,} images are explained; --limit N takes more.")
-    images = limit_dataset(task.images, most, seed)
+    images = datasets.limit_dataset(task.images, most, seed)
     truth = task.truth
     if truth is not None:
         same = len(set(truth)) == 1
@@ -328,11 +300,14 @@ def _limited(
     return replace(task, images=images, truth=truth)
 
 
+def _has(classifier: Any, part: explaining.PartName) -> bool:
+    """Whether a classifier has a part of an explanation to give."""
+    return part in explaining.parts_of(classifier, asks=True)
+
+
 def _asks(classifier: MediaClassifier, wanted: list[str] | None, caps: BudgetOptions) -> bool:
     """Whether a model is to be asked again without each demonstration."""
-    from showtell.explain import parts_of
-
-    if "demonstrations" not in parts_of(classifier, asks=True):
+    if not _has(classifier, "demonstrations"):
         return False
     if wanted is not None:
         return "demonstrations" in wanted
@@ -343,27 +318,18 @@ def _say_price(
     session: Session,
     classifier: Any,
     task: _Task,
-    asking: Asking | None,
+    job: Job,
     *,
     dry_run: bool,
     json: bool,
 ) -> None:
     """Say what leaving out demonstrations takes, before it is done."""
-    from showtell.explain import leave_one_out_requests, parts_of
-    from showtell.mllm import capabilities_of, default_cache
-
-    if asking is None or "demonstrations" not in parts_of(classifier, asks=True):
+    if not _has(classifier, "demonstrations"):
         raise InputError(
             "Only --method in-context shows demonstrations that could be left out, so there is "
             "nothing to price."
         )
-    capabilities = asking.meter.capabilities if asking.meter else capabilities_of(asking.model)
-    sums = add_up(
-        leave_one_out_requests(classifier, task.images.images),
-        name=classifier.model_,
-        capabilities=capabilities,
-        cache=default_cache() if asking.reuse else None,
-    )
+    sums = job.add_up(explaining.leave_one_out_requests(classifier, task.images.images))
     if dry_run and json:
         cost = sums.cost_usd_to_pay
         print_json(
@@ -380,16 +346,12 @@ def _say_price(
     )
 
 
-def _say_left_out(
-    session: Session, classifier: MediaClassifier, task: _Task, wanted: list[str] | None
-) -> None:
+def _say_left_out(session: Session, classifier: Any, task: _Task, wanted: list[str] | None) -> None:
     """Say that the slow part is not made, and how to have it."""
-    from showtell.explain.explaining import changes_are_quick, parts_of
-
     n = len(task.images)
-    if wanted is not None or "changes" not in parts_of(classifier):
+    if wanted is not None or not _has(classifier, "changes"):
         return
-    if not changes_are_quick(classifier, n):
+    if not explaining.changes_are_quick(classifier, n):
         session.note(
             f"What would change an answer is not looked for: {counted(n, 'image')} and "
             f"{counted(len(classifier.selected_), 'clue')} would take long. "
@@ -399,17 +361,14 @@ def _say_left_out(
 
 def _overview(
     session: Session,
-    classifier: MediaClassifier,
+    classifier: Any,
     task: _Task,
     found: Sequence[Explanation],
     report: Path | None,
 ) -> ConceptOverview | None:
     """Measure what a classifier by clues goes by, for the page."""
-    from showtell.explain import concept_overview, parts_of
-
-    if report is None or "changes" not in parts_of(classifier):
+    if report is None or not _has(classifier, "changes"):
         return None
-
     n = len(classifier.selected_)
     session.note(
         f"Measuring what {counted(n, 'clue')} {'is' if n == 1 else 'are'} worth, for all labels "
@@ -420,8 +379,8 @@ def _overview(
     labels = {str(one) for one in classifier.classes_.tolist()}
     truth = task.truth
     if truth is None or {truth[i] for i in usable} != labels:
-        return concept_overview(classifier)
-    return concept_overview(
+        return explaining.concept_overview(classifier)
+    return explaining.concept_overview(
         classifier, [task.images.images[i] for i in usable], [truth[i] for i in usable]
     )
 
@@ -437,7 +396,7 @@ def _print(session: Session, found: Sequence[Explanation]) -> None:
         session.note("-o why.html makes a page of these to click through.")
 
 
-def _sum_up(session: Session, found: Sequence[Explanation], asking: Asking | None) -> None:
+def _sum_up(session: Session, found: Sequence[Explanation], job: Job) -> None:
     n_errors = sum(one.status == "error" for one in found)
     known = [one for one in found if one.correct is not None and one.status != "error"]
     parts = [f"{counted(len(found), 'image')} explained"]
@@ -447,7 +406,6 @@ def _sum_up(session: Session, found: Sequence[Explanation], asking: Asking | Non
     if known:
         parts.append(f"{sum(bool(one.correct) for one in known):,} of {len(known):,} right")
     text = f"{', '.join(parts)}; {session.seconds:.1f} s"
-    if asking is not None and asking.meter is not None:
-        total: Decimal | None = asking.meter.total
-        text += f"; {dollars(total)} for {counted(asking.meter.n_requests, 'request')}"
+    for meter in job.meters:
+        text += f"; {dollars(meter.total)} for {counted(meter.n_requests, 'request')}"
     session.summary(text)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+import showtell.evaluate as measuring
+from showtell import classify, encoders, runs
 from showtell.cli import options as o
-from showtell.cli.asking import Asking, asking_values, dollars, start_asking
-from showtell.cli.choices import given_labels
 from showtell.cli.data import parts_to_measure
-from showtell.cli.evolving import dropped_texts, live_lines, n_useless
 from showtell.cli.groups import (
     BudgetOptions,
     ColumnOptions,
@@ -26,13 +25,16 @@ from showtell.cli.output import (
     check_output,
     check_page,
     counted,
+    dollars,
     number,
     print_csv,
     print_json,
     print_table,
+    say_what_is_kept,
 )
+from showtell.cli.recipes import begin_job, given_labels, writer_of
 from showtell.cli.session import Session, begin, is_terminal
-from showtell.cli.verbs.estimate import add_up, ready_to_count
+from showtell.cli.writing import write_prompts
 from showtell.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from showtell.classify.evolving.record import Evolution, Outcome
     from showtell.cli.data import Parts
     from showtell.prompts import DescriptionSet
-
+    from showtell.runs import Job, WritingJob
 __all__ = ["add_to", "optimize"]
 
 _FILES = (".json", ".csv", ".yaml", ".yml")
@@ -157,11 +159,6 @@ class Evolving:
             "validation": self.validation,
         }
 
-    def as_request(self) -> dict[str, Any]:
-        """List what decides about the words; with more generations what is there goes on."""
-        values = self.parameters()
-        return {k: v for k, v in values.items() if k not in ("n_generations", "patience")}
-
 
 @grouped
 def optimize(
@@ -227,10 +224,7 @@ def optimize(
     """
     session = begin(ctx, saying)
     if copy_prompts is not None:
-        from showtell.prompts import copy_prompts as write_prompts
-
-        write_prompts(copy_prompts, library="evolve")
-        session.summary(f"wrote {copy_prompts}. Edit, and use it with --prompt-dir {copy_prompts}")
+        write_prompts(session, copy_prompts, "evolve")
         return
     check_output(output, _FILES)
     check_page(report)
@@ -238,29 +232,37 @@ def optimize(
         raise InputError(
             "Which photos? Give DATA, a folder with a folder per label or a table with labels."
         )
-    asking = _asking(ctx)
+    recipe = writer_of(ctx)
+    if recipe is None:
+        raise InputError(
+            "Which model writes? Name it with --model provider:name; `showtell models` lists them, "
+            "and `showtell try-server` is one without a key."
+        )
     label_set = given_labels(labels, labels_file)
-    request: dict[str, Any] = {
-        "verb": "optimize",
-        "data": data,
-        "labels": None if label_set is None else list(label_set.labels),
-        "encoder": encoder,
-        "precision": precision,
-        "model": asking.model,
-        "prompt_dir": asking.prompt_dir,
-        "test_size": test_size,
-        "seed": seed,
-        **evolving.as_request(),
-    }
+    told = evolving.parameters() | {"prompt_dir": sending.prompt_dir}
+    job = runs.WritingJob(
+        recipe=recipe,
+        verb="optimize",
+        inputs={
+            "data": data,
+            "labels": None if label_set is None else list(label_set.labels),
+            "encoder": encoder,
+            "precision": precision,
+            "model": recipe.model,
+            "test_size": test_size,
+            "seed": seed,
+            **{k: v for k, v in told.items() if k not in ("n_generations", "patience")},
+        },
+        run=run,
+        tell=session.tell,
+    )
     if dry_run:
-        asking = ready_to_count(session, ctx, asking)
+        ctx.call_on_close(job.close)
+        job.to_count()
     else:
-        if run is not None:
-            from showtell.cli.runs import claim
-
-            if claim(run, request):
-                session.detail(f"Going on in {run}.")
-        asking = start_asking(session, ctx, asking, run=run)
+        if job.claim():
+            session.detail(f"Going on in {run}.")
+        begin_job(session, ctx, job)
     parts = parts_to_measure(
         session,
         data,
@@ -273,18 +275,15 @@ def optimize(
         limit=None,
         seed=seed,
     )
-    from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
-    from showtell.encoders import load_encoder
-
-    clf = EvolvingDescriptionClassifier(
-        asking.access(),
-        load_encoder(encoder, precision=precision, threads=threads),
+    clf = classify.EvolvingDescriptionClassifier(
+        job.access,
+        encoders.load_encoder(encoder, precision=precision, threads=threads),
         labels=list((label_set or parts.label_set).labels),
-        **(evolving.parameters() | {"prompt_dir": asking.prompt_dir}),
+        **told,
         store="default" if store else None,
         random_state=seed,
     )
-    price = _price(clf, asking)
+    price = _price(clf, job)
     if dry_run:
         _show_price(session, price, json=json)
         return
@@ -293,45 +292,25 @@ def optimize(
         f"{counted(price['n_requests'] - price['n_requests_kept'], 'question')}; what was answered "
         "before costs nothing"
     )
-    evolution, stop = _evolve(session, clf, parts, asking.run_folder)
+    evolution, stop = _evolve(session, job, clf, parts)
     _finish(
         session, evolution, clf if stop is None else None, parts, output=output, report=report,
-        run=run, request=request, json=json,
+        job=job, json=json,
     )  # fmt: skip
     if stop is not None:
         raise stop
     _refuse_nothing(evolution)
 
 
-def _asking(ctx: typer.Context) -> Asking:
-    """Read which model writes."""
-    values = asking_values(ctx)
-    if values["model"] is None:
-        raise InputError(
-            "Which model writes? Name it with --model provider:name; `showtell models` lists them, "
-            "and `showtell try-server` is one without a key."
-        )
-    asking = Asking(**values)
-    if asking.local:
-        raise InputError(
-            f"{asking.model} runs in this process and scores labels; it writes nothing. Name a "
-            "model behind a server, for example ollama:llama3.2."
-        )
-    return asking
-
-
 def _evolve(
-    session: Session, clf: EvolvingDescriptionClassifier, parts: Parts, folder: Path | str | None
+    session: Session, job: Job, clf: EvolvingDescriptionClassifier, parts: Parts
 ) -> tuple[Evolution, RunError | KeyboardInterrupt | None]:
     """Let the words evolve and measure them; where that is stopped, take what there is."""
-    from showtell.classify.evolving.record import read_evolution
-
     seen: list[Evolution] = []
-    tell = live_lines(session.summary)
 
     def watch(evolution: Evolution) -> None:
         seen[:] = [evolution]
-        tell(evolution)
+        job.tell_generation(evolution)
 
     assert parts.support is not None
     try:
@@ -345,9 +324,11 @@ def _evolve(
     except (RunError, KeyboardInterrupt) as stop:
         if not seen:
             raise
+        folder = job.reached().run_folder
         if folder is None:
             return replace(seen[0], state="stopped"), stop
-        return read_evolution(folder), stop  # also knows what came to no generation
+        kept = classify.read_evolution(folder)
+        return kept, stop  # also knows what came to no generation
     clf.measure(parts.test.images, parts.test.y)
     return clf.evolution_, None
 
@@ -355,19 +336,12 @@ def _evolve(
 # Before it
 
 
-def _price(clf: EvolvingDescriptionClassifier, asking: Asking) -> dict[str, Any]:
+def _price(clf: EvolvingDescriptionClassifier, job: WritingJob) -> dict[str, Any]:
     """Count and price all questions of all generations."""
-    from showtell.mllm import capabilities_of
-
     plan = clf.plan()
-    name = asking.model if asking.meter is None else asking.meter.name
-    known = capabilities_of(asking.model) if asking.meter is None else asking.meter.capabilities
-    cache: Any = asking.access().cache
-    sums = add_up(
-        plan.requests, name=name, capabilities=known, cache=cache, answer_tokens=plan.output_tokens
-    )
+    sums = job.add_up(plan.requests, answer_tokens=plan.output_tokens)
     return {
-        "model": name,
+        "model": job.access.name,
         "n_generations": plan.n_generations,
         "n_requests": sums.n_requests,
         "n_requests_kept": sums.n_requests_kept,
@@ -414,12 +388,11 @@ def _finish(
     *,
     output: Path | None,
     report: Path | None,
-    run: Path | None,
-    request: dict[str, Any],
+    job: Job,
     json: bool,
 ) -> None:
     """Write and say what came of it; `clf` is None where it was stopped."""
-    domain = request["domain"] if clf is None else clf.descriptions_.domain
+    domain = job.inputs["domain"] if clf is None else clf.descriptions_.domain
     made = evolution.description_set(domain=domain)
     facts = _facts(evolution)
     _say_dropped(session, evolution)
@@ -430,13 +403,12 @@ def _finish(
     if report is not None:
         _page(evolution, clf, parts, report)
         session.summary(f"wrote {report}")
-    if run is not None:
-        from showtell.cli.runs import finish
-
+    if job.run is not None:
+        run = job.run
         made.write(run / "descriptions.json")
         _page(evolution, clf, parts, run / "report.html")
-        finish(run, request, facts, state="stopped" if clf is None else "finished")
-        session.summary(f"kept in {run}: {', '.join(sorted(p.name for p in run.iterdir()))}")
+        job.finish(facts, state="stopped" if clf is None else "finished")
+        say_what_is_kept(session, run)
     if json:
         print_json({**facts, "descriptions": {label: list(made[label]) for label in made}})
     elif is_terminal(sys.stdout):
@@ -454,12 +426,10 @@ def _finish(
 def _page(
     evolution: Evolution, clf: EvolvingDescriptionClassifier | None, parts: Parts, path: Path
 ) -> None:
-    from showtell.evaluate import write_evolution
-
     if clf is None:
-        write_evolution(evolution, path)
+        measuring.write_evolution(evolution, path)
     else:
-        write_evolution(clf, path, data=parts.test)
+        measuring.write_evolution(clf, path, data=parts.test)
 
 
 def _facts(evolution: Evolution) -> dict[str, Any]:
@@ -479,7 +449,7 @@ def _facts(evolution: Evolution) -> dict[str, Any]:
         "input_tokens": sum(g.input_tokens for g in evolution.generations),
         "output_tokens": sum(g.output_tokens for g in evolution.generations),
         "cost_usd": None if evolution.cost_usd is None else float(evolution.cost_usd),
-        "dropped": {label: list(texts) for label, texts in dropped_texts(evolution).items()},
+        "dropped": {label: list(texts) for label, texts in runs.dropped_texts(evolution).items()},
         "generations": [
             {
                 "number": g.number,
@@ -489,7 +459,7 @@ def _facts(evolution: Evolution) -> dict[str, Any]:
                 "n_descriptions": g.n_descriptions,
                 "n_changed": g.n_changed,
                 "n_answers": len(g.exchanges),
-                "n_useless": n_useless(g),
+                "n_useless": runs.n_useless(g),
                 "cost_usd": None if g.cost_usd is None else float(g.cost_usd),
             }
             for g in evolution.generations
@@ -499,7 +469,7 @@ def _facts(evolution: Evolution) -> dict[str, Any]:
 
 def _say_dropped(session: Session, evolution: Evolution) -> None:
     """Say which answers and which words could not be used."""
-    dropped = dropped_texts(evolution)
+    dropped = runs.dropped_texts(evolution)
     for label, texts in dropped.items():
         session.detail(f"left out of {label}: {'; '.join(texts)}")
     n = sum(map(len, dropped.values()))
@@ -531,7 +501,7 @@ def _show(session: Session, evolution: Evolution, made: DescriptionSet | None) -
             number(g.validation),
             f"{g.n_descriptions:,}",
             f"{g.n_changed:,}",
-            f"{len(g.exchanges) - n_useless(g):,} of {len(g.exchanges):,}",
+            f"{len(g.exchanges) - runs.n_useless(g):,} of {len(g.exchanges):,}",
         ]
         for g in evolution.generations
     ]

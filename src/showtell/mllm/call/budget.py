@@ -185,7 +185,7 @@ class Budget:
     def _reserve(self, estimate: Decimal | None) -> Reservation | None:
         if self.max_requests is not None and self.n_requests >= self.max_requests:
             raise BudgetError(
-                f"Stopped at the cap: {self.n_requests} of max_requests={self.max_requests} are "
+                f"Stopped at the cap: {self.n_requests} of `max_requests` {self.max_requests} are "
                 "sent. Raise `max_requests` and run again to resume.",
                 f"{self.max_requests:,} request{'' if self.max_requests == 1 else 's'}",
             )
@@ -210,9 +210,9 @@ class Budget:
     def _stopped(self, estimate: Decimal) -> str:
         doubt = f" and up to {self.in_doubt:.4f} USD are in doubt" if self.in_doubt else ""
         return (
-            f"Stopped at the cap: {self.spent:.4f} of max_cost={self.max_cost} USD are spent{doubt}"
-            f", and the next request may cost up to {estimate:.4f} USD, with the longest answer. "
-            "Raise `max_cost` and run again to resume."
+            f"Stopped at the cap: {self.spent:.4f} of `max_cost` {self.max_cost} USD are "
+            f"spent{doubt}, and the next request may cost up to {estimate:.4f} USD, with the "
+            "longest answer. Raise `max_cost` and run again to resume."
         )
 
 

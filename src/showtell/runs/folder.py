@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from showtell.errors import InputError, RunError, RunInterrupt
+from showtell.evaluate import folder as files
 from showtell.records.former import current_request
+from showtell.runs.requests import changes
 
 if TYPE_CHECKING:
     from showtell.classify.predictions import Predictions
@@ -38,16 +40,14 @@ def claim(folder: Path, request: Mapping[str, Any]) -> bool:
     InputError
         If the folder holds the run of another request, or files that are no run.
     """
-    from showtell.evaluate.folder import read_json, write_json
-
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{str(folder)!r} is a file; --run needs a folder.")
+        raise InputError(f"{str(folder)!r} is a file; `run` needs a folder.", param="run")
     file = folder / _FILE
     if file.is_file():
-        before = read_json(file).get("request")
+        before = files.read_json(file).get("request")
         if not isinstance(before, dict):
             raise InputError(f"{str(folder)!r} holds a run that this command did not make.")
-        changed = _changes(current_request(before), dict(request))
+        changed = changes(current_request(before), request)
         if changed:
             raise InputError(
                 f"{str(folder)!r} holds the run of another request: {changed}. Give the same "
@@ -57,7 +57,7 @@ def claim(folder: Path, request: Mapping[str, Any]) -> bool:
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"{str(folder)!r} holds files but no run. Give a new or an empty folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(file, {"format": _FORMAT, "state": "started", "request": dict(request)})
+    files.write_json(file, {"format": _FORMAT, "state": "started", "request": dict(request)})
     return False
 
 
@@ -105,14 +105,6 @@ def finish(
     state : str, default="finished"
         Or "stopped", where the same request goes on.
     """
-    from showtell.evaluate.folder import read_json, write_json
-
     file = folder / _FILE
-    content = read_json(file) if facts is None else {"format": _FORMAT, **facts}
-    write_json(file, {**content, "state": state, "request": dict(request)})
-
-
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Name what differs, old value and new."""
-    keys = [k for k in {**before, **now} if before.get(k) != now.get(k)]
-    return ", ".join(f"{k} was {before.get(k)!r} and is {now.get(k)!r}" for k in keys)
+    content = files.read_json(file) if facts is None else {"format": _FORMAT, **facts}
+    files.write_json(file, {**content, "state": state, "request": dict(request)})

@@ -60,7 +60,7 @@ def remarks(recipe: Recipe, classifier: MediaClassifier, examples: Dataset | Non
         few = [f"{label} {n}" for label, n in sorted(given.items()) if n < shots]
         if few:
             found.append(
-                f"{shots} examples per label is more than some labels have; they give all they "
+                f"`shots` {shots} is more than some labels have; they give all they "
                 f"have: {_some(few)}."
             )
     return found

@@ -1,0 +1,131 @@
+"""A comparison on its way out: what it would take, and what came of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from showtell import runs
+from showtell.cli.output import counted, dollars, number, print_csv, print_json, print_table
+from showtell.cli.session import Session, is_terminal
+
+if TYPE_CHECKING:
+    from showtell.evaluate import Comparison
+    from showtell.runs import Expected
+
+__all__ = ["print_comparison", "say_expected", "show_comparison", "show_expected"]
+
+
+def say_expected(session: Session, found: Sequence[Expected], max_cost: str | None) -> None:
+    """Say what asking will take, before the first question."""
+    for one in found:
+        there = f", {one.n_kept:,} more were answered before" * bool(one.n_kept)
+        session.note(
+            f"{one.name}: {_price(one.cost_usd)} for {counted(one.n_requests, 'request')}{there}"
+        )
+    total = runs.total_of(found)
+    if len(found) > 1:
+        session.note(f"all together: {_price(total)}")
+    if max_cost is not None and total is not None and total > Decimal(str(max_cost)):
+        session.note(
+            f"that is more than --max-cost {max_cost}: it will stop on the way, with exit code 3, "
+            "and can go on with a higher cap"
+        )
+
+
+def _facts(one: Expected) -> dict[str, Any]:
+    facts = asdict(one)
+    del facts["n_kept"]
+    return facts
+
+
+def _price(cost: Decimal | None) -> str:
+    return "an unknown price" if cost is None else f"about {dollars(cost)}"
+
+
+def show_expected(session: Session, found: Sequence[Expected], *, json: bool) -> None:
+    """Print what asking would take."""
+    if json:
+        print_json({"ways": [_facts(one) for one in found], "cost_usd": runs.total_of(found)})
+        return
+    header = ("name", "n_requests", "input_tokens", "output_tokens", "cost_usd")
+    if not is_terminal(sys.stdout):
+        print_csv(header, (list(_facts(one).values()) for one in found))
+        return
+    rows = [
+        [
+            one.name,
+            f"{one.n_requests:,}",
+            "unknown" if one.input_tokens is None else f"{one.input_tokens:,}",
+            f"{one.output_tokens:,}",
+            dollars(one.cost_usd),
+        ]
+        for one in found
+    ]
+    words = ("what", "requests", "tokens in", "out, about", "to pay, about")
+    print_table(session, words, rows, right=[1, 2, 3, 4])
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print one line per way as CSV; --json has the pairs too."""
+    rows = comparison.rows()
+    print_csv(list(rows[0]), (list(row.values()) for row in rows))
+
+
+def show_comparison(session: Session, comparison: Comparison) -> None:
+    """Print ways and pairs for a person."""
+    taken = comparison.choice.name
+    header = [
+        "way", "accuracy", "95 % interval", "USD per 1,000", "s per image", "macro F1", "ECE",
+        "Brier", "abstained", "failed",
+    ]  # fmt: skip
+    rows = [
+        [
+            f"{r.name}{' *' if r.name == taken else ''}",
+            number(r.accuracy),
+            f"[{number(r.accuracy_low)}, {number(r.accuracy_high)}]",
+            _per_thousand(r.usd_per_1000),
+            number(r.seconds_per_image, 2 if (r.seconds_per_image or 0) >= 0.1 else 4),
+            number(r.macro_f1),
+            number(r.ece),
+            number(r.brier),
+            f"{100 * r.abstained_rate:.1f}%",
+            f"{100 * r.error_rate:.1f}%",
+        ]
+        for r in comparison.records
+    ]
+    # a terminal is narrow: columns in which no way has anything to say are left out
+    keep = [i for i in range(len(header)) if any(row[i] not in ("", "0.0%") for row in rows)]
+    title = f"{comparison.n_samples:,} samples; * the cheapest that is not worse"
+    print_table(
+        session,
+        [header[i] for i in keep],
+        [[row[i] for i in keep] for row in rows],
+        title=title,
+        right=[place for place, i in enumerate(keep) if i not in (0, 2)],
+    )
+    of_pairs = ("pair", "points ahead", "95 % interval", "p (Holm)", "verdict")
+    pairs = [
+        [
+            f"{p.a} over {p.b}",
+            _points(-p.difference),
+            f"[{_points(-p.high)}, {_points(-p.low)}]",
+            "< 0.001" if p.p_holm < 0.001 else number(p.p_holm),
+            "better" if p.differs else "may be chance",
+        ]
+        for p in comparison.pairs
+    ]
+    print_table(session, of_pairs, pairs, right=[1, 3])
+
+
+def _per_thousand(price: float | None) -> str:
+    """Write dollars per 1,000 samples; unknown is not nothing."""
+    return "unknown" if price is None else dollars(Decimal(str(price))).removesuffix(" USD")
+
+
+def _points(difference: float) -> str:
+    """Write a difference of accuracies in points, without a minus before nothing."""
+    return f"{round(100 * difference, 1) + 0.0:.1f}"

@@ -1,0 +1,63 @@
+"""Jobs: a recipe at work, in a folder that keeps what came of it, and what it took.
+
+Each file loads when one of its names is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from showtell._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from showtell.runs.comparing import ComparingJob, Expected, kept_records, total_of
+    from showtell.runs.events import Event, Tell, silent
+    from showtell.runs.folder import claim, finish, until_stopped
+    from showtell.runs.generations import dropped_texts, line_of, n_useless
+    from showtell.runs.job import Job
+    from showtell.runs.meter import Meter, Taken, taken
+    from showtell.runs.writing import WritingJob
+
+__all__ = [
+    "ComparingJob",
+    "Event",
+    "Expected",
+    "Job",
+    "Meter",
+    "Taken",
+    "Tell",
+    "WritingJob",
+    "claim",
+    "dropped_texts",
+    "finish",
+    "kept_records",
+    "line_of",
+    "n_useless",
+    "silent",
+    "taken",
+    "total_of",
+    "until_stopped",
+]
+
+_HOME_OF = {
+    "ComparingJob": "comparing",
+    "Event": "events",
+    "Expected": "comparing",
+    "Job": "job",
+    "Meter": "meter",
+    "Taken": "meter",
+    "Tell": "events",
+    "WritingJob": "writing",
+    "claim": "folder",
+    "dropped_texts": "generations",
+    "finish": "folder",
+    "kept_records": "comparing",
+    "line_of": "generations",
+    "n_useless": "generations",
+    "silent": "events",
+    "taken": "meter",
+    "total_of": "comparing",
+    "until_stopped": "folder",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)

@@ -1,0 +1,142 @@
+"""A model that counts what it is asked, and what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from showtell.mllm import capabilities_of
+from showtell.mllm.call import background
+from showtell.mllm.prices import is_installed, price
+
+if TYPE_CHECKING:
+    from showtell.classify import Predictions
+    from showtell.mllm import MLLM, Answer, Capabilities, Request
+
+__all__ = ["Meter", "Taken", "taken"]
+
+
+class Meter:
+    """A multimodal LLM that counts what it is asked and what that costs.
+
+    Parameters
+    ----------
+    mllm : MLLM
+    announce : callable, optional
+        Called before the first question is sent.
+
+    Examples
+    --------
+    >>> from showtell.mllm import load_mllm
+    >>> meter = Meter(load_mllm("ollama:llava"))
+    >>> meter.name, meter.n_requests, meter.total
+    ('ollama:llava', 0, Decimal('0'))
+    """
+
+    def __init__(self, mllm: MLLM, announce: Callable[[Meter], None] | None = None) -> None:
+        self.wrapped = mllm
+        self._announce = announce
+        self.name = mllm.name
+        self.fingerprint = mllm.name
+        """By which records name the model."""
+        self.capabilities: Capabilities = getattr(mllm, "capabilities", capabilities_of(mllm.name))
+        self.n_requests = 0
+        """Requests that were answered."""
+        self.input_tokens = self.output_tokens = 0
+        self.cost_usd = Decimal(0)
+        """USD of all answers whose price is known."""
+        self.n_unpriced = 0
+        """Answers whose price is not known."""
+
+    async def ask(self, request: Request) -> Answer:
+        """Pass on a request, and count the answer."""
+        self.announce()
+        answer = await self.wrapped.ask(request)
+        self.count(answer)
+        return answer
+
+    def announce(self) -> None:
+        """Say, unless it was said before, that something is about to be sent."""
+        announce, self._announce = self._announce, None
+        if announce is not None:
+            announce(self)
+
+    def count(self, answer: Answer) -> None:
+        """Count an answer, also one that a batch job brought."""
+        usage = answer.usage
+        cost = usage.cost_usd
+        if cost is None and (self.capabilities.free or is_installed()):
+            cost = price(self.name, usage)
+        self.n_requests += 1
+        self.input_tokens += usage.input_tokens or 0
+        self.output_tokens += usage.output_tokens or 0
+        if cost is None:
+            self.n_unpriced += 1
+        else:
+            self.cost_usd += cost
+
+    async def aclose(self) -> None:
+        """Leave connections open: the next step of the same job uses them too."""
+
+    def close(self) -> None:
+        """Close connections."""
+        background.wait_for(self.wrapped.aclose())
+
+    @property
+    def total(self) -> Decimal | None:
+        """USD of all answers; None if it is not known."""
+        return None if self.n_unpriced else self.cost_usd
+
+    def __repr__(self) -> str:
+        return f"Meter({self.name!r})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What a run took."""
+
+    n_requests: int
+    cost_usd: Decimal | None
+    """None: not known."""
+    input_tokens: int
+    output_tokens: int
+    n_rows: int
+    n_again: int
+    """Rows whose answer was there already."""
+    n_in_doubt: int
+    """Requests that may be billed although no answer came of them."""
+    in_doubt_usd: Decimal | None
+    """What they may cost at most; None: not known."""
+
+
+def taken(meters: Sequence[Meter], predictions: Sequence[Predictions]) -> Taken:
+    """Add up what was spent, and what was had for nothing.
+
+    Parameters
+    ----------
+    meters : sequence of Meter
+    predictions : sequence of Predictions
+        What came of it.
+
+    Returns
+    -------
+    taken : Taken
+    """
+    totals = [meter.total for meter in meters]
+    known = [total for total in totals if total is not None]
+    n_in_doubt = max((p.n_in_doubt for p in predictions), default=0)  # of one run folder
+    doubt: Decimal | None = Decimal(0)
+    if n_in_doubt:
+        doubt = next(p.in_doubt_usd for p in predictions if p.n_in_doubt == n_in_doubt)
+    return Taken(
+        n_requests=sum(meter.n_requests for meter in meters),
+        cost_usd=sum(known, Decimal(0)) if len(known) == len(totals) else None,
+        input_tokens=sum(meter.input_tokens for meter in meters),
+        output_tokens=sum(meter.output_tokens for meter in meters),
+        n_rows=sum(map(len, predictions)),
+        n_again=sum(sum(map(bool, p.columns.get("from_cache", ()))) for p in predictions),
+        n_in_doubt=n_in_doubt,
+        in_doubt_usd=doubt,
+    )

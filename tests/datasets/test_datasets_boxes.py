@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from showtell.datasets import Dataset, load_coco, load_voc
+from showtell.datasets import Dataset, load_coco, load_dataset, load_voc
+from showtell.datasets.boxes import load_boxes
 from showtell.errors import DataError, InputError
 from showtell.media import Crop, load_image
 
@@ -246,3 +247,67 @@ def test_any_coco_gives_boxes_or_an_input_error(coco, images, categories, annota
     except InputError:
         return
     assert isinstance(data, Dataset)
+
+
+def coco_file(boxes: list[dict], path: Path, names: tuple[str, ...] = ("cat", "dog")) -> Path:
+    """One picture of 20 x 10 pixels, ``1.png``, and boxes on it."""
+    path.write_text(
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": "1.png", "width": 20, "height": 10}],
+                "categories": [{"id": i, "name": name} for i, name in enumerate(names)],
+                "annotations": [{"image_id": 1, **box} for box in boxes],
+            }
+        )
+    )
+    return path
+
+
+def test_load_dataset_takes_the_boxes_of_a_folder(tmp_path, root):
+    where = coco_file([{"category_id": 1, "bbox": [3, 2, 3, 3]}], tmp_path / "boxes.json")
+    crop = Crop(image=str(root / "1.png"), box=(3, 2, 6, 5))
+    data = load_dataset(root, boxes=where)
+    assert (data.images, data.y.tolist(), data.labels) == ([crop], ["dog"], ("cat", "dog"))
+    labels = tmp_path / "labels.json"
+    labels.write_text('{"puppy": {"aliases": ["dog"]}, "cat": []}')
+    assert load_dataset(root, boxes=where, labels_file=labels).y.tolist() == ["puppy"]
+    (root / "Annotations/1.xml").write_text(voc(thing("cat", 4, 3, 6, 5), size=SIZE))
+    for source in (root, root / "JPEGImages"):
+        for where in (root, root / "Annotations"):
+            data = load_dataset(source, boxes=where)
+            assert data.images == [Crop(image=str(root / "JPEGImages" / "1.jpg"), box=(3, 2, 6, 5))]
+
+
+def test_voc_lists_count_too_where_the_boxes_are_given_by_their_own_folder(root):
+    (root / "ImageSets/Main").mkdir(parents=True)
+    (root / "ImageSets/Main/test.txt").write_text("1\n")
+    (root / "Annotations/1.xml").write_text(voc(thing("a", 1, 1, 2, 2)))
+    assert load_dataset(root / "JPEGImages", boxes=root / "Annotations").splits == ["test"]
+
+
+@pytest.mark.parametrize(
+    ("source", "boxes", "options", "message"),
+    [
+        (".", "no.json", {}, "'no.json' does not exist: give a COCO file"),
+        (".", "t.csv", {}, "'t.csv' holds no boxes: give a COCO file"),
+        ("t.csv", "boxes.json", {}, "pictures of a folder, but 't.csv' is none"),
+        (["a.jpg"], "boxes.json", {}, "on the images of a folder, not on a list"),
+        (".", "boxes.json", {"label_column": "x"}, "boxes have no columns"),
+    ],
+)
+def test_what_can_hold_no_boxes_is_refused(tmp_path, monkeypatch, source, boxes, options, message):
+    monkeypatch.chdir(tmp_path)
+    Path("t.csv").write_text("image\n")
+    coco_file([{"category_id": 1, "bbox": [3, 2, 3, 3]}], Path("boxes.json"))
+    with pytest.raises(InputError, match=message):
+        load_dataset(source, boxes=boxes, **options)
+
+
+def test_boxes_without_labels_are_kept_where_labels_do_not_matter(tmp_path, root):
+    annotations = [{"bbox": [3, 2, 3, 3]}, {"category_id": 0, "bbox": [0, 0, 2, 2]}]
+    where = coco_file(annotations, tmp_path / "boxes.json")
+    assert len(load_boxes(where, root)) == 1
+    data = load_boxes(where, root, with_labels=False)
+    assert (len(data), data.labels, data.codes, data.notes) == (2, (), None, ())
+    (root / "Annotations/1.xml").write_text(voc(thing("", 4, 3, 6, 5), size=SIZE))
+    assert len(load_boxes(root, with_labels=False)) == 1

@@ -52,9 +52,17 @@ def images_of(
     image_column: str | None,
     limit: int | None,
     seed: int,
+    boxes: str | None = None,
 ) -> Dataset:
-    """Find the images; a sample of them where --limit asks for one."""
-    data = datasets.expand_images(list(arguments), image_column=image_column)
+    """Find the images, or the boxes on them; a sample of them where --limit asks for one."""
+    if boxes is None:
+        data = datasets.expand_images(list(arguments), image_column=image_column)
+    elif len(arguments) != 1 or image_column is not None:
+        raise InputError(
+            "--boxes goes with one folder of images: showtell classify photos/ --boxes boxes.json"
+        )
+    else:
+        data = datasets.load_boxes(boxes, arguments[0], with_labels=False)
     for note in data.notes:
         session.note(note)
     return data if limit is None else datasets.limit_dataset(data, limit, seed)

@@ -528,6 +528,16 @@ TestSize: TypeAlias = Annotated[
         "needed.",
     ),
 ]
+Boxes: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--boxes",
+        panel=DATA,
+        metavar="FILE|DIR",
+        help="Boxes on the images of a folder, each a row of its own: a COCO file (.json) or a "
+        "folder of Pascal VOC files (.xml).",
+    ),
+]
 CheckDuplicates: TypeAlias = Annotated[
     bool,
     option(

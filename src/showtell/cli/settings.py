@@ -39,7 +39,7 @@ FOUND_MAY_SET = frozenset(
 )  # fmt: skip
 """What a settings file may set that was only found; an option that is not here, it may not."""
 FOUND_MAY_NAME = frozenset(
-    ("concepts", "descriptions", "examples", "labels_file", "predictions", "templates")
+    ("boxes", "concepts", "descriptions", "examples", "labels_file", "predictions", "templates")
 )
 """Options that name files; a settings file that was only found may name those beside it."""
 _FOUND = "showtell.settings.found"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from showtell.datasets.anonymise import LabelKey, anonymise_labels
-    from showtell.datasets.boxes import load_coco, load_voc
+    from showtell.datasets.boxes import load_boxes, load_coco, load_voc
     from showtell.datasets.dataset import Dataset, Sample
     from showtell.datasets.duplicates import (
         NearDuplicates,
@@ -41,6 +41,7 @@ __all__ = [
     "episodes",
     "expand_images",
     "limit_dataset",
+    "load_boxes",
     "load_coco",
     "load_dataset",
     "load_voc",
@@ -67,6 +68,7 @@ _HOME_OF = {
     "episodes": "shots",
     "expand_images": "expand",
     "limit_dataset": "split",
+    "load_boxes": "boxes",
     "load_coco": "boxes",
     "load_dataset": "load",
     "load_voc": "boxes",

@@ -26,13 +26,15 @@ from showtell.datasets.files import (
 from showtell.errors import DataError
 from showtell.media import Crop
 
-__all__ = ["load_coco", "load_voc"]
+__all__ = ["load_boxes", "load_coco", "load_voc"]
 
 
 @dataclass
 class _Boxes:
     """Collects crops and what was wrong."""
 
+    with_labels: bool = True
+    """Whether a box without a label is left out, or kept like all others, without one."""
     images: list[Crop] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
@@ -64,10 +66,13 @@ class _Boxes:
     ) -> Dataset:
         """Return the crops as a data set; boxes of one picture are one group."""
         code = {label: i for i, label in enumerate(labels)}
+        codes = (
+            np.array([code[word] for word in self.words], np.int32) if self.with_labels else None
+        )
         return Dataset(
             images=self.images,
-            codes=np.array([code[word] for word in self.words], np.int32),
-            labels=tuple(labels),
+            codes=codes,
+            labels=tuple(labels) if self.with_labels else (),
             groups=self.groups,
             ids=self.ids,
             splits=splits,
@@ -91,6 +96,53 @@ def _pixels(
         for value, limit in zip(high, size, strict=True)
     )
     return (left, top, right, bottom) if left < right and top < bottom else "the box lies outside"
+
+
+def load_boxes(
+    boxes: str | os.PathLike[str],
+    images_folder: str | os.PathLike[str] | None = None,
+    *,
+    with_labels: bool = True,
+) -> Dataset:
+    """Load the boxes of a COCO file or of a folder of Pascal VOC files: one sample per box.
+
+    Parameters
+    ----------
+    boxes : path
+        A ``.json`` file as `load_coco` takes it, or a folder as `load_voc` takes it.
+    images_folder : path, optional
+        Where the images are; by default where the boxes say.
+    with_labels : bool, default=True
+        False takes boxes without a label, too, and looks at no label.
+
+    Returns
+    -------
+    data : Dataset
+
+    Raises
+    ------
+    DataError
+        If there are no boxes or no folder of images of these names, or no box can be used.
+    """
+    where, pictures = os.fsdecode(boxes), images_folder
+    if pictures is not None and not os.path.isdir(pictures):
+        raise DataError(
+            f"Boxes lie on the pictures of a folder, but {shown(os.fsdecode(pictures))!r} is none."
+        )
+    found = _Boxes(with_labels=with_labels)
+    if os.path.isdir(where):
+        if os.path.basename(os.path.normpath(where)) == "Annotations":  # lists lie beside it
+            where = os.path.dirname(os.path.normpath(where)) or "."
+        if pictures is not None and os.path.isdir(inside := os.path.join(pictures, "JPEGImages")):
+            pictures = inside
+        return _load_voc(where, pictures, found)
+    if suffix_of(where) == ".json" and os.path.isfile(where):
+        return _load_coco(where, pictures, found)
+    reason = "holds no boxes" if os.path.lexists(where) else "does not exist"
+    raise DataError(
+        f"{shown(where)!r} {reason}: give a COCO file (.json) or a folder of Pascal VOC files "
+        "(.xml)."
+    )
 
 
 # -- Pascal VOC ----------------------------------------------------------------------------------
@@ -127,6 +179,12 @@ def load_voc(
     ----------
     Everingham et al. (2010), The Pascal Visual Object Classes (VOC) Challenge, IJCV 88.
     """
+    return _load_voc(folder, images_folder, _Boxes())
+
+
+def _load_voc(
+    folder: str | os.PathLike[str], images_folder: str | os.PathLike[str] | None, boxes: _Boxes
+) -> Dataset:
     root = os.fspath(folder)
     annotations = os.path.join(root, "Annotations")
     annotations = annotations if os.path.isdir(annotations) else root
@@ -135,7 +193,6 @@ def load_voc(
         pictures = pictures if os.path.isdir(pictures) else root
     else:
         pictures = os.fspath(images_folder)
-    boxes = _Boxes()
     stems = []
     for entry in folder_entries(annotations):
         if suffix_of(entry.name) != ".xml" or is_hidden(entry.name):
@@ -165,7 +222,7 @@ def _read_voc_file(path: str, name: str, pictures: str, boxes: _Boxes) -> None:
     for position, thing in enumerate(tree.findall("object"), 1):
         label = " ".join((thing.findtext("name") or "").split())
         values = [_number(thing.findtext(f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax")]
-        if not label:
+        if not label and boxes.with_labels:
             boxes.reject(name, f"object {position} has no name")
             continue
         left, top, right, bottom = (math.nan if value is None else value for value in values)
@@ -269,6 +326,14 @@ def load_coco(
     ----------
     Lin et al. (2014), Microsoft COCO: Common Objects in Context, arXiv:1405.0312.
     """
+    return _load_coco(annotations, images_folder, _Boxes())
+
+
+def _load_coco(
+    annotations: str | os.PathLike[str],
+    images_folder: str | os.PathLike[str] | None,
+    boxes: _Boxes,
+) -> Dataset:
     path = os.fspath(annotations)
     where = shown(path)
     folder = os.path.dirname(path) if images_folder is None else os.fspath(images_folder)
@@ -278,7 +343,6 @@ def load_coco(
     for category in value["categories"]:
         if isinstance(category, dict) and isinstance(category.get("name"), str):
             names[_key(category.get("id"))] = " ".join(category["name"].split())
-    boxes = _Boxes()
     used: set[str] = set()
     for position, about in enumerate(value["annotations"], 1):
         _add_coco_box(about, position, pictures, names, folder, where, boxes, used)
@@ -325,7 +389,7 @@ def _add_coco_box(
     label = names.get(_key(about.get("category_id")))
     if picture is None or not isinstance(name, str) or not name:
         return boxes.reject(where, f"annotation {position} belongs to no image")
-    if not label:
+    if not label and boxes.with_labels:
         return boxes.reject(name, f"annotation {position} has no category")
     if about.get("iscrowd") in (1, True):
         return boxes.reject(name, "a crowd")
@@ -342,7 +406,7 @@ def _add_coco_box(
     if id_ in used:
         id_ = f"{id_}#{position}"
     used.add(id_)
-    return boxes.add(path=os.path.join(folder, name), box=box, label=label, id_=id_)
+    return boxes.add(path=os.path.join(folder, name), box=box, label=label or "", id_=id_)
 
 
 def _is_number(value: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from showtell.datasets.boxes import load_boxes
 from showtell.datasets.dataset import Dataset
 from showtell.datasets.files import IMAGE_SUFFIXES, shown, suffix_of
 from showtell.datasets.folders import load_folder
@@ -32,6 +33,7 @@ def load_dataset(
     group_column: str | None = None,
     split_column: str | None = None,
     id_column: str | None = None,
+    boxes: str | os.PathLike[str] | None = None,
     labels_file: str | os.PathLike[str] | None = None,
     split: str | None = None,
     limit: int | None = None,
@@ -51,6 +53,9 @@ def load_dataset(
     image_column, label_column, group_column, split_column, id_column : str, optional
         Columns of a table. One not named is used if exactly one column has a usual name, such as
         ``image``, ``file_name`` or ``url``, and ``label``, ``class`` or ``actual``.
+    boxes : path, optional
+        Boxes on the images of a folder: a COCO file or a folder of Pascal VOC files. Each box
+        becomes a sample, a `Crop`, with its label (`load_coco`, `load_voc`).
     labels_file : path, optional
         The allowed labels, in the order wanted (`parse_labels`); aliases count as their label.
     split : str, optional
@@ -79,7 +84,7 @@ def load_dataset(
     See Also
     --------
     expand_images : files, folders, globs and URLs of a command line.
-    load_voc, load_coco : boxes to crop by.
+    load_voc, load_coco : boxes, wherever their images lie.
 
     Examples
     --------
@@ -94,7 +99,10 @@ def load_dataset(
         id=id_column,
     )
     label_set = None if labels_file is None else parse_labels(labels_file=labels_file)
-    data = _load(source, columns, label_set)
+    if boxes is None:
+        data = _load(source, columns, label_set)
+    else:
+        data = _load_boxes(source, boxes, columns, label_set)
     if split is not None:
         data = data.split(split)
     return data if limit is None else limit_dataset(data, limit, seed=seed)
@@ -118,6 +126,18 @@ def _load(source: Any, columns: Columns, label_set: LabelSet | None) -> Dataset:
     if is_path:
         return _load_path(os.fsdecode(source), label_set)
     return _load_list(source, label_set)
+
+
+def _load_boxes(
+    source: Any, boxes: str | os.PathLike[str], columns: Columns, label_set: LabelSet | None
+) -> Dataset:
+    if columns.given():
+        named = ", ".join(f"{role}_column" for role in columns.given())
+        raise InputError(f"{named} names a column, but boxes have no columns.")
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(f"`boxes` lie on the images of a folder, not on {_kind(source)}.")
+    data = load_boxes(boxes, source)
+    return data if label_set is None else _relabel(data, label_set)
 
 
 def _kind(source: Any) -> str:

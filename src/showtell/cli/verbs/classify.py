@@ -91,6 +91,7 @@ def classify(
     no_wait: o.NoWait = False,
     limit: o.Limit = None,
     image_column: o.ImageColumn = None,
+    boxes: o.Boxes = None,
     output: o.Output = None,
     proba: o.Proba = False,
     report: o.Report = None,
@@ -122,6 +123,7 @@ def classify(
             "labels": None if label_set is None else list(label_set.labels),
             "examples": sought.examples,
             "limit": limit,
+            **({} if boxes is None else {"boxes": boxes}),
         },
         run=run,
         tell=session.tell,
@@ -129,7 +131,7 @@ def classify(
     if job.claim():
         session.detail(f"Going on in {run}.")
     begin_job(session, ctx, job)
-    data = images_of(session, images, image_column, limit, seed)
+    data = images_of(session, images, image_column, limit, seed, boxes)
     support = examples_of(sought.examples)
     classifier = job.fit(support)
     _note_if_shown(session, classifier, data, support)

@@ -101,6 +101,7 @@ def evaluate(
     test_size: o.TestSize = None,
     limit: o.Limit = None,
     columns: ColumnOptions,
+    boxes: o.Boxes = None,
     check_duplicates: o.CheckDuplicates = True,
     curve: Annotated[
         bool,
@@ -180,6 +181,7 @@ def evaluate(
             "limit": limit,
             "curve": [curve_shots, seeds] if curve else None,
             "predictions": [predictions, actual, predicted] if predictions else None,
+            **({} if boxes is None else {"boxes": boxes}),
         },
         run=run,
         steps=2 if curve else 1,
@@ -202,7 +204,7 @@ def evaluate(
         parts = parts_to_measure(
             session,
             data,
-            asdict(columns),
+            {**asdict(columns), "boxes": boxes},
             labels_file=sought.labels_file,
             examples=examples_of(sought.examples),
             needs_examples=learns,

@@ -6,9 +6,9 @@ needs no clustering, and one that compares embeddings no network.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
+from showtell._lazy import lazy_names
 from showtell.classify.estimator import join_scikit_learn
 
 if TYPE_CHECKING:
@@ -163,16 +163,11 @@ _HOME_OF = {
 }
 
 
+_load, __dir__ = lazy_names(__name__, _HOME_OF)
+
+
 def __getattr__(name: str) -> Any:
     """Load the file that holds `name`."""
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'showtell.classify' has no attribute {name!r}")
-    if name.endswith(("Classifier", "_classifier")):
+    if name in _HOME_OF and name.endswith(("Classifier", "_classifier")):
         join_scikit_learn()  # whoever takes one by its public name may use it as an estimator
-    value = getattr(importlib.import_module(f"showtell.classify.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    return _load(name)

@@ -21,9 +21,10 @@ from showtell.classify.predictions import STATUSES, Predictions
 from showtell.classify.saved import Saving, rebuild_encoder_classifier, save_classifier
 from showtell.encoders import Embeddings, Encoder, ImageEmbeddings, embed_images, load_encoder
 from showtell.encoders.embed import Store
-from showtell.errors import InputError, RunError
+from showtell.errors import InputError, MediaError, RunError
 from showtell.media import Crop, Media, media_name
 from showtell.records.saved import SavedFolder
+from showtell.words import listed
 
 __all__ = [
     "EncoderClassifier",
@@ -32,6 +33,7 @@ __all__ = [
     "SkippedImagesWarning",
     "make_predictions",
     "media_list",
+    "report_broken",
     "say_limits_once",
     "say_once",
 ]
@@ -59,6 +61,42 @@ def say_once(key: str, note: str) -> None:
     if key not in _said:
         _said.add(key)
         warnings.warn(note, LimitsWarning, stacklevel=4)
+
+
+def report_broken(
+    images: Sequence[Media],
+    broken: Mapping[int, MediaError],
+    classes: NDArray[Any],
+    left: NDArray[np.intp],
+    *,
+    all_needed: bool = True,
+) -> None:
+    """Warn of labelled images that cannot be used, or refuse where a label has no other.
+
+    Parameters
+    ----------
+    images : sequence of Media
+    broken : mapping of int to MediaError
+        By row; not empty.
+    classes : ndarray of shape (n_classes,)
+    left : ndarray of shape (n_classes,)
+        Usable images of each label.
+    all_needed : bool, default=True
+        Whether every label needs one.
+    """
+    names = listed(media_name(images[i]) for i in sorted(broken))
+    first = broken[min(broken)]
+    if all_needed and (left == 0).any():
+        empty = ", ".join(str(c) for c in classes[left == 0])
+        raise InputError(
+            f"No usable image is left for: {empty}. Unusable: {names}; the first: {first}."
+        )
+    warnings.warn(
+        f"{len(broken)} labelled images could not be used and were left out: {names}; the first: "
+        f"{first}.",
+        SkippedImagesWarning,
+        stacklevel=4,
+    )
 
 
 def media_list(X: Any) -> Sequence[Media]:

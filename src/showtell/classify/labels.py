@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell.errors import InputError
+from showtell.words import listed
 
 __all__ = ["LabelWords", "Texts", "codes_of", "label_words", "true_labels"]
 
@@ -167,11 +168,10 @@ def codes_of(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
     strange = list(dict.fromkeys(v for v in values if v not in index))
     if strange:
         known = [str(label) for label in index]
-        more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
         near = difflib.get_close_matches(str(strange[0]), known, n=1)
         raise InputError(
             f"y has {len(strange)} labels outside the label set: "
-            f"{', '.join(map(repr, strange[:5]))}{more}."
+            f"{listed(map(repr, strange))}."
             f"{f' Close to the first: {near[0]!r}.' if near else ''}"
             f" Allowed: {', '.join(known)}. Name them too, or leave their images out."
         )

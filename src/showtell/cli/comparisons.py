@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from showtell import runs
 from showtell.cli.output import counted, dollars, number, print_csv, print_json, print_table
 from showtell.cli.session import Session, is_terminal
+from showtell.words import plain_points
 
 if TYPE_CHECKING:
     from showtell.evaluate import Comparison
@@ -111,8 +112,8 @@ def show_comparison(session: Session, comparison: Comparison) -> None:
     pairs = [
         [
             f"{p.a} over {p.b}",
-            _points(-p.difference),
-            f"[{_points(-p.high)}, {_points(-p.low)}]",
+            plain_points(-p.difference),
+            f"[{plain_points(-p.high)}, {plain_points(-p.low)}]",
             "< 0.001" if p.p_holm < 0.001 else number(p.p_holm),
             "better" if p.differs else "may be chance",
         ]
@@ -124,8 +125,3 @@ def show_comparison(session: Session, comparison: Comparison) -> None:
 def _per_thousand(price: float | None) -> str:
     """Write dollars per 1,000 samples; unknown is not nothing."""
     return "unknown" if price is None else dollars(Decimal(str(price))).removesuffix(" USD")
-
-
-def _points(difference: float) -> str:
-    """Write a difference of accuracies in points, without a minus before nothing."""
-    return f"{round(100 * difference, 1) + 0.0:.1f}"

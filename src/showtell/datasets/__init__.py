@@ -5,8 +5,9 @@ Each file loads when one of its names is first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from showtell._lazy import lazy_names
 
 if TYPE_CHECKING:
     from showtell.datasets.anonymise import LabelKey, anonymise_labels
@@ -81,14 +82,4 @@ _HOME_OF = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Load the file that holds `name`."""
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'showtell.datasets' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"showtell.datasets.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)

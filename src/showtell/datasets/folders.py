@@ -24,6 +24,7 @@ from showtell.datasets.files import (
 )
 from showtell.datasets.label_set import LabelSet, read_folder_words
 from showtell.errors import DataError
+from showtell.words import listed
 
 __all__ = ["code_of_labels", "load_folder"]
 
@@ -123,8 +124,7 @@ def load_folder(folder: str, label_set: LabelSet | None = None) -> Dataset:
 
 def _names(names: Sequence[str]) -> str:
     """List up to five names."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(shown(name) for name in names[:5]) + more
+    return listed(shown(name) for name in names)
 
 
 def _scan(folder: str, passed_over: PassedOver) -> _Found:

@@ -5,9 +5,9 @@ Importing this room loads no vendor library; `load_mllm` does, for the provider 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from showtell._lazy import lazy_names
 from showtell.mllm.base import (
     MLLM,
     Answer,
@@ -95,14 +95,4 @@ _HOME_OF = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Load the module that holds `name`."""
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'showtell.mllm' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"showtell.mllm.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)

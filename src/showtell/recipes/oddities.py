@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from showtell.words import listed
 
+if TYPE_CHECKING:
     from showtell.classify.base import MediaClassifier
     from showtell.datasets import Dataset
     from showtell.recipes.recipe import Recipe
 
 __all__ = ["remarks"]
-
-_NAMED = 5
 
 
 def remarks(recipe: Recipe, classifier: MediaClassifier, examples: Dataset | None) -> list[str]:
@@ -50,7 +48,7 @@ def remarks(recipe: Recipe, classifier: MediaClassifier, examples: Dataset | Non
         bare = [label for label in described if not described[label]]
         if bare:
             found.append(
-                f"No description for {_some(bare)}: they have the template alone. "
+                f"No description for {listed(bare)}: they have the template alone. "
                 "Labels must be spelled as in the file."
             )
     rows = getattr(classifier, "support_", None)
@@ -61,12 +59,6 @@ def remarks(recipe: Recipe, classifier: MediaClassifier, examples: Dataset | Non
         if few:
             found.append(
                 f"`shots` {shots} is more than some labels have; they give all they "
-                f"have: {_some(few)}."
+                f"have: {listed(few)}."
             )
     return found
-
-
-def _some(names: Sequence[str]) -> str:
-    """Name a few, and count the others."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

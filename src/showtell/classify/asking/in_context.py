@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self, TypeAlias
 
@@ -14,14 +13,14 @@ from showtell.checks import flag, one_of, whole
 from showtell.classify.asking.classifier import Confidence, Correction, MLLMClassifier
 from showtell.classify.asking.corrections import ended_by_turns
 from showtell.classify.asking.run import Item
-from showtell.classify.base import SkippedImagesWarning
+from showtell.classify.base import report_broken
 from showtell.classify.embedding.prototypes import class_means
 from showtell.classify.labels import Texts, codes_of, true_labels
 from showtell.datasets import support_rows
 from showtell.encoders import Encoder, embed_images, load_encoder
 from showtell.encoders.embed import Store
 from showtell.errors import InputError, MediaError
-from showtell.media import Media, media_name, read_media
+from showtell.media import Media, read_media
 from showtell.mllm.base import ImagePart
 from showtell.mllm.images import prepare_image
 from showtell.mllm.model import Asked
@@ -257,7 +256,9 @@ class InContextClassifier(MLLMClassifier):
         chosen = [pair for own in taken.values() for pair in own]
         left = np.bincount([codes[row] for row, _ in chosen], minlength=n_classes)
         if broken:
-            self._report_broken(images, broken, left)
+            report_broken(
+                images, broken, self.classes_, left, all_needed=self.selection != "random"
+            )
         self.support_ = np.sort(np.array([row for row, _ in chosen], np.intp))
         return [Demonstration(image=part, code=int(codes[row])) for row, part in chosen]
 
@@ -268,28 +269,6 @@ class InContextClassifier(MLLMClassifier):
             return np.arange(len(codes))
         names = self.classes_.astype(np.str_)[codes]
         return support_rows(names, len(codes), seed=self._seed)
-
-    def _report_broken(
-        self,
-        images: Sequence[Media],
-        broken: dict[int, MediaError],
-        left: NDArray[np.intp],
-    ) -> None:
-        first = min(broken)
-        names = ", ".join(media_name(images[i]) for i in sorted(broken)[:5])
-        more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-        if (left == 0).any() and self.selection != "random":
-            empty = ", ".join(str(c) for c in self.classes_[left == 0])
-            raise InputError(
-                f"No usable image is left for: {empty}. Unusable: {names}{more}; the first: "
-                f"{broken[first]}."
-            )
-        warnings.warn(
-            f"{len(broken)} labelled images could not be used and were left out: {names}{more}; "
-            f"the first: {broken[first]}.",
-            SkippedImagesWarning,
-            stacklevel=4,
-        )
 
     def _prepared(self, image: Media, n_images: int) -> ImagePart:
         return prepare_image(

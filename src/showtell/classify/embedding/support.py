@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from showtell.checks import whole
-from showtell.classify.base import EncoderClassifier, SkippedImagesWarning
+from showtell.classify.base import EncoderClassifier, report_broken
 from showtell.classify.embedding.heads import Support, rank_in_class
 from showtell.datasets import support_rows
 from showtell.datasets.lazy import pick_rows
 from showtell.encoders import Encoder, embed_images
 from showtell.errors import InputError, MediaError
-from showtell.media import Media, media_name
+from showtell.media import Media
 
 __all__ = ["SupportClassifier"]
 
@@ -62,7 +61,7 @@ class SupportClassifier(EncoderClassifier):
                 break
         left = np.bincount(codes[rows], minlength=n_classes)
         if broken:
-            self._report_broken(images, broken, left)
+            report_broken(images, broken, self.classes_, left)
         # an order that does not depend on the caller's: by class, then by content
         digests = np.asarray(found.digests, np.str_)[found.distinct]
         order = np.lexsort((digests, codes[rows]))
@@ -91,25 +90,3 @@ class SupportClassifier(EncoderClassifier):
     def _remember(self, rows: NDArray[np.intp]) -> None:
         self.support_ = np.sort(rows)
         self.n_support_ = len(rows)
-
-    def _report_broken(
-        self,
-        images: Sequence[Media],
-        broken: Mapping[int, MediaError],
-        left: NDArray[np.intp],
-    ) -> None:
-        first = min(broken)
-        names = ", ".join(media_name(images[i]) for i in sorted(broken)[:5])
-        more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-        if (left == 0).any():
-            empty = ", ".join(str(c) for c in self.classes_[left == 0])
-            raise InputError(
-                f"No usable image is left for: {empty}. Unusable: {names}{more}; the first: "
-                f"{broken[first]}."
-            )
-        warnings.warn(
-            f"{len(broken)} labelled images could not be used and were left out: {names}{more}; "
-            f"the first: {broken[first]}.",
-            SkippedImagesWarning,
-            stacklevel=4,
-        )

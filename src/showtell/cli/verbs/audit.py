@@ -35,6 +35,7 @@ from showtell.cli.output import (
 from showtell.cli.recipes import begin_job, given_labels, recipe_of
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError, UnknownNameError
+from showtell.words import plain_points
 
 if TYPE_CHECKING:
     from showtell.evaluate import Audit
@@ -290,19 +291,14 @@ def _say_price(session: Session, job: Job, requests: Iterable[Request]) -> None:
     )
 
 
-def _points(share: float) -> str:
-    """Write a share in points, without a minus before nothing."""
-    return f"{round(100 * share, 1) + 0.0:.1f}"
-
-
 def _show(session: Session, found: Audit) -> None:
     """Print verdicts and gains for a person."""
     rows = []
     for p in found.probes:
         interval = chance = effect = ""
         if p.effect is not None and p.low is not None and p.high is not None:
-            effect = _points(p.effect)
-            interval = f"[{_points(p.low)}, {_points(p.high)}]"
+            effect = plain_points(p.effect)
+            interval = f"[{plain_points(p.low)}, {plain_points(p.high)}]"
         if p.p_holm is not None:
             chance = "< 0.001" if p.p_holm < 0.001 else f"{p.p_holm:.3f}"
         failed = f"{p.n_failed:,}"

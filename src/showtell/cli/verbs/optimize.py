@@ -36,6 +36,7 @@ from showtell.cli.recipes import begin_job, given_labels, writer_of
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.cli.writing import write_prompts
 from showtell.errors import InputError, RunError
+from showtell.words import chance
 
 if TYPE_CHECKING:
     from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
@@ -530,7 +531,7 @@ def _sentence(evolution: Evolution) -> str:
 
 def _verdict(evolution: Evolution, test: Outcome) -> str:
     """Say what the words are worth on photos that played no part."""
-    p = "p < 0.001" if test.p_value < 0.001 else f"p = {test.p_value:.3f}"
+    p = chance(test.p_value)
     told = (
         f"On {counted(test.n, 'photo')} that played no part: accuracy "
         f"{number(test.accuracy_before)} at the start, {number(test.accuracy_after)} now "

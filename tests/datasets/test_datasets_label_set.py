@@ -152,8 +152,8 @@ def test_json_in_its_forms(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
+        ("{", "not valid JSON"),
+        ("[" * 100_000, "lists and objects inside each other"),
         ("3", "expected a list of labels"),
         ('["cat", 3]', "must hold texts"),
         ('{"cat": 3}', "description of label 'cat' must be a text"),
@@ -170,9 +170,9 @@ def test_wrong_json_is_explained(write, text, message):
 
 
 def test_files_that_cannot_be_read(write, tmp_path):
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match="There is no file of labels"):
         parse_labels(labels_file=tmp_path / "no.txt")
-    with pytest.raises(DataError, match="byte 2 is not UTF-8"):
+    with pytest.raises(DataError, match="line 1 is not UTF-8"):
         parse_labels(labels_file=write("l.txt", b"a\xff"))
 
 

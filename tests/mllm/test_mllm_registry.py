@@ -242,7 +242,7 @@ def test_a_bad_modelfile_is_refused_with_its_line(tmp_path, text, said):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DataError, match=said):
         read_modelfile(path)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="There is no Modelfile"):
         read_modelfile(tmp_path / "absent")
 
 

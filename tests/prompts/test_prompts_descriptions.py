@@ -84,7 +84,7 @@ def test_any_file_is_a_set_or_a_clear_error(tmp_path_factory, ending, text):
         ('{"cat": [""]}', "which is no text"),
         ('{"cat": [{"text": "fur", "weight": -1}]}', "one positive number for each"),
         ('{"showtell": "descriptions-9", "descriptions": {}}', "reads 'descriptions-1'"),
-        ("{", "is no JSON"),
+        ("{", "not valid JSON"),
     ],
 )
 def test_a_wrong_file_says_what_is_wrong(tmp_path, text, words):

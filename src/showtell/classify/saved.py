@@ -22,6 +22,7 @@ from showtell.errors import InputError, SavedFolderError
 from showtell.prompts.concepts.trees import ConceptTree, read_concepts
 from showtell.prompts.descriptions.descriptions import DescriptionSet, read_descriptions
 from showtell.records.former import current_params
+from showtell.records.reading import loading
 from showtell.records.saved import SavedFolder, read_saved, write_saved
 
 if TYPE_CHECKING:
@@ -151,18 +152,13 @@ def load_classifier(
     array(['dog'], dtype='<U3')
     """
     saved = read_saved(path)
-    try:
+    with loading(f"{saved.folder}: classifier.json", error=SavedFolderError):
         if saved.kind not in _HOMES:
             raise SavedFolderError(
                 f"{saved.folder} holds a {saved.kind!r}, which this showtell ({__version__}) does "
                 f"not know; it knows {', '.join(_HOMES)}."
             )
         return _class_named(saved.kind)._from_saved(saved, encoder=encoder, model=model)
-    except SavedFolderError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise saved.error(f"classifier.json cannot be used: {reason}") from None
 
 
 def _class_named(kind: str) -> Any:

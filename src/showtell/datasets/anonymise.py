@@ -15,6 +15,7 @@ from showtell.checks import whole
 from showtell.datasets.dataset import Dataset
 from showtell.datasets.files import shown
 from showtell.errors import DataError, InputError
+from showtell.records.reading import parse_json, read_text
 
 __all__ = ["LabelKey", "anonymise_labels"]
 
@@ -102,10 +103,7 @@ class LabelKey:
             If the file cannot be read, or its two directions contradict each other.
         """
         where = shown(os.fsdecode(path))
-        try:
-            value = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise DataError(f"Cannot read the label key {where!r}: {error}.") from None
+        value = parse_json(read_text(path, "label key"), f"Cannot read the label key {where!r}")
         to_code = value.get("to_code") if isinstance(value, dict) else None
         if (
             not isinstance(to_code, dict)

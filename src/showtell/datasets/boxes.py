@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -25,6 +24,7 @@ from showtell.datasets.files import (
 )
 from showtell.errors import DataError
 from showtell.media import Crop
+from showtell.records.reading import parse_json, read_text
 
 __all__ = ["load_boxes", "load_coco", "load_voc"]
 
@@ -353,11 +353,7 @@ def _load_coco(
 
 
 def _read_coco(path: str, where: str) -> dict[str, list[Any]]:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            value = json.load(file)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"Cannot read the boxes from {where!r}: {error}.") from None
+    value = parse_json(read_text(path, "file of boxes"), f"Cannot read the boxes from {where!r}")
     parts = ("images", "annotations", "categories")
     if not isinstance(value, dict) or not all(isinstance(value.get(p), list) for p in parts):
         raise DataError(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from showtell.datasets.files import canonical_split, is_folder, shown, suffix_of
 from showtell.errors import DataError
+from showtell.records.reading import TEXT_BYTES, csv_rows, parse_json, read_text
 
 __all__ = ["LabelSet", "parse_labels", "read_folder_words"]
 
@@ -198,14 +196,7 @@ def _name_and_description(item: str, text: str) -> _Entry:
 
 def _read_text(path: str) -> str:
     """Return the text of a small UTF-8 file."""
-    try:
-        return Path(path).read_bytes().decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        if isinstance(error, UnicodeDecodeError):
-            reason = f"byte {error.start + 1} is not UTF-8. Save it as UTF-8"
-        else:
-            reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"Cannot read the labels from {shown(path)!r}: {reason}.") from None
+    return read_text(path, "file of labels", most=TEXT_BYTES)
 
 
 def _read_label_file(path: str) -> LabelSet:
@@ -249,10 +240,7 @@ def _refuse_our_other_files(value: Any, where: str) -> None:
 
 
 def _parse_json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is not JSON that can be read: {error}.") from None
+    return parse_json(text, where, hook=_unique_keys)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -313,17 +301,12 @@ def _entries_of_json(value: Any, where: str) -> list[_Entry]:
 
 
 def _entries_of_csv(text: str, where: str, delimiter: str) -> list[_Entry]:
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
-    )
-    try:
-        rows = [
-            (reader.line_num, [_clean(cell) for cell in row])
-            for row in reader
-            if any(cell.strip() for cell in row)
-        ]
-    except csv.Error as error:
-        raise DataError(f"{where} line {reader.line_num}: {error}.") from None
+    stream = io.StringIO(text, newline="")
+    rows = [
+        (line, [_clean(cell) for cell in row])
+        for line, row in csv_rows(stream, where, delimiter=delimiter, skipinitialspace=True)
+        if any(cell.strip() for cell in row)
+    ]
     if not rows:
         return []
     header = [cell.lstrip("#").strip().casefold() for cell in rows[0][1]]

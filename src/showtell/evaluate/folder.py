@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from showtell.errors import SavedFolderError
+from showtell.records.reading import parse_json, read_text
 from showtell.tables import read_columns, write_columns
 
 __all__ = ["kind_of", "read_json", "read_table", "restore", "write_json", "write_table"]
@@ -27,15 +28,13 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object or say what is wrong with the folder."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise SavedFolderError(
             f"{path.parent} is no run folder: it has no {path.name}. Give a folder that "
             "`record.save` or `showtell evaluate --run` wrote."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise SavedFolderError(f"{path} cannot be read: {error}") from None
+        )
+    text = read_text(path, "record of a run", error=SavedFolderError)
+    value = parse_json(text, f"{path} cannot be read", error=SavedFolderError)
     if not isinstance(value, dict):
         raise SavedFolderError(f"{path} holds {type(value).__name__}, not a JSON object.")
     return value

@@ -34,6 +34,8 @@ from showtell.evaluate.notebook import html_table
 from showtell.evaluate.pages.record import write_report
 from showtell.media import Media
 from showtell.metrics import CoverageRisk
+from showtell.records.arrays import read_arrays
+from showtell.records.reading import loading
 
 if TYPE_CHECKING:
     from showtell.evaluate.comparison import Comparison
@@ -379,14 +381,8 @@ class Record:
                 f"{folder} has version {saved.get('version')!r}; this showtell reads {_VERSION}. "
                 "Upgrade showtell, or run the evaluation again."
             )
-        try:
+        with loading(f"{folder} is damaged and", error=SavedFolderError):
             return cls._restore(folder, saved)
-        except SavedFolderError:
-            raise
-        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-            raise SavedFolderError(
-                f"{folder} is damaged: {type(error).__name__}: {error}. Run the evaluation again."
-            ) from None
 
     @classmethod
     def _restore(cls, folder: Path, saved: Mapping[str, Any]) -> Record:
@@ -394,8 +390,7 @@ class Record:
         table = read_table(folder, str(saved["predictions"]))
         classes = tuple(str(label) for label in saved["labels"])
         index = {label: i for i, label in enumerate(classes)}
-        with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
-            kept = {name: arrays[name] for name in arrays.files}
+        kept = read_arrays(folder / "arrays.npz", error=SavedFolderError)
         status = np.array([STATUSES.index(s) for s in table["status"]], np.int8)
         kinds = {str(k): str(v) for k, v in saved["columns"].items()}
         predictions = Predictions(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import DataError
+from showtell.records.reading import TEXT_BYTES, read_text
 
 __all__ = ["Modelfile", "ModelfileWarning", "read_modelfile"]
 
@@ -83,11 +84,7 @@ def read_modelfile(path: str | os.PathLike[str]) -> Modelfile:
     ('llava:7b', 'Answer with one word.', {'temperature': 0.0})
     '''
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise DataError(f"{path} cannot be read as a Modelfile: {reason}.") from None
+    text = read_text(path, "Modelfile", most=TEXT_BYTES)
     model, system = "", ""
     settings: dict[str, Any] = {}
     without_effect: list[str] = []

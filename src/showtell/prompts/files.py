@@ -16,6 +16,7 @@ from pathlib import Path
 from string import Formatter
 
 from showtell.errors import InputError, UnknownNameError
+from showtell.records.reading import TEXT_BYTES, read_text
 
 __all__ = ["LIBRARIES", "PromptSet", "copy_prompts", "load_prompts"]
 
@@ -227,10 +228,7 @@ def _read_folder(folder: Path, fields: Mapping[str, Mapping[str, bool]]) -> dict
         raise InputError(f"{str(folder)!r} holds {what}. Prompts are: {names}.")
     texts = {}
     for path in found:
-        try:
-            texts[path.stem] = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"Cannot read the prompt {str(path)!r}: {error}.") from None
+        texts[path.stem] = read_text(path, "prompt", most=TEXT_BYTES, error=InputError)
     return texts
 
 

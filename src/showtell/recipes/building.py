@@ -11,6 +11,7 @@ from showtell import datasets, encoders, mllm
 from showtell.classify.table import automatic
 from showtell.errors import InputError
 from showtell.mllm import registry
+from showtell.records.reading import TEXT_BYTES, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -245,5 +246,5 @@ def _templates(value: Any) -> Any:
     """Read a file with one template per line; names and templates are given as they are."""
     if not isinstance(value, str) or "{" in value or not Path(value).is_file():
         return value
-    lines = Path(value).read_text(encoding="utf-8").splitlines()
+    lines = read_text(value, "file of templates", most=TEXT_BYTES, error=InputError).splitlines()
     return tuple(line.strip() for line in lines if line.strip())

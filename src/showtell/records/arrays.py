@@ -3,18 +3,51 @@
 from __future__ import annotations
 
 import ast
+import io
 import math
+import os
+import zipfile
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from showtell.errors import DataError, ShowtellError
-from showtell.records.reading import read_up_to, short_reason
+from showtell.records.reading import MOST_BYTES, loading, read_bytes, read_up_to, short_reason
 
-__all__ = ["read_array"]
+__all__ = ["read_array", "read_arrays"]
 
 _HEADER_BYTES = 10_000  # as numpy's own limit
+_DENSEST = 1100  # deflate makes nothing smaller by more
+
+
+def read_arrays(
+    path: str | os.PathLike[str],
+    *,
+    most: int = MOST_BYTES,
+    error: type[ShowtellError] = DataError,
+) -> dict[str, NDArray[Any]]:
+    """Read a file of arrays that `numpy.savez` or `numpy.savez_compressed` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+    most : int
+        Bytes of all arrays together, as they are in memory.
+    error : type
+    """
+    where = os.fspath(path)
+    blob = read_bytes(path, "file of arrays", most=most, error=error)
+    found: dict[str, NDArray[Any]] = {}
+    with loading(where, error=error), zipfile.ZipFile(io.BytesIO(blob)) as archive:
+        entries = archive.infolist()
+        if sum(entry.file_size for entry in entries) > min(most, _DENSEST * len(blob)):
+            raise error(f"{where} holds more than {most:,} bytes of arrays, or says so.")
+        for entry in entries:
+            name = entry.filename.removesuffix(".npy")
+            with archive.open(entry) as stream:
+                found[name] = read_array(stream, entry.file_size, f"{where}: {name!r}", error=error)
+    return found
 
 
 def read_array(

@@ -7,6 +7,7 @@ and a file made to break a parser ends in the loader's own error, which names th
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import json
 import os
@@ -17,14 +18,16 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from showtell.errors import DataError, ShowtellError
+from showtell.errors import DataError, MissingExtraError, RunError, ShowtellError
 
 __all__ = [
     "DEEPEST",
     "MOST_BYTES",
     "MOST_DIGITS",
     "SETTINGS_BYTES",
+    "TEXT_BYTES",
     "csv_rows",
+    "loading",
     "parse_json",
     "parse_toml",
     "parse_yaml",
@@ -37,6 +40,8 @@ __all__ = [
 
 SETTINGS_BYTES = 1 << 16
 """64 KiB: no settings file that a person wrote is larger."""
+TEXT_BYTES = 1 << 26
+"""64 MiB: labels, descriptions, prompts, trees of concepts, configurations of models."""
 MOST_BYTES = 1 << 30
 """A gigabyte: larger files are not held in memory as a whole."""
 DEEPEST = 100
@@ -45,6 +50,7 @@ MOST_DIGITS = 300
 """Digits of a whole number: as many as a float can hold."""
 
 _BUFFER = 1 << 20
+_YAML_CHARACTERS = 1 << 22  # PyYAML reads about 100,000 a second
 _PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 
 
@@ -134,7 +140,8 @@ def parse_json(
     showtell.errors.DataError: a.json: not valid JSON (Expecting ',' delimiter, line 1, column 6).
     """
     try:
-        value = json.loads(text, parse_int=_whole, object_pairs_hook=hook)
+        whole = _whole if len(text) > MOST_DIGITS else None
+        value = json.loads(text, parse_int=whole, object_pairs_hook=hook)
     except json.JSONDecodeError as bad:
         place = f"line {bad.lineno}, column {bad.colno}"
         raise error(f"{where}: not valid JSON ({bad.msg}, {place}).") from None
@@ -176,6 +183,8 @@ def parse_yaml(text: str, where: str, *, error: type[ShowtellError] = DataError)
     from showtell._extras import need
 
     yaml: Any = need("yaml", extra="yaml", what=where)
+    if len(text) > _YAML_CHARACTERS:
+        raise error(f"{where}: YAML of more than {_YAML_CHARACTERS:,} characters; use JSON.")
     loader = _bounded_loader(yaml)
     # The scanner looks far ahead after each bracket, so that these are counted before it.
     if re.search(rf"(?:[\[{{]\s*){{{DEEPEST + 1}}}", text):
@@ -229,6 +238,43 @@ def csv_rows(
         yield first, row
 
 
+@contextlib.contextmanager
+def loading(where: str, *, error: type[ShowtellError] = DataError) -> Iterator[None]:
+    """Turn whatever goes wrong while what was read is taken apart into the loader's error.
+
+    A file may say anything in a place where a loader expects something; what that leads to is the
+    file's fault and not a fault of the program. The first error stays the cause.
+
+    Parameters
+    ----------
+    where : str
+        The file, at the start of the message.
+    error : type
+
+    Examples
+    --------
+    >>> with loading("a.json"):
+    ...     len(7)
+    Traceback (most recent call last):
+    showtell.errors.DataError: a.json cannot be used: TypeError: object of type 'int' has no len().
+    """
+    try:
+        yield
+    except (error, MissingExtraError, RunError, Warning):
+        raise
+    except Exception as bad:
+        said = short_reason(bad, most=1000)
+        if isinstance(bad, KeyError):
+            said = f"it lacks {said}"
+        elif isinstance(bad, ShowtellError):
+            said = str(bad)
+        elif isinstance(bad, OSError):
+            said = bad.strerror or said
+        elif not isinstance(bad, ValueError):
+            said = f"{type(bad).__name__}: {said}" if str(bad) else type(bad).__name__
+        raise error(f"{where} cannot be used: {said.rstrip('.')}.") from bad
+
+
 def resolved_name(path: str | os.PathLike[str]) -> Path:
     """Follow links as far as they go, also in a circle."""
     try:
@@ -273,9 +319,9 @@ def _too_deep(where: str) -> str:
     return f"{where}: more than {DEEPEST} lists and objects inside each other."
 
 
-def short_reason(bad: BaseException) -> str:
+def short_reason(bad: BaseException, most: int = 200) -> str:
     """Say what was wrong in one short line; Python's words on digits advise a programmer."""
-    said = " ".join(str(bad).split())[:200] or type(bad).__name__
+    said = " ".join(str(bad).split())[:most] or type(bad).__name__
     return "a number of too many digits" if "integer string conversion" in said else said
 
 

@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 
 from showtell._version import __version__
 from showtell.errors import InputError, SavedFolderError
+from showtell.records.arrays import read_array
+from showtell.records.reading import loading, parse_json, read_bytes
 
 __all__ = ["FORMAT_VERSION", "SavedFolder", "Shape", "read_saved", "write_saved"]
 
@@ -135,42 +137,44 @@ class SavedFolder:
         """
         blob = self._blob()
         arrays = {}
-        try:
-            with zipfile.ZipFile(io.BytesIO(blob)) as archive:
-                names = {info.filename for info in archive.infolist()}
-                wanted = {f"{name}.npy" for name in shapes}
-                if not wanted - {f"{name}.npy" for name in optional} <= names <= wanted:
-                    raise self.error(
-                        f"{_ARRAYS} holds {', '.join(sorted(names))}; expected "
-                        f"{', '.join(sorted(shapes))}."
-                    )
-                if sum(info.file_size for info in archive.infolist()) > len(blob) + _HEADER_BYTES:
-                    raise self.error(f"{_ARRAYS} is compressed, which it never is.")
-                for name in sorted(shapes):
-                    if f"{name}.npy" in names:
-                        with archive.open(f"{name}.npy") as stream:
-                            array = np.lib.format.read_array(stream, allow_pickle=False)
-                        arrays[name] = self._checked(name, array, shapes[name])
-        except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
-            if isinstance(error, SavedFolderError):
-                raise
-            raise self.error(f"{_ARRAYS} is damaged: {error}.") from None
+        place = f"{self.folder}: {_ARRAYS} is damaged"
+        with (
+            loading(f"{place} and", error=SavedFolderError),
+            zipfile.ZipFile(io.BytesIO(blob)) as archive,
+        ):
+            names = {info.filename for info in archive.infolist()}
+            wanted = {f"{name}.npy" for name in shapes}
+            if not wanted - {f"{name}.npy" for name in optional} <= names <= wanted:
+                raise self.error(
+                    f"{_ARRAYS} holds {', '.join(sorted(names))}; expected "
+                    f"{', '.join(sorted(shapes))}."
+                )
+            if sum(info.file_size for info in archive.infolist()) > len(blob) + _HEADER_BYTES:
+                raise self.error(f"{_ARRAYS} is compressed, which it never is.")
+            for name in sorted(shapes):
+                if f"{name}.npy" in names:
+                    with archive.open(f"{name}.npy") as stream:
+                        size = archive.getinfo(f"{name}.npy").file_size
+                        array = read_array(
+                            stream,
+                            size,
+                            f"{place}: {name!r}",
+                            error=SavedFolderError,
+                        )
+                    arrays[name] = self._checked(name, array, shapes[name])
         return arrays
 
     def _blob(self) -> bytes:
         files = self.record["files"]
-        if set(files) != {_ARRAYS}:
+        if not isinstance(files, dict) or set(files) != {_ARRAYS}:
             raise self.error(
                 f"{_JSON} names the files {', '.join(map(repr, files))}; the only one allowed is "
                 f"{_ARRAYS!r}."
             )
         about = files[_ARRAYS]
-        try:
-            blob = _read_limited(self.folder / _ARRAYS, int(about["n_bytes"]))
-        except FileNotFoundError:
-            raise SavedFolderError(f"{self.folder} is incomplete: {_ARRAYS} is missing.") from None
-        except OSError as error:
-            raise self.error(f"cannot read {_ARRAYS}: {error.strerror}.") from None
+        if not (self.folder / _ARRAYS).exists():
+            raise SavedFolderError(f"{self.folder} is incomplete: {_ARRAYS} is missing.")
+        blob = read_bytes(self.folder / _ARRAYS, "file of arrays", error=SavedFolderError)
         if len(blob) != about["n_bytes"] or hashlib.sha256(blob).hexdigest() != about["sha256"]:
             raise self.error(
                 f"{_ARRAYS} is damaged or was changed (its size or sha256 does not fit {_JSON}). "
@@ -204,19 +208,16 @@ def read_saved(path: str | os.PathLike[str]) -> SavedFolder:
     folder = Path(path)
     if not folder.is_dir():
         raise SavedFolderError(f"There is no folder {str(folder)!r}; give one that `save` wrote.")
-    try:
-        raw = _read_limited(folder / _JSON, _MAX_JSON_BYTES)
-        record = json.loads(raw.decode("utf-8"))
-    except FileNotFoundError:
-        raise SavedFolderError(f"{folder} is no saved classifier: it has no {_JSON}.") from None
-    except (ValueError, RecursionError) as error:
-        raise SavedFolderError(f"{folder}: {_JSON} is damaged: {error}.") from None
-    except OSError as error:
-        raise SavedFolderError(f"{folder}: cannot read {_JSON}: {error.strerror}.") from None
+    if not (folder / _JSON).exists():
+        raise SavedFolderError(f"{folder} is no saved classifier: it has no {_JSON}.")
+    raw = read_bytes(
+        folder / _JSON, "description of a classifier", most=_MAX_JSON_BYTES, error=SavedFolderError
+    )
+    record = parse_json(raw, f"{folder}: {_JSON} is damaged", error=SavedFolderError)
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
         raise SavedFolderError(f"{folder}: {_JSON} does not describe a showtell classifier.")
     version = record.get("format_version")
-    if not isinstance(version, int) or version < 1:
+    if type(version) is not int or version < 1:
         raise SavedFolderError(f"{folder}: {_JSON} has format version {version!r}.")
     if version > FORMAT_VERSION:
         raise SavedFolderError(
@@ -244,14 +245,6 @@ def _portable(array: NDArray[Any]) -> NDArray[Any]:
     kind = "u" if array.dtype == np.uint8 else "f" if array.dtype.kind == "f" else "i"
     portable: NDArray[Any] = np.ascontiguousarray(array, dtype=_TYPES[kind])
     return portable
-
-
-def _read_limited(path: Path, n_bytes: int) -> bytes:
-    """Read a regular file of at most so many bytes (one more shows that it is longer)."""
-    if not path.is_file():
-        raise FileNotFoundError(path)
-    with path.open("rb") as stream:
-        return stream.read(n_bytes + 1)
 
 
 def _replace_folder(target: Path, files: Mapping[str, bytes]) -> None:

@@ -16,6 +16,7 @@ from showtell.errors import InputError, SavedFolderError
 from showtell.prompts import DescriptionSet
 from showtell.prompts.descriptions.descriptions import Provenance
 from showtell.records.former import current_request
+from showtell.records.reading import loading, parse_json, read_text
 
 __all__ = [
     "FILE_NAME",
@@ -486,16 +487,14 @@ def read_evolution(path: str | os.PathLike[str]) -> Evolution:
     """
     target = Path(path)
     target = target / FILE_NAME if target.is_dir() else target
-    try:
-        return Evolution.from_record(json.loads(target.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not target.exists():
         raise SavedFolderError(
             f"There is no evolution at {str(path)!r}. `showtell optimize --run DIR` writes one."
-        ) from None
-    except OSError as error:
-        raise SavedFolderError(f"Cannot read {str(target)!r}: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
-        raise SavedFolderError(f"{str(target)!r} cannot be used: {error}") from None
+        )
+    text = read_text(target, "record of an evolution", error=SavedFolderError)
+    with loading(repr(str(target)), error=SavedFolderError):
+        value = parse_json(text, repr(str(target)), error=SavedFolderError)
+        return Evolution.from_record(value)
 
 
 def _texts(values: Sequence[Any]) -> tuple[str, ...]:

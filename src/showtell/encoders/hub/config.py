@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from showtell.encoders.hub.image import ImageSpec
 from showtell.encoders.hub.text import TextSpec, read_tokenizer
 from showtell.errors import InputError
+from showtell.records.reading import TEXT_BYTES, parse_json, read_text, read_up_to
 
 __all__ = ["CONFIG_FILES", "HubModel", "Weights", "choose_weights", "read_model", "read_scalars"]
 
@@ -323,7 +323,9 @@ def read_scalars(path: Path, names: Sequence[str], encoder: str) -> dict[str, fl
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
+            if length > TEXT_BYTES:
+                raise ValueError("its header is too long")
+            header = parse_json(read_up_to(file, length), path.name)
             for name in names:
                 if name in header:
                     start, end = header[name]["data_offsets"]
@@ -348,10 +350,8 @@ def _json(folder: Path, file: str, name: str) -> dict[str, Any]:
     path = folder / file
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name}: {file} is no readable JSON: {error}") from None
+    text = read_text(path, "configuration", most=TEXT_BYTES, error=InputError)
+    content = parse_json(text, f"{name}: {file}", error=InputError)
     if not isinstance(content, dict):
         raise InputError(f"{name}: {file} holds no JSON object.")
     return content

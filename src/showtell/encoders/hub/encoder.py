@@ -35,6 +35,7 @@ from showtell.encoders.onnx_session import import_onnxruntime
 from showtell.encoders.pixels import PixelEncoder
 from showtell.errors import InputError, RunError, UnknownNameError
 from showtell.records.folders import cache_folder
+from showtell.records.reading import loading
 
 __all__ = ["HubEncoder", "HubWarning", "TruncationWarning"]
 
@@ -119,7 +120,9 @@ class HubEncoder(PixelEncoder):
             raise InputError("runtime='torch' computes in fp32; for int8 use runtime='onnx'.")
         self.name, self.threads, self.runtime = name, check_threads(threads), runtime
         self._asked = precision
-        model = self._model = read_model(find_folder(name, precision), precision, name)
+        folder = find_folder(name, precision)
+        with loading(name, error=InputError):
+            model = self._model = read_model(folder, precision, name)
         self.precision: Literal["fp32", "int8"] = (
             "int8" if precision == "int8" else model.weights.precision
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import string
 import warnings
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell.errors import InputError
+from showtell.records.reading import TEXT_BYTES, parse_json, read_text
 
 __all__ = ["TextSpec", "Tokens", "TruncationWarning"]
 
@@ -132,8 +132,10 @@ def _clip_tokenizer(folder: Path) -> Any:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
     start, end = "<|startoftext|>", "<|endoftext|>"
-    vocabulary = json.loads((folder / "vocab.json").read_text("utf-8"))
-    lines = (folder / "merges.txt").read_text("utf-8").splitlines()
+    text = read_text(folder / "vocab.json", "vocabulary", most=TEXT_BYTES, error=InputError)
+    vocabulary = parse_json(text, "vocab.json", error=InputError)
+    merged = read_text(folder / "merges.txt", "list of merges", most=TEXT_BYTES, error=InputError)
+    lines = merged.splitlines()
     pairs = [line.split() for line in lines if line and not line.startswith("#version")]
     merges = [(pair[0], pair[1]) for pair in pairs if len(pair) == 2]
     tokenizer = Tokenizer(

@@ -16,6 +16,7 @@ from showtell.evaluate.audits.verdicts import ArmScore, Probe
 from showtell.evaluate.folder import read_json, write_json
 from showtell.evaluate.notebook import html_table
 from showtell.media import Media
+from showtell.records.reading import loading
 from showtell.words import plain_points
 
 __all__ = ["AttractorRow", "Audit", "Flip", "Gain"]
@@ -265,7 +266,7 @@ class Audit:
                 f"{path} is no saved audit of this version. Give a file that `audit.save` or "
                 "`showtell audit --run` wrote."
             )
-        try:
+        with loading(f"{path} is no whole audit and", error=SavedFolderError):
             return cls(
                 probes=tuple(Probe(**p) for p in value["probes"]),
                 arms=tuple(ArmScore(**a) for a in value["arms"]),
@@ -292,8 +293,6 @@ class Audit:
                 answers=value["answers"],
                 run=value["run"],
             )
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-            raise SavedFolderError(f"{path} is no whole audit: {error!r}.") from None
 
     def report(
         self, path: str | os.PathLike[str], *, title: str | None = None, thumbnails_mb: float = 4.0

@@ -19,6 +19,7 @@ from showtell.checks import one_of
 from showtell.errors import InputError
 from showtell.prompts.answers import normalise
 from showtell.prompts.descriptions.descriptions import Provenance
+from showtell.records.reading import TEXT_BYTES, loading, parse_json, read_text
 
 __all__ = [
     "OTHER",
@@ -583,15 +584,9 @@ def read_concepts(source: ConceptTree | Mapping[str, Any] | str | os.PathLike[st
         return _from_value(source, "concepts")
     path = _json_path(source)
     where = repr(str(path))
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"Cannot read {where}: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{where} is no UTF-8 text.") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is no JSON: {error}.") from None
-    return _from_value(value, where)
+    text = read_text(path, "concept tree", most=TEXT_BYTES, error=InputError)
+    with loading(where, error=InputError):
+        return _from_value(parse_json(text, where, error=InputError), where)
 
 
 def _json_path(path: str | os.PathLike[str]) -> Path:

@@ -20,6 +20,7 @@ from showtell._extras import need
 from showtell.checks import one_of
 from showtell.errors import InputError
 from showtell.prompts.answers import AnswerParser, normalise
+from showtell.records.reading import TEXT_BYTES, loading, parse_json, parse_yaml, read_text
 
 __all__ = [
     "DescriptionDiff",
@@ -471,26 +472,17 @@ def read_descriptions(
         return _from_value(dict(source), "descriptions", kind, ())
     path = Path(source)
     ending = _ending(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"Cannot read {str(path)!r}: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{str(path)!r} is no UTF-8 text.") from None
+    text = read_text(path, "file of descriptions", most=TEXT_BYTES, error=InputError)
     where = repr(str(path))
-    if ending == ".csv":
-        return _from_csv(text, where, kind)
-    repeated: list[str] = []
-    if ending == ".json":
-        value = _from_json(text, where, repeated)
-    else:
-        yaml = need("yaml", extra="yaml", what="Reading YAML")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            line = " ".join(str(error).split())
-            raise InputError(f"{where} is no YAML: {line}.") from None
-    return _from_value(value, where, kind, repeated)
+    with loading(where, error=InputError):
+        if ending == ".csv":
+            return _from_csv(text, where, kind)
+        repeated: list[str] = []
+        if ending == ".json":
+            value = _from_json(text, where, repeated)
+        else:
+            value = parse_yaml(text, where, error=InputError)
+        return _from_value(value, where, kind, repeated)
 
 
 def _ending(path: Path) -> str:
@@ -512,10 +504,7 @@ def _from_json(text: str, where: str, repeated: list[str]) -> Any:
         made = dict(found)
         return made if len(made) == len(found) else pairs(found)
 
-    try:
-        return json.loads(text, object_pairs_hook=quick)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is no JSON: {error}.") from None
+    return parse_json(text, where, error=InputError, hook=quick)
 
 
 def _from_value(

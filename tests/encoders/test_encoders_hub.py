@@ -844,7 +844,7 @@ def test_other_families_are_refused_by_name(copy, kind, message):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("config.json", "{", r"config\.json is no readable JSON"),
+        ("config.json", "{", r"config\.json: not valid JSON"),
         ("config.json", "[]", "no JSON object"),
         ("preprocessor_config.json", None, r"has no preprocessor_config\.json"),
         ("preprocessor_config.json", '{"size": {"longest_edge": 9}}', "longest_edge"),

@@ -206,6 +206,8 @@ def checked_rows(encoder: Encoder, vectors: Any, n_rows: int, what: str) -> Embe
         raise RunError(f"{told} an array of shape {given.shape}; its `n_dims` asks for {shape}.")
     if not np.isfinite(given).all():
         raise RunError(f"{told} NaN or infinite numbers.")
+    if getattr(encoder, "_rows_are_scores", False):
+        return given.astype(np.float32, copy=False)
     with np.errstate(over="ignore"):
         length = np.linalg.norm(given.astype(np.float64, copy=False), axis=1)
     if not np.isfinite(length).all():  # squares that 64 bits do not hold

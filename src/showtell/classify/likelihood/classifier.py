@@ -588,6 +588,7 @@ class LikelihoodClassifier(MediaClassifier):
 class _Scorer(PixelEncoder):
     """A model's label scores in the place of embeddings: read, hashed and decoded alike."""
 
+    _rows_are_scores = True  # and not directions of length 1
     input_side = 1024
     batch_size = 2  # more than 1: called from one thread
 

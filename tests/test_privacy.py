@@ -447,7 +447,7 @@ ECHOES = [
 def test_what_a_failing_server_repeats_is_not_passed_on(
     kind, status, form, photos, watch, monkeypatch
 ):
-    monkeypatch.setattr("showtell.classify.asking.classifier.Client", _impatient(monkeypatch))
+    monkeypatch.setattr("showtell.mllm.model.Client", _impatient(monkeypatch))
     version = "" if kind in ("google", "anthropic") else "/v1"
     with _indiscreet(status, form) as url:
         result = watch.run(

@@ -14,7 +14,7 @@ from tests.asked import asked
 from tests.classify.scripted import Scene, ScriptedMLLM, dumps, picture, pictures
 
 from showtell.classify import DirectClassifier, InContextClassifier, SkippedImagesWarning
-from showtell.classify.asking.run import split_usage
+from showtell.classify.asking.state import split_usage
 from showtell.errors import (
     BudgetError,
     InputError,
@@ -656,7 +656,7 @@ def test_more_labels_than_a_schema_takes_are_listed_in_the_text():
         ({"confidence": "logprobs"}, r"offers no 'logprobs'. Allowed for it: auto, verbalised"),
         ({"confidence": "decisions"}, "offers no 'decisions'"),
         ({"n_samples": 0}, "`n_samples` is a whole number from 1"),
-        ({"batch_size": 0}, "`batch_size` is a whole number from 1 up, 'auto'"),
+        ({"batch_size": 0}, "`batch_size` is a whole number from 1 up, or 'auto'"),
         ({"shortlist": "three-step"}, "`shortlist` is a whole number"),
         ({"max_side": 3}, "`max_side`"),
         ({"calibrate": -1}, "`calibrate`"),

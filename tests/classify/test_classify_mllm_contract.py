@@ -330,7 +330,7 @@ def test_a_saved_folder_holds_no_secret_and_no_path_of_this_machine(tmp_path):
     for secret in ("hunter2", "s3cr3t", str(tmp_path)):
         assert secret not in text
     again = load_classifier(folder)
-    assert again._texts["again"] == "Once more ({attempt})."
+    assert again._wording.prompts.texts["again"] == "Once more ({attempt})."
     assert again.demonstrations_ == clf.demonstrations_
     assert Decimal(again.model.max_cost) == Decimal("0.5")
 

@@ -18,8 +18,9 @@ from showtell.classify import (
     LimitsWarning,
     load_classifier,
 )
-from showtell.classify.asking.corrections import ended_by_turns, prior_in_words, turned
+from showtell.classify.asking.corrections import prior_in_words
 from showtell.classify.asking.null_images import content_free_pictures
+from showtell.classify.asking.orders import ended_by_rotations, rotated
 from showtell.errors import InputError, UnknownNameError
 from showtell.evaluate.provenance import about_estimator
 from showtell.mllm import ImagePart, TokenLogprob
@@ -106,9 +107,9 @@ def test_every_label_stands_first_in_one_turn():
 
 
 def test_fewer_turns_are_spread_and_more_than_labels_are_not_asked():
-    assert [turned("abcd", turn, 2)[0] for turn in range(2)] == ["a", "c"]
-    assert [turned("ab", turn, 3)[0] for turn in range(3)] == ["a", "b", "a"]
-    assert turned("", 1, 2) == ()
+    assert [rotated("abcd", turn, 2)[0] for turn in range(2)] == ["a", "c"]
+    assert [rotated("ab", turn, 3)[0] for turn in range(3)] == ["a", "b", "a"]
+    assert rotated("", 1, 2) == ()
     model = ScriptedMLLM()
     clf = direct(model, permutations=50, batch_size=12).fit()
     clf.classify(X)
@@ -118,8 +119,8 @@ def test_fewer_turns_are_spread_and_more_than_labels_are_not_asked():
 def test_demonstrations_of_one_class_or_none_stay():
     part = ImagePart(data=b"", media_type="image/png", digest="0", width=1, height=1)
     same = [Demonstration(image=part, code=0)] * 3
-    assert ended_by_turns(same, 1, 2) == tuple(same)
-    assert ended_by_turns([], 1, 2) == ()
+    assert ended_by_rotations(same, 1, 2) == tuple(same)
+    assert ended_by_rotations([], 1, 2) == ()
 
 
 def first_of_the_list(n, request, items):

@@ -149,6 +149,7 @@ class MediaClassifier(Estimator):
     """
 
     classes_: NDArray[Any]
+    abstain_below: float | None
     _shared: ClassVar[tuple[str, ...]] = ()
     """Parameters that a clone shares instead of copying them: models, encoders, stores."""
 
@@ -227,6 +228,20 @@ class MediaClassifier(Estimator):
     def _read_params(cls, params: dict[str, Any], model: Any) -> dict[str, Any]:  # noqa: ARG003
         """Turn saved parameters into those of the constructor; `model` is the one given."""
         return params
+
+    def _check_abstain_below(self) -> None:
+        threshold = self.abstain_below
+        if threshold is None:
+            return
+        if isinstance(threshold, bool) or not 0 <= threshold <= 1:
+            raise InputError(
+                f"`abstain_below` is a probability from 0 to 1, or None; got {threshold!r}."
+            )
+        if self.classes_.dtype.kind != "U":
+            raise InputError(
+                "`abstain_below` needs labels of type str: an abstained prediction is the label "
+                f"'', which {self.classes_.dtype} labels cannot express. Convert y to str."
+            )
 
     @staticmethod
     def _all_usable(predictions: Predictions) -> Predictions:
@@ -367,20 +382,6 @@ class EncoderClassifier(MediaClassifier):
     @abstractmethod
     def _restore_state(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take back what `_saved_state` gave."""
-
-    def _check_abstain_below(self) -> None:
-        threshold = self.abstain_below
-        if threshold is None:
-            return
-        if isinstance(threshold, bool) or not 0 <= threshold <= 1:
-            raise InputError(
-                f"`abstain_below` is a probability from 0 to 1, or None; got {threshold!r}."
-            )
-        if self.classes_.dtype.kind != "U":
-            raise InputError(
-                "`abstain_below` needs labels of type str: an abstained prediction is the label "
-                f"'', which {self.classes_.dtype} labels cannot express. Convert y to str."
-            )
 
 
 def make_predictions(

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, fields
 from decimal import Decimal
-from numbers import Integral
 from typing import Any, Self, TypeAlias
 
+from showtell.checks import whole
 from showtell.errors import InputError
 from showtell.media import media_name
 from showtell.mllm.base import MLLM
@@ -116,11 +116,7 @@ class Model:
                 f"`aclose`, or a Model of one; got {type(self.model).__name__}."
             )
         Budget(max_cost=self.max_cost, max_requests=self.max_requests)
-        slots = self.max_concurrency
-        if slots is not None and (
-            isinstance(slots, bool) or not isinstance(slots, Integral) or slots < 1
-        ):
-            raise InputError(f"`max_concurrency` is a whole number from 1 up, None; got {slots!r}.")
+        whole(1, also=[None], max_concurrency=self.max_concurrency)
         if not self.jobs:
             return
         if not takes_jobs:

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from showtell.classify.asking.confidence import with_confidence
 from showtell.metrics import content_free_prior, divide_prior
-from showtell.prompts import Demonstration
 
 __all__ = [
     "Evidence",
     "correct_evidence",
-    "ended_by_turns",
     "is_certain",
     "named_by",
     "prior_in_words",
     "prior_of",
-    "turned",
 ]
 
-T = TypeVar("T")
 _NOTHING = 2e-6  # of a label's probability: the floor
 _WORDS = 20  # labels whose prior is written out
 
@@ -40,36 +35,6 @@ class Evidence:
     named: NDArray[np.bool_] | None = None
     """Labels that an answer named, where answers say nothing about the others; None where they
     give a probability to each."""
-
-
-def turned(items: Sequence[T], turn: int, n_turns: int) -> tuple[T, ...]:
-    """Shift a list cyclically; `n_turns` turns are spread evenly over its places.
-
-    Examples
-    --------
-    >>> [turned("abcd", turn, 2) for turn in range(2)]
-    [('a', 'b', 'c', 'd'), ('c', 'd', 'a', 'b')]
-    """
-    start = _start(len(items), turn, n_turns)
-    return (*items[start:], *items[:start])
-
-
-def _start(n: int, turn: int, n_turns: int) -> int:
-    if not n:
-        return 0
-    return turn * n // n_turns if n_turns <= n else turn % n
-
-
-def ended_by_turns(
-    shown: Sequence[Demonstration], turn: int, n_turns: int
-) -> tuple[Demonstration, ...]:
-    """Shift demonstrations cyclically so that each class is shown last in one turn; 0: as given."""
-    classes = list(dict.fromkeys(d.code for d in reversed(shown)))
-    if not turn or not classes:
-        return tuple(shown)
-    wanted = classes[_start(len(classes), turn, n_turns)]
-    end = max(i for i, d in enumerate(shown) if d.code == wanted) + 1
-    return (*shown[end:], *shown[:end])
 
 
 def named_by(codes: Sequence[int], n_classes: int) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell.classify.asking.classifier import MLLMClassifier
+from showtell.classify.asking.learning import learn
 from showtell.media import Media
 
 __all__ = ["DirectClassifier"]
@@ -153,7 +154,7 @@ class DirectClassifier(MLLMClassifier):
             If there are no labels, y does not fit X or the label set, or an argument is none of
             the allowed ones.
         """
-        self._learn(*self._prepare(X, y))
+        learn(self, *self._prepare(X, y))
         return self
 
     def _prepare(

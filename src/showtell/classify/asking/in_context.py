@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell.checks import flag, one_of, whole
-from showtell.classify.asking.classifier import Confidence, Correction, MLLMClassifier
-from showtell.classify.asking.corrections import ended_by_turns
-from showtell.classify.asking.run import Item
+from showtell.classify.asking.arguments import Confidence, Correction
+from showtell.classify.asking.classifier import MLLMClassifier
+from showtell.classify.asking.learning import learn
+from showtell.classify.asking.orders import ended_by_rotations
+from showtell.classify.asking.state import ImageState
 from showtell.classify.base import report_broken
 from showtell.classify.embedding.prototypes import class_means
 from showtell.classify.labels import Texts, codes_of, true_labels
@@ -183,7 +185,7 @@ class InContextClassifier(MLLMClassifier):
             If y does not fit X or the label set, a class has no usable image, or an argument is
             none of the allowed ones.
         """
-        self._learn(*self._prepare(X, y))
+        learn(self, *self._prepare(X, y))
         return self
 
     def _prepare(
@@ -274,7 +276,7 @@ class InContextClassifier(MLLMClassifier):
         return prepare_image(
             read_media(image),
             max_side=self.max_side,
-            capabilities=self._capabilities(),
+            capabilities=self._access().capabilities,
             n_images=n_images,
         )
 
@@ -284,10 +286,10 @@ class InContextClassifier(MLLMClassifier):
         return tuple(shown[i] for i in order)
 
     def _ordered(self, own: Sequence[Demonstration], view: int) -> tuple[Demonstration, ...]:
-        """Mix for every repetition after the first; end with another class in every turn."""
-        sample, turn = divmod(view, self.permutations_)
+        """Mix for every repetition after the first; end with another class in every rotation."""
+        sample, rotation = divmod(view, self.permutations_)
         mixed = self._shuffled(own, sample) if sample else own
-        return ended_by_turns(mixed, turn, self.permutations_)
+        return ended_by_rotations(mixed, rotation, self.permutations_)
 
     def _embed_pool(self) -> None:
         encoder = load_encoder(self.encoder)
@@ -325,12 +327,12 @@ class InContextClassifier(MLLMClassifier):
 
     def _demonstrations(
         self, images: Sequence[Media]
-    ) -> Callable[[int, tuple[int, ...], Sequence[Item]], Sequence[Demonstration]]:
+    ) -> Callable[[int, tuple[int, ...], Sequence[ImageState]], Sequence[Demonstration]]:
         if self._pool is not None:
             return self._nearest(images, self._pool)
         kept: dict[tuple[int, tuple[int, ...]], tuple[Demonstration, ...]] = {}
 
-        def fixed(view: int, listed: tuple[int, ...], _items: Sequence[Item]) -> Any:
+        def fixed(view: int, listed: tuple[int, ...], _items: Sequence[ImageState]) -> Any:
             key = view, tuple(sorted(listed))
             if key not in kept:
                 if len(kept) > 64:
@@ -344,22 +346,22 @@ class InContextClassifier(MLLMClassifier):
 
     def _nearest(
         self, images: Sequence[Media], pool: NDArray[np.float32]
-    ) -> Callable[[int, tuple[int, ...], Sequence[Item]], Sequence[Demonstration]]:
+    ) -> Callable[[int, tuple[int, ...], Sequence[ImageState]], Sequence[Demonstration]]:
         """Of every listed class the images most alike to any of those asked about."""
         found = embed_images(load_encoder(self.encoder), images, store=self.store)
         rows = found.rows()
         codes = np.array([d.code for d in self.demonstrations_])
 
-        def nearest(view: int, listed: tuple[int, ...], items: Sequence[Item]) -> Any:
+        def nearest(view: int, listed: tuple[int, ...], items: Sequence[ImageState]) -> Any:
             queries = np.nan_to_num(rows[[item.first_row for item in items]])
             alike = np.nan_to_num((queries @ pool.T).max(axis=0), nan=-2.0)
             chosen: list[int] = []
             for code in sorted(listed):
                 own = np.flatnonzero(codes == code)
                 chosen += own[np.argsort(-alike[own], kind="stable")[: int(self.shots)]].tolist()
-            sample, turn = divmod(view, self.permutations_)
+            sample, rotation = divmod(view, self.permutations_)
             mixed = self._shuffled([self.demonstrations_[i] for i in sorted(chosen)], sample)
-            return ended_by_turns(mixed, turn, self.permutations_)
+            return ended_by_rotations(mixed, rotation, self.permutations_)
 
         return nearest
 

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell.classify.asking.confidence import ConfidenceMap
+from showtell.classify.asking.wording import Wording
 from showtell.classify.saved import Saving, classes_of, params_of
 from showtell.datasets import LabelKey
 from showtell.errors import SavedFolderError
 from showtell.mllm.base import ImagePart
-from showtell.prompts import Demonstration
+from showtell.prompts import Demonstration, PromptSet
 from showtell.records.saved import SavedFolder
 
 if TYPE_CHECKING:
@@ -32,15 +33,16 @@ def to_saved(clf: MLLMClassifier) -> Saving:
     """Return what of a fitted classifier goes into a folder."""
     shown: tuple[Demonstration, ...] = getattr(clf, "demonstrations_", ())
     images = np.frombuffer(b"".join(d.image.data for d in shown), np.uint8)
+    wording = clf._wording
     values = {
         "confidence": clf.confidence_,
         "names_sent": list(clf.names_sent_),
         "label_key": None if clf.label_key_ is None else clf.label_key_.to_code,
-        "known_names": list(clf._known_names),
-        "aliases": clf._aliases,
-        "sentences": [list(of_class) for of_class in clf._sentences],
+        "known_names": list(wording.known_names),
+        "aliases": {name: list(others) for name, others in wording.aliases.items()},
+        "sentences": [list(of_class) for of_class in wording.sentences],
         "prompt_version": clf.prompt_version_,
-        "prompts": clf._texts,
+        "prompts": dict(wording.prompts.texts),
         "calibration": clf.calibration_.to_json(),
         "permutations": clf.permutations_,
         "prior": None if clf.prior_ is None else clf.prior_.tolist(),
@@ -91,22 +93,25 @@ def from_saved(cls: type[M], saved: SavedFolder, *, encoder: Any, model: Any) ->
     params = params_of(saved, cls, about["name"] if model is None else model)
     params["encoder"] = encoder if encoder is not None else params["encoder"] or "mini"
     clf = cls(**params)
-    if clf._model_name() != about["name"]:
+    if clf._access().name != about["name"]:
         raise SavedFolderError(
-            f"{saved.folder} was fitted for model {about['name']!r}, not {clf._model_name()!r}. "
+            f"{saved.folder} was fitted for model {about['name']!r}, not {clf._access().name!r}. "
             "Fit again, or give the same model."
         )
     values = saved.values
     clf.classes_ = classes_of(saved)
     clf.model_, clf.confidence_ = about["name"], values["confidence"]
-    clf.names_sent_ = tuple(map(str, values["names_sent"]))
     key = values["label_key"]
-    clf.label_key_ = None if key is None else LabelKey(to_code=dict(key))
-    clf._known_names = tuple(map(str, values["known_names"]))
-    clf._aliases = {str(k): list(map(str, v)) for k, v in values["aliases"].items()}
-    clf._sentences = tuple(tuple(map(str, of_class)) for of_class in values["sentences"])
-    clf.prompt_version_ = str(values["prompt_version"])
-    clf._texts = {str(k): str(v) for k, v in values["prompts"].items()}
+    texts = {str(k): str(v) for k, v in values["prompts"].items()}
+    clf._wording = Wording(
+        names=tuple(map(str, values["names_sent"])),
+        known_names=tuple(map(str, values["known_names"])),
+        aliases={str(k): list(map(str, v)) for k, v in values["aliases"].items()},
+        sentences=tuple(tuple(map(str, of_class)) for of_class in values["sentences"]),
+        prompts=PromptSet(version=str(values["prompt_version"]), texts=texts),
+        key=None if key is None else LabelKey(to_code=dict(key)),
+    )
+    clf._show_wording()
     clf.calibration_ = ConfidenceMap.from_json(values["calibration"])
     clf.permutations_ = int(values.get("permutations", 1))
     prior, spent = values.get("prior"), values.get("fit_cost_usd", "0")

@@ -11,9 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from showtell._progress import Progress, no_progress
+from showtell.classify.asking.arguments import most_labels
 from showtell.classify.asking.classifier import MLLMClassifier
 from showtell.classify.asking.in_context import InContextClassifier
-from showtell.classify.asking.run import Item, Phase, Run, _Ask, explain
+from showtell.classify.asking.planning import make_run, settings_of
+from showtell.classify.asking.run import AskRun
+from showtell.classify.asking.running import open_run
+from showtell.classify.asking.state import AskRound, ImageState, OpenQuestion, why_unlabelled
 from showtell.classify.base import media_list
 from showtell.classify.estimator import check_is_fitted
 from showtell.errors import InputError
@@ -77,7 +81,7 @@ class ArmAnswers:
 
 
 @dataclass(kw_only=True)
-class _ArmRun(Run):
+class _ArmRun(AskRun):
     """Asks about one image per request: images in the order given, arms mixed for each."""
 
     arms: Sequence[PromptArm] = ()
@@ -86,21 +90,21 @@ class _ArmRun(Run):
     n_images: int = 1
     n_cells: int = field(default=0, init=False)
 
-    def _first_wave(self, queries: Iterator[Any], phase: Phase) -> Iterator[Any]:
-        packer = self._packer(phase, 1)
+    def _first_wave(self, queries: Iterator[Any], this_round: AskRound) -> Iterator[Any]:
+        packer = self._packer(this_round, 1)
         for item, part in queries:
             rng = np.random.default_rng([self.seed, item.number])
-            for view in rng.permutation(phase.n_views).tolist():
-                ask = _Ask(item=item, view=view, limit=1)
-                yield from self._push(packer, ask, part, phase)
+            for view in rng.permutation(this_round.n_views).tolist():
+                ask = OpenQuestion(item=item, view=view, limit=1)
+                yield from self._push(packer, ask, part, this_round)
                 yield from packer.flush()
 
-    def _request(self, batch: Any, phase: Phase) -> tuple[Request, list[str]]:
+    def _request(self, batch: Any, this_round: AskRound) -> tuple[Request, list[str]]:
         arm = self.arms[batch.items[0][0].view]
         usual = self.form
         self.form = replace(usual, example=arm.example)
         try:
-            request, ids = super()._request(batch, phase)
+            request, ids = super()._request(batch, this_round)
         finally:
             self.form = usual
         return replace(request, sample=0), ids  # an arm is known by its words, not by its number
@@ -164,9 +168,9 @@ def ask_arms(
             n_requests=0,
             n_from_cache=0,
         )
-    with classifier._open_run(run_images, progress) as (usual, _):
-        run, phase = _arm_run(classifier, usual, arms, asked[order], random_state)
-        items, distinct, errors = run.ask_new(run_images, phase, progress=progress)
+    with open_run(classifier, run_images, progress) as (usual, _):
+        run, this_round = _arm_run(classifier, usual, arms, asked[order], random_state)
+        items, distinct, errors = run.ask_new(run_images, this_round, progress=progress)
     for place, row in enumerate(order.tolist()):
         d = int(distinct[place])
         for arm in np.flatnonzero(asked[row]).tolist():
@@ -174,11 +178,11 @@ def ask_arms(
                 line = " ".join(str(errors[place]).split())
                 failures[row, arm] = ("image", line)
                 continue
-            given = items[d].given.get(arm)
+            given = items[d].answers.get(arm)
             if given is None:  # the same picture came before, with another truth
                 asked[row, arm] = False
             elif given.code is None:
-                failures[row, arm] = (str(given.reason), explain(given))
+                failures[row, arm] = (str(given.reason), why_unlabelled(given))
             else:
                 codes[row, arm] = given.code
     spent = [item.spent for item in items]
@@ -213,9 +217,9 @@ def arm_requests(
     images, order, run_images, asked = _prepare(classifier, X, arms, wanted, random_state)
     if not len(images):
         return
-    usual = classifier._make_run(None, run_images, classifier._capabilities())
-    run, phase = _arm_run(classifier, usual, arms, asked[order], random_state)
-    yield from run.first_requests(run_images, phase)
+    usual = make_run(classifier, None, run_images)
+    run, this_round = _arm_run(classifier, usual, arms, asked[order], random_state)
+    yield from run.first_requests(run_images, this_round)
 
 
 def _prepare(
@@ -238,8 +242,7 @@ def _prepare(
 
 
 def _check_usable(classifier: MLLMClassifier) -> None:
-    capabilities = classifier._capabilities()
-    most = classifier._most_labels(capabilities)
+    most = most_labels(classifier, classifier._access().capabilities)
     if classifier.shortlist is not None or (most is not None and most < len(classifier.classes_)):
         raise InputError(
             "An audit compares answers to the same list of labels: `shortlist` must be None, and "
@@ -258,32 +261,32 @@ def _check_usable(classifier: MLLMClassifier) -> None:
 
 def _arm_run(
     classifier: MLLMClassifier,
-    usual: Run,
+    usual: AskRun,
     arms: Sequence[PromptArm],
     asked: NDArray[np.bool_],
     random_state: int,
-) -> tuple[_ArmRun, Phase]:
+) -> tuple[_ArmRun, AskRound]:
     """Lay arms over an ordinary run; `asked` in the order of its images."""
-    values = {f.name: getattr(usual, f.name) for f in fields(Run) if f.init}
+    values = {f.name: getattr(usual, f.name) for f in fields(AskRun) if f.init}
     shown = usual.demonstrations
 
     def demonstrations(
-        view: int, listed: tuple[int, ...], items: Sequence[Item]
+        view: int, listed: tuple[int, ...], items: Sequence[ImageState]
     ) -> Sequence[Demonstration]:
         own = arms[view].demonstrations
         return shown(0, listed, items) if own is None else own
 
     def order(view: int, codes: tuple[int, ...]) -> tuple[int, ...]:
         own = arms[view].order
-        return classifier._order(0, codes) if own is None else own
+        return classifier._label_order().listed(0, codes) if own is None else own
 
-    def choice(item: Item, view: int) -> tuple[int, ...] | None:
+    def choice(item: ImageState, view: int) -> tuple[int, ...] | None:
         return None if asked[item.first_row, view] else ()
 
     values |= {
         "batch_size": 1,
         "demonstrations": demonstrations,
-        "settings": classifier._settings(1, usual.capabilities),
+        "settings": settings_of(classifier, 1, usual.capabilities),
         "n_demonstrations": max(
             [usual.n_demonstrations, *(len(a.demonstrations or ()) for a in arms)]
         ),
@@ -295,7 +298,7 @@ def _arm_run(
         n_wanted=max(1, int(asked.sum())),
         n_images=len(asked),
     )
-    return run, Phase(n_views=len(arms), choice=choice, order=order)
+    return run, AskRound(n_views=len(arms), choice=choice, order=order)
 
 
 def _total(values: Sequence[Any], nothing: Any) -> Any:

@@ -377,20 +377,6 @@ class LikelihoodClassifier(MediaClassifier):
                 "is no common null. Set `null_images=None` or `shortlist=None`."
             )
 
-    def _check_abstain_below(self) -> None:
-        threshold = self.abstain_below
-        if threshold is None:
-            return
-        if isinstance(threshold, bool) or not 0 <= threshold <= 1:
-            raise InputError(
-                f"`abstain_below` is a probability from 0 to 1, or None; got {threshold!r}."
-            )
-        if self.classes_.dtype.kind != "U":
-            raise InputError(
-                "`abstain_below` needs labels of type str: an abstained prediction is the label "
-                f"'', which {self.classes_.dtype} labels cannot express. Convert y to str."
-            )
-
     def _load_model(self) -> LocalVLM:
         """Load a model by name, unless this very one is loaded already."""
         if not isinstance(self.model, str):

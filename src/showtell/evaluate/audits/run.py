@@ -259,7 +259,10 @@ def _planned(
     labels = tuple(str(label) for label in classifier.classes_)
     shown = [d.code for d in getattr(classifier, "demonstrations_", ())]
     plan = plan_audit(labels, shown, probes=probes, most_arms=most_arms, random_state=random_state)
-    if "{example}" not in classifier._texts[_prompt_of(classifier)] and "example" in plan.probes:
+    if (
+        "{example}" not in classifier._wording.prompts.texts[_prompt_of(classifier)]
+        and "example" in plan.probes
+    ):
         raise InputError(
             "The edited prompt has no field {example}, where the audit would put a label. Add it "
             "after {schema}, or leave out the probe 'example'."

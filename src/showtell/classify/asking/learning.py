@@ -1,0 +1,175 @@
+"""What `fit` learns by asking: the prior of the prompt, and what stated confidences are worth."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from showtell._progress import no_progress
+from showtell.classify.asking.confidence import ConfidenceMap
+from showtell.classify.asking.corrections import (
+    Evidence,
+    correct_evidence,
+    is_certain,
+    prior_in_words,
+    prior_of,
+)
+from showtell.classify.asking.null_images import content_free_pictures
+from showtell.classify.asking.running import ask_all
+from showtell.classify.base import LimitsWarning, media_list
+from showtell.errors import InputError
+from showtell.media import Media
+from showtell.metrics import fit_batch_gamma
+
+if TYPE_CHECKING:
+    from showtell.classify.asking.classifier import MLLMClassifier
+
+__all__ = ["corrected", "learn", "what_to_learn_from"]
+
+_PER_LABEL = 10  # images that batch calibration should see
+
+
+def what_to_learn_from(
+    clf: MLLMClassifier, images: Sequence[Media], rows: NDArray[np.intp]
+) -> tuple[Sequence[Media], NDArray[np.intp]]:
+    """Pictures that show nothing, and rows of labelled images to ask about."""
+    nulls: Sequence[Media] = ()
+    if clf.correct == "contextual":
+        if isinstance(clf.null_images, str):
+            seen = images or [d.image.data for d in clf._usual_demonstrations(None)]
+            nulls = content_free_pictures(clf._seed % 2**63, images=seen)
+        else:
+            nulls = media_list(clf.null_images)
+    if clf.calibrate is False or clf.confidence_ is None:
+        return nulls, rows[:0]
+    if not len(rows):
+        raise InputError(
+            "`calibrate` needs labelled images besides those that are shown: call `fit(X, y)` "
+            "with more of them, or set `calibrate=False`."
+        )
+    if clf.calibrate is not True:
+        rows = np.random.default_rng(clf._seed).permutation(rows)[: int(clf.calibrate)]
+    return nulls, np.sort(rows)
+
+
+def learn(
+    clf: MLLMClassifier, images: Sequence[Media], codes: NDArray[np.intp], rows: NDArray[np.intp]
+) -> None:
+    """Ask what the prompt says of nothing, and what answers about labelled images are worth."""
+    nulls, held = what_to_learn_from(clf, images, rows)
+    to_ask = [*nulls, *(images[i] for i in held)]
+    if not to_ask:
+        return
+    found = ask_all(clf, to_ask, no_progress)
+    costs = [item.spent.cost_usd for item in found.items]
+    clf.fit_cost_usd_ = None if None in costs else sum(filter(None, costs), Decimal(0))
+    judge = clf._judge()
+    evidence = [judge.evidence(item) for item in found.items]
+    of_row = [None if d < 0 else evidence[d] for d in found.distinct]
+    if clf.correct == "contextual":
+        _learn_from_nulls(clf, of_row[: len(nulls)])
+    of_row, truth = of_row[len(nulls) :], codes[held]
+    if clf.correct == "batch" and len(held):
+        _learn_batch(clf, of_row, truth)
+    if not len(held):
+        return
+    judged = [judge.verdict(None, e) for e in corrected(clf, of_row)]
+    usable = [i for i, j in enumerate(judged) if j.code >= 0]
+    sure = [judged[i].confidence for i in usable]
+    right = [judged[i].code == truth[i] for i in usable]
+    clf.calibration_ = ConfidenceMap.fit(np.clip(sure, 0, 1), right)
+
+
+def _learn_from_nulls(clf: MLLMClassifier, evidence: Sequence[Evidence | None]) -> None:
+    usable = [e for e in evidence if e is not None]
+    if not usable:
+        warnings.warn(
+            "correct='contextual' has nothing to work on: the model gave no label to any of "
+            f"{len(evidence)} pictures that show nothing. Answers stay as they are; give "
+            "other `null_images`, or set correct='batch'.",
+            LimitsWarning,
+            stacklevel=4,
+        )
+        clf.correction_ = "contextual: nothing learned"
+        return
+    clf.prior_ = prior_of(usable)
+    n = len(usable)
+    clf.correction_ = (
+        f"contextual: divided by what {n} picture{'' if n == 1 else 's'} showing nothing "
+        f"came to, {_prior_words(clf)}"
+    )
+
+
+def _learn_batch(
+    clf: MLLMClassifier, evidence: Sequence[Evidence | None], truth: NDArray[np.intp]
+) -> None:
+    """Fix the prior and its strength by labelled images, so that calls need not be large."""
+    kept = [(e, int(c)) for e, c in zip(evidence, truth, strict=True) if e is not None]
+    if len(kept) < 2:
+        return
+    usable = [e for e, _ in kept]
+    _say_if_few(len(usable), len(clf.classes_))
+    clf.prior_ = prior_of(usable)
+    among = None
+    if any(e.named is not None for e in usable):
+        among = np.array([e.row > 0 if e.named is None else e.named for e in usable])
+    clf.gamma_ = fit_batch_gamma(
+        np.array([e.row for e in usable]), [c for _, c in kept], prior=clf.prior_, among=among
+    )
+    clf.correction_ = (
+        f"batch: divided by the power {clf.gamma_:g} of the mean of {len(usable)} labelled "
+        f"images, {_prior_words(clf)}"
+    )
+
+
+def _prior_words(clf: MLLMClassifier) -> str:
+    assert clf.prior_ is not None
+    return prior_in_words(clf.prior_, [str(label) for label in clf.classes_.tolist()])
+
+
+def _say_if_few(n: int, n_classes: int) -> None:
+    """Warn if a mean over so many images may say little of so many labels."""
+    wanted = _PER_LABEL * n_classes
+    if n < wanted:
+        warnings.warn(
+            f"correct='batch' looks at the mean over {n} images, and {n_classes} "
+            f"labels want {wanted} or more. Take the result with care, give `fit` labelled "
+            "images with `calibrate` set, or use correct='contextual'.",
+            LimitsWarning,
+            stacklevel=5,
+        )
+
+
+def corrected(clf: MLLMClassifier, evidence: Sequence[Evidence | None]) -> list[Evidence | None]:
+    """Divide the prior of the prompt out of all rows."""
+    usable = [e for e in evidence if e is not None]
+    prior = clf.prior_
+    if clf.correct is None or not usable:
+        return list(evidence)
+    if clf.correct == "batch" and prior is None:
+        if len(usable) < 2:
+            warnings.warn(
+                "correct='batch' has nothing to work on: only one image was answered.",
+                LimitsWarning,
+                stacklevel=4,
+            )
+            return list(evidence)
+        _say_if_few(len(usable), len(clf.classes_))
+        prior = prior_of(usable)
+    if prior is None:
+        return list(evidence)
+    if len(usable) >= _PER_LABEL and is_certain(usable):
+        warnings.warn(
+            f"correct={clf.correct!r} has nothing to work on: about every image all answers "
+            "name one label and leave nothing for others. Answers stay as they are; more "
+            "`permutations`, or confidence='logprobs', may show what the model hesitates "
+            "between.",
+            LimitsWarning,
+            stacklevel=4,
+        )
+    return correct_evidence(evidence, prior, clf.gamma_)

@@ -12,9 +12,11 @@ from showtell._version import __version__
 
 if TYPE_CHECKING:
     from showtell.classify import (
+        CascadeClassifier,
         ConceptClassifier,
         DescriptionClassifier,
         DirectClassifier,
+        DistilledClassifier,
         EvolvingDescriptionClassifier,
         FewShotClassifier,
         FusionClassifier,
@@ -27,17 +29,19 @@ if TYPE_CHECKING:
     )
     from showtell.datasets import Dataset, Sample, load_dataset
     from showtell.encoders import Encoder, load_encoder
-    from showtell.evaluate import Record, compare, evaluate, shot_curve
+    from showtell.evaluate import Judgement, Record, compare, evaluate, judge, shot_curve
     from showtell.explain import Explanation, explain
     from showtell.media import Crop, load_image
     from showtell.mllm import Model
 
 __all__ = [
+    "CascadeClassifier",
     "ConceptClassifier",
     "Crop",
     "Dataset",
     "DescriptionClassifier",
     "DirectClassifier",
+    "DistilledClassifier",
     "Encoder",
     "EvolvingDescriptionClassifier",
     "Explanation",
@@ -45,6 +49,7 @@ __all__ = [
     "FusionClassifier",
     "ImageEmbedder",
     "InContextClassifier",
+    "Judgement",
     "LikelihoodClassifier",
     "Model",
     "Predictions",
@@ -55,6 +60,7 @@ __all__ = [
     "compare",
     "evaluate",
     "explain",
+    "judge",
     "load_classifier",
     "load_dataset",
     "load_encoder",
@@ -63,6 +69,10 @@ __all__ = [
 ]
 
 _ROOM_OF = {
+    "judge": "evaluate",
+    "Judgement": "evaluate",
+    "DistilledClassifier": "classify",
+    "CascadeClassifier": "classify",
     "ConceptClassifier": "classify",
     "Crop": "media",
     "Dataset": "datasets",

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
         MediaClassifier,
         SkippedImagesWarning,
     )
+    from showtell.classify.chain.cascade import CascadeClassifier
+    from showtell.classify.chain.distill import DistilledClassifier
+    from showtell.classify.chain.export import export_student
+    from showtell.classify.chain.promise import Promise
+    from showtell.classify.chain.teacher import TeacherLabels
     from showtell.classify.concepts.classifier import ConceptClassifier
     from showtell.classify.concepts.evidence import (
         AlikeImage,
@@ -63,6 +68,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STATUSES",
     "AlikeImage",
+    "CascadeClassifier",
     "ClueChange",
     "ClueContributions",
     "ClueSelection",
@@ -74,6 +80,7 @@ __all__ = [
     "DescriptionClassifier",
     "DescriptionEvidence",
     "DirectClassifier",
+    "DistilledClassifier",
     "EncoderClassifier",
     "Evolution",
     "EvolutionPlan",
@@ -94,14 +101,17 @@ __all__ = [
     "Outcome",
     "PartOpinion",
     "Predictions",
+    "Promise",
     "RowWriter",
     "SkippedImagesWarning",
     "Spoke",
     "Status",
+    "TeacherLabels",
     "ZeroShotClassifier",
     "adapt",
     "balance",
     "class_means",
+    "export_student",
     "label_probabilities",
     "label_prototypes",
     "load_classifier",
@@ -112,6 +122,11 @@ __all__ = [
 ]
 
 _HOME_OF = {
+    "CascadeClassifier": "chain.cascade",
+    "DistilledClassifier": "chain.distill",
+    "Promise": "chain.promise",
+    "TeacherLabels": "chain.teacher",
+    "export_student": "chain.export",
     "STATUSES": "predictions",
     "AlikeImage": "concepts.evidence",
     "ClueChange": "concepts.evidence",

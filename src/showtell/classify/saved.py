@@ -43,6 +43,7 @@ _HOMES = {
     "ConceptClassifier": "concepts.classifier",
     "DescriptionClassifier": "described.described",
     "DirectClassifier": "asking.direct",
+    "DistilledClassifier": "chain.distill",
     "EvolvingDescriptionClassifier": "evolving.classifier",
     "FewShotClassifier": "embedding.few_shot",
     "FusionClassifier": "described.fusion",

@@ -11,7 +11,7 @@ from showtell.cli.session import Session
 from showtell.errors import ShowtellError
 
 if TYPE_CHECKING:
-    from showtell.classify import Predictions
+    from showtell.classify.predictions import Predictions
 
 __all__ = [
     "EXIT_FAILED",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from showtell.evaluate.controls import Control, Controls, description_controls
     from showtell.evaluate.curve import ShotCurve, ShotPoint, ShotStep, shot_curve
     from showtell.evaluate.described import DescriptionScore, LabelDescriptions, score_descriptions
+    from showtell.evaluate.judging.run import Judgement, judge
     from showtell.evaluate.pages.evolution import write_evolution
     from showtell.evaluate.pages.record import write_gallery, write_report
     from showtell.evaluate.record import RULES, ParsingRow, Record
@@ -49,6 +50,7 @@ __all__ = [
     "DescriptionScore",
     "Flip",
     "Gain",
+    "Judgement",
     "LabelDescriptions",
     "PairTest",
     "ParsingRow",
@@ -64,6 +66,7 @@ __all__ = [
     "compare",
     "description_controls",
     "evaluate",
+    "judge",
     "score_descriptions",
     "score_predictions",
     "shot_curve",
@@ -87,6 +90,7 @@ _HOME_OF = {
     "DescriptionScore": "described",
     "Flip": "audits.record",
     "Gain": "audits.record",
+    "Judgement": "judging.run",
     "LabelDescriptions": "described",
     "PairTest": "comparison",
     "ParsingRow": "record",
@@ -102,6 +106,7 @@ _HOME_OF = {
     "compare": "comparison",
     "description_controls": "controls",
     "evaluate": "run",
+    "judge": "judging.run",
     "score_descriptions": "described",
     "score_predictions": "answers",
     "shot_curve": "curve",

@@ -94,6 +94,7 @@ from showtell.metrics.scores import (
     wilson_interval,
 )
 from showtell.metrics.votes import Votes, count_votes
+from showtell.metrics.wrong_labels import SuspectLabels, find_wrong_labels
 
 __all__ = [
     "BIAS_ALPHA",
@@ -119,6 +120,7 @@ __all__ = [
     "ReliabilityTable",
     "Scores",
     "SetScores",
+    "SuspectLabels",
     "Votes",
     "accuracy_interval",
     "apply_temperature",
@@ -146,6 +148,7 @@ __all__ = [
     "ece_interval",
     "ece_noise_floor",
     "ece_under_calibration",
+    "find_wrong_labels",
     "fisher_exact",
     "fit_batch_gamma",
     "fit_conformal",

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from os import PathLike
 
-    from showtell.classify import Evolution, EvolutionPlan
+    from showtell.classify.evolving.classifier import EvolutionPlan
+    from showtell.classify.evolving.record import Evolution
     from showtell.classify.table import Method
     from showtell.datasets import Dataset
     from showtell.mllm import MLLM, Model, Request

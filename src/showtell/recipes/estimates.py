@@ -15,7 +15,7 @@ from showtell.mllm.estimate import Sums, add_up, rule_in_words, seconds_for
 from showtell.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
-    from showtell.classify import MediaClassifier
+    from showtell.classify.base import MediaClassifier
     from showtell.datasets import Dataset
     from showtell.media import Media
     from showtell.mllm import MLLM, AnswerCache, Capabilities

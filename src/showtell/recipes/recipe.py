@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from os import PathLike
 
-    from showtell.classify import Evolution, MediaClassifier
+    from showtell.classify.base import MediaClassifier
+    from showtell.classify.evolving.record import Evolution
     from showtell.datasets import Dataset, LabelSet
     from showtell.mllm import MLLM
 

@@ -1,0 +1,1 @@
+"""Judging: whose answer is better, where no gold label can say."""

@@ -17,6 +17,20 @@ from showtell.mllm.call.client import Client
 from showtell.mllm.model import Asked, as_model, open_client
 from showtell.mllm.structured import Checked, Question, Spent, ask_checked, requests_of
 from showtell.prompts.answers import AnswerParser, normalise
+from showtell.prompts.concepts.pieces import (
+    ATTRIBUTES_SCHEMA,
+    VALUES_SCHEMA,
+    PartPath,
+    attributes_of,
+    one_name,
+    pairs_of,
+    parts_schema,
+    singular,
+    skeleton_of,
+    walk,
+    with_parts,
+    without_labels,
+)
 from showtell.prompts.concepts.trees import (
     OTHER,
     Attribute,
@@ -24,7 +38,6 @@ from showtell.prompts.concepts.trees import (
     ConceptTree,
     Part,
     TreeLayout,
-    Value,
     clean_name,
     clean_values,
 )
@@ -34,7 +47,6 @@ from showtell.prompts.files import load_prompts
 __all__ = ["Built", "TreeStep", "build_concepts", "tree_requests"]
 
 T = TypeVar("T")
-PartPath: TypeAlias = tuple[str, ...]
 
 TreeStep: TypeAlias = Literal["parts", "attributes", "values"]
 """How far a tree is built."""
@@ -50,45 +62,6 @@ _MAX_TOKENS = 4096  # of an answer; models that think before they answer need ma
 _SECOND_TEMPERATURE = 0.7  # of a question that failed in an earlier run
 _USUAL_PARTS, _USUAL_ATTRIBUTES = 12, 4  # where nothing is known yet, for estimates
 _ARTICLES = ("a ", "an ", "the ")
-_IRREGULAR = {
-    "antennae": "antenna", "calves": "calf", "feet": "foot", "hooves": "hoof", "knives": "knife",
-    "leaves": "leaf", "scarves": "scarf", "shelves": "shelf", "teeth": "tooth", "wolves": "wolf",
-}  # fmt: skip
-_PLURAL_ONLY = frozenset({
-    "binoculars", "canvas", "chassis", "clothes", "gas", "glasses", "jeans", "leggings", "lens",
-    "overalls", "pants", "pliers", "scissors", "shorts", "surroundings", "tights", "trousers",
-})  # fmt: skip
-
-_ATTRIBUTES_SCHEMA = {
-    "type": "object",
-    "properties": {
-        "part": {"type": "string"},
-        "attributes": {"type": "array", "items": {"type": "string"}},
-    },
-    "required": ["part", "attributes"],
-    "additionalProperties": False,
-}
-# Pairs, not a field per attribute: providers take few characters in names of fields.
-_VALUES_SCHEMA = {
-    "type": "object",
-    "properties": {
-        "part": {"type": "string"},
-        "values": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "attribute": {"type": "string"},
-                    "values": {"type": "array", "items": {"type": "string"}},
-                },
-                "required": ["attribute", "values"],
-                "additionalProperties": False,
-            },
-        },
-    },
-    "required": ["part", "values"],
-    "additionalProperties": False,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +236,7 @@ def tree_requests(
         bare = work.bare_parts()
         questions += [work.attributes_question(path) for path in bare]
         guess = {path: Part(name=path[-1], attributes=usual) for path in bare}
-        work.tree = replace(work.tree, parts=_with_parts(work.tree.parts, guess))
+        work.tree = replace(work.tree, parts=with_parts(work.tree.parts, guess))
     if until == "values":
         questions += [work.values_question(one) for one in work.wanted()]
     access = as_model(model)
@@ -412,7 +385,7 @@ class _Work:
         if key not in self.tries and (self.tree.parts or self.tree.asked):
             return None
         return self.question(
-            "parts", _parts_schema(self.depth), self.check_parts, key,
+            "parts", parts_schema(self.depth), self.check_parts, key,
             domain=self.tree.domain, labels=_listed(self.labels[:_SHOWN_LABELS]),
             depth=self.depth, count=_MOST_PARTS,
         )  # fmt: skip
@@ -437,8 +410,8 @@ class _Work:
             found: dict[str, Part] = {}
             for entry in given if isinstance(given, list) else []:
                 said = entry.get("part", entry.get("name")) if isinstance(entry, dict) else entry
-                plain = _one_name(said)
-                name = _singular(plain)
+                plain = one_name(said)
+                name = singular(plain)
                 key = normalise(name)
                 names_label = bool(barred & {key, normalise(plain), normalise(plain)[:-1]})
                 if not name or names_label or key in above or key in found or n_left < 1:
@@ -470,7 +443,7 @@ class _Work:
 
     def bare_parts(self) -> list[PartPath]:
         """List parts whose attributes nobody has written, or taken out."""
-        had = {_key(path) for path, part in _walk(self.tree.asked) if part.attributes}
+        had = {_key(path) for path, part in walk(self.tree.asked) if part.attributes}
         found = []
         for path, part in self.tree.walk():
             has_gap = ("attributes", _key(path), None) in self.tries
@@ -481,7 +454,7 @@ class _Work:
     def attributes_question(self, path: PartPath) -> Question[_Named]:
         """Ask for the attributes of a part."""
         return self.question(
-            "attributes", _ATTRIBUTES_SCHEMA, self.attributes_check(path),
+            "attributes", ATTRIBUTES_SCHEMA, self.attributes_check(path),
             ("attributes", _key(path), None),
             domain=self.tree.domain, part=path[-1], whole=_whole(path),
         )  # fmt: skip
@@ -498,7 +471,7 @@ class _Work:
             kept: dict[str, str] = {}
             dropped = []
             for entry in listed:
-                name = _one_name(entry).removeprefix(f"{path[-1]} ")  # tail length: length
+                name = one_name(entry).removeprefix(f"{path[-1]} ")  # tail length: length
                 key = normalise(name)
                 if not name or key in barred or key in kept or len(kept) == _MOST_ATTRIBUTES:
                     dropped.append(str(entry))
@@ -516,7 +489,7 @@ class _Work:
     def check_about(self, value: Any, path: PartPath) -> None:
         """Refuse an answer that says it is about another part of the tree."""
         said = value.get("part") if isinstance(value, dict) else None
-        key = normalise(_singular(clean_name(said)))
+        key = normalise(singular(clean_name(said)))
         others = {normalise(other[-1]) for other, _ in self.tree.walk()} - {normalise(path[-1])}
         if key in others:
             raise ValueError(f"The answer is about {said!r}, and {path[-1]!r} was asked about.")
@@ -533,13 +506,13 @@ class _Work:
             self.drop(f"{' > '.join(path)}, attributes", answer.value.dropped)
             attributes = tuple(Attribute(name=name) for name in answer.value.kept)
             found[path] = Part(name=path[-1], attributes=attributes)
-        self.merge(_skeleton(found))
+        self.merge(skeleton_of(found))
 
     # Values
 
     def wanted(self) -> list[_Wanted]:
         """List the questions about values that have no answer yet."""
-        known = {_key(path): part for path, part in _walk(self.tree.asked)}
+        known = {_key(path): part for path, part in walk(self.tree.asked)}
         found: list[_Wanted] = []
         for path, part in self.tree.walk():
             before = known.get(_key(path))
@@ -567,7 +540,7 @@ class _Work:
         """Ask for values of all attributes of a part at once."""
         domain, label = self.tree.domain, wanted.label
         return self.question(
-            "values", _VALUES_SCHEMA, self.values_check(wanted),
+            "values", VALUES_SCHEMA, self.values_check(wanted),
             ("values", _key(wanted.path), label),
             domain=domain,
             part=wanted.path[-1],
@@ -590,7 +563,7 @@ class _Work:
         names = {normalise(_shown(name)): name for name in wanted.attributes}
 
         def check(value: Any) -> _Valued:
-            said = _pairs(value, names)
+            said = pairs_of(value, names)
             if said is None:
                 raise ValueError('The list "values" is missing.')
             self.check_about(value, wanted.path)
@@ -670,13 +643,13 @@ class _Work:
             elif missing:
                 again.append(replace(one, attributes=tuple(missing)))
         with_labels = {
-            path: Part(name=path[-1], attributes=_attributes(at)) for path, at in told.items()
+            path: Part(name=path[-1], attributes=attributes_of(at)) for path, at in told.items()
         }
-        asked = _skeleton(with_labels)
+        asked = skeleton_of(with_labels)
         if self.layout == "merged":  # whom it was asked for is known; whose a value is, is not
             for path, part in with_labels.items():
-                with_labels[path] = _without_labels(part)
-        self.merge(_skeleton(with_labels), asked)
+                with_labels[path] = without_labels(part)
+        self.merge(skeleton_of(with_labels), asked)
         return again
 
 
@@ -709,105 +682,6 @@ class _All:
         return True
 
 
-def _pairs(value: Any, names: Mapping[str, str]) -> dict[str, list[Any]] | None:
-    """Read values by attribute: pairs, an object of lists, or that object alone."""
-    given = value.get("values") if isinstance(value, dict) else value
-    if given is None and isinstance(value, dict) and set(map(normalise, value)) & set(names):
-        given = value
-    entries: list[tuple[Any, Any]]
-    if isinstance(given, dict):
-        entries = list(given.items())
-    elif isinstance(given, list):
-        entries = [(e.get("attribute"), e.get("values")) for e in given if isinstance(e, dict)]
-    else:
-        return None
-    found: dict[str, list[Any]] = {}
-    for name, values in entries:
-        if isinstance(name, str):
-            listed = values if isinstance(values, list) else [values]
-            found.setdefault(normalise(name), []).extend(x for x in listed if x is not None)
-    return found
-
-
-def _attributes(told: Mapping[str, Sequence[tuple[str, tuple[str, ...]]]]) -> tuple[Attribute, ...]:
-    """Put values of several labels together; the first spelling counts."""
-    made = []
-    for name, values in told.items():
-        found: dict[str, tuple[str, list[str]]] = {}
-        for text, labels in values:
-            found.setdefault(normalise(text), (text, []))[1].extend(labels)
-        made.append(
-            Attribute(
-                name=name,
-                values=tuple(
-                    Value(text=text, labels=tuple(dict.fromkeys(labels)))
-                    for text, labels in found.values()
-                ),
-            )
-        )
-    return tuple(made)
-
-
-def _without_labels(part: Part) -> Part:
-    return replace(
-        part,
-        attributes=tuple(
-            replace(one, values=tuple(Value(text=value.text) for value in one.values))
-            for one in part.attributes
-        ),
-    )
-
-
-def _skeleton(parts: Mapping[PartPath, Part]) -> tuple[Part, ...]:
-    """Put parts at their places in a tree that has nothing else."""
-    tops = dict.fromkeys(path[0] for path in parts)
-    made = []
-    for top in tops:
-        below = {path[1:]: part for path, part in parts.items() if path[0] == top and path[1:]}
-        own = parts.get((top,), Part(name=top))
-        made.append(replace(own, children=_skeleton(below)))
-    return tuple(made)
-
-
-def _with_parts(
-    parts: Sequence[Part], other: Mapping[PartPath, Part], above: PartPath = ()
-) -> tuple[Part, ...]:
-    """Give parts the attributes of others."""
-    made = []
-    for part in parts:
-        path = (*above, part.name)
-        attributes = other[path].attributes if path in other else part.attributes
-        children = _with_parts(part.children, other, path)
-        made.append(replace(part, attributes=attributes, children=children))
-    return tuple(made)
-
-
-def _walk(parts: Sequence[Part], above: PartPath = ()) -> list[tuple[PartPath, Part]]:
-    found: list[tuple[PartPath, Part]] = []
-    for part in parts:
-        path = (*above, part.name)
-        found += [(path, part), *_walk(part.children, path)]
-    return found
-
-
-def _parts_schema(depth: int) -> dict[str, Any]:
-    """Write out as many levels as are wanted: not every provider takes a schema in itself."""
-    schema: dict[str, Any] = {"part": {"type": "string"}}
-    for _ in range(depth):
-        item = _object(schema)
-        schema = {"part": {"type": "string"}, "children": {"type": "array", "items": item}}
-    return _object(schema)
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
 def _listed(labels: Sequence[str]) -> str:
     return "\n".join(["Labels:", *(f"- {label}" for label in labels), "End of labels."])
 
@@ -823,36 +697,3 @@ def _key(path: Sequence[str]) -> PartPath:
 def _shown(name: str) -> str:
     """Write a name for a line where semicolons divide."""
     return " ".join(name.replace(";", " ").split())
-
-
-def _one_name(said: Any) -> str:
-    """Clean a name; "" for none, a denial or a list.
-
-    Examples
-    --------
-    >>> [_one_name(name) for name in (" Fur_colour.", "not visible", "eyes, ears", "N/A")]
-    ['fur colour', '', '', '']
-    """
-    name = clean_name(said.replace("_", " ") if isinstance(said, str) else said)
-    return name if name and clean_values([name]) == (name,) else ""
-
-
-def _singular(name: str) -> str:
-    """Put the last word of a part's name into the singular, where that is safe.
-
-    Examples
-    --------
-    >>> [_singular(n) for n in ("eyes", "wing spots", "berries", "hooves", "glass", "branches")]
-    ['eye', 'wing spot', 'berry', 'hoof', 'glass', 'branch']
-    """
-    *before, last = name.split() or [""]
-    if last in _IRREGULAR:
-        last = _IRREGULAR[last]
-    elif len(last) > 3 and last.endswith("s") and last not in _PLURAL_ONLY:
-        if last.endswith("ies") and len(last) > 4:
-            last = f"{last[:-3]}y"
-        elif last.endswith(("sses", "shes", "ches", "xes")):
-            last = last[:-2]
-        elif not last.endswith(("ss", "us", "is", "as", "os")):
-            last = last[:-1]
-    return " ".join([*before, last])

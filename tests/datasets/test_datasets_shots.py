@@ -1,4 +1,4 @@
-"""k-shot support sets, episodes, neutral label names."""
+"""k-shot support sets, neutral label names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from showtell.datasets import (
     Dataset,
     LabelKey,
     anonymise_labels,
-    episodes,
     split_dataset,
     support_rows,
     support_set,
@@ -152,44 +151,6 @@ def test_support_set_comes_from_train():
     assert set(support_set(data, 2).images) <= set(data.train.images)
     with pytest.raises(InputError, match="No sample has a label"):
         support_set(Dataset(images=["a"]), 1)
-
-
-def test_episodes_have_the_promised_shape():
-    data = data_of({"ant": 6, "bee": 6, "cat": 6, "dog": 2})
-    found = list(episodes(data, n_way=2, k_shot=1, n_query=4, n_episodes=30, seed=1))
-    assert len(found) == 30
-    for episode in found:
-        assert len(episode.labels) == 2
-        assert "dog" not in episode.labels  # has too few samples
-        assert np.bincount(episode.support.codes).tolist() == [1, 1]
-        assert np.bincount(episode.query.codes).tolist() == [4, 4]
-        assert not set(episode.support.images) & set(episode.query.images)
-        assert episode.support.labels == episode.query.labels == episode.labels
-        for sample in itertools.chain(episode.support, episode.query):
-            assert sample.image.startswith(sample.label)
-    assert {label for e in found for label in e.labels} == {"ant", "bee", "cat"}
-    first = next(iter(episodes(data, n_way=2, k_shot=1, n_query=4, n_episodes=1, seed=1)))
-    assert first.query.images == found[0].query.images
-    other = next(iter(episodes(data, n_way=2, k_shot=1, n_query=4, n_episodes=1, seed=2)))
-    assert other.query.images != found[0].query.images
-
-
-def test_an_image_is_not_both_support_and_query_of_an_episode():
-    data = Dataset(images=["a.jpg"] * 5 + ["b.jpg"], codes=np.zeros(6, np.int32), labels=("x",))
-    [episode] = episodes(data, n_way=1, k_shot=1, n_query=1, n_episodes=1)
-    assert {*episode.support.images, *episode.query.images} == {"a.jpg", "b.jpg"}
-    with pytest.raises(InputError, match=r"only 0 have so many. There are: x 2"):
-        episodes(data, n_way=1, k_shot=1, n_query=2, n_episodes=1)
-
-
-def test_wrong_episodes_are_errors_at_once():
-    data = data_of({"ant": 3})
-    with pytest.raises(InputError, match="`n_way` is a whole number from 1 up"):
-        episodes(data, n_way=0, k_shot=1, n_query=1, n_episodes=1)
-    with pytest.raises(InputError, match=r"2 labels with 1 \+ 1 different images"):
-        episodes(data, n_way=2, k_shot=1, n_query=1, n_episodes=1)
-    with pytest.raises(InputError, match="no labelled samples"):
-        episodes(Dataset(images=["a"]), n_way=1, k_shot=1, n_query=1, n_episodes=1)
 
 
 # -- neutral names ---------------------------------------------------------------------------------

@@ -16,10 +16,8 @@ from showtell.metrics import (
     contextual_calibration,
     fit_batch_gamma,
     geometric_mean,
-    position_prior,
     remove_prior,
     rotations_of,
-    vote_rotations,
 )
 
 ROWS = np.array([[0.7, 0.2, 0.1], [0.55, 0.4, 0.05], [0.6, 0.1, 0.3], [0.5, 0.45, 0.05]])
@@ -142,8 +140,6 @@ def test_all_rotations_cancel_a_preference_for_places():
         by_label[r, order] = row / row.sum()
     np.testing.assert_allclose(geometric_mean(by_label), TRUE)
     np.testing.assert_allclose(by_label.mean(axis=0), [0.4445, 0.3984, 0.1572], atol=5e-5)
-    places = seen.argmax(axis=1)[None]
-    assert vote_rotations(places, orders).codes.tolist() == [0]
 
 
 def test_a_label_that_was_not_to_choose_from_keeps_its_zero():
@@ -159,35 +155,3 @@ def test_rotations_are_different_shifts_and_never_more_than_options(n, asked):
     assert len(orders) == min(n, asked)
     assert len({order[0] for order in orders}) == len(orders)
     assert all(sorted(order) == list(range(n)) for order in orders)
-
-
-def test_votes_are_for_labels_not_for_places():
-    orders = rotations_of(4, None)
-    always_first = vote_rotations([[0, 0, 0, 0]], orders)
-    assert always_first.share.tolist() == [0.25]
-    right = [order.index(2) for order in orders]
-    assert vote_rotations([right], orders).codes.tolist() == [2]
-    assert vote_rotations([[*right[:3], -1]], orders).share.tolist() == [0.75]
-    with pytest.raises(InputError, match="one column per rotation"):
-        vote_rotations([[0, 0]], orders)
-
-
-@given(st.integers(2, 6), st.integers(0, 2**16))
-def test_the_prior_of_places_comes_back_from_a_few_inputs(n, seed):
-    rng = np.random.default_rng(seed)
-    weight = rng.uniform(0.5, 3, n)
-    orders = rotations_of(n, None)
-    seen = np.stack([
-        [p[order] * weight for order in orders] for p in rng.dirichlet(np.ones(n) * 5, 3)
-    ])  # fmt: skip
-    prior = position_prior(np.log(seen))
-    np.testing.assert_allclose(prior, weight / weight.sum(), rtol=1e-3)
-    # divided out of an input that was asked once, it gives back what the model sees
-    p = rng.dirichlet(np.ones(n) * 5)
-    once = softmax(remove_prior(np.log(p * weight), prior))
-    np.testing.assert_allclose(once, p, rtol=2e-2, atol=1e-4)
-
-
-def test_a_prior_of_places_needs_all_rotations():
-    with pytest.raises(InputError, match="all rotations"):
-        position_prior(np.zeros((2, 3, 4)))

@@ -24,12 +24,11 @@ if TYPE_CHECKING:
     from showtell.datasets.label_set import LabelSet, parse_labels
     from showtell.datasets.lazy import LazyRows
     from showtell.datasets.load import load_dataset
-    from showtell.datasets.shots import Episode, episodes, support_rows, support_set
+    from showtell.datasets.shots import support_rows, support_set
     from showtell.datasets.split import limit_dataset, split_dataset
 
 __all__ = [
     "Dataset",
-    "Episode",
     "LabelKey",
     "LabelSet",
     "LazyRows",
@@ -39,7 +38,6 @@ __all__ = [
     "Sample",
     "anonymise_labels",
     "check_arguments",
-    "episodes",
     "expand_images",
     "limit_dataset",
     "load_boxes",
@@ -56,7 +54,6 @@ __all__ = [
 
 _HOME_OF = {
     "Dataset": "dataset",
-    "Episode": "shots",
     "LabelKey": "anonymise",
     "LabelSet": "label_set",
     "LazyRows": "lazy",
@@ -66,7 +63,6 @@ _HOME_OF = {
     "Sample": "dataset",
     "anonymise_labels": "anonymise",
     "check_arguments": "expand",
-    "episodes": "shots",
     "expand_images": "expand",
     "limit_dataset": "split",
     "load_boxes": "boxes",

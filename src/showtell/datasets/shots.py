@@ -1,12 +1,12 @@
-"""k-shot support sets and N-way episodes."""
+"""k-shot support sets."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from showtell.datasets.dataset import Dataset
 from showtell.errors import InputError
 from showtell.media import Media
 
-__all__ = ["Episode", "episodes", "support_rows", "support_set"]
+__all__ = ["support_rows", "support_set"]
 
 Short = Literal["take", "error"]
 
@@ -192,107 +192,3 @@ def _keys(data: Dataset) -> list[Hashable]:
     if not isinstance(data.images, list | tuple):
         return [("row", row) for row in range(len(data))]  # reading every picture would be dear
     return [_key(image, row) for row, image in enumerate(data.images)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Episode:
-    """One small task: some labels, a few samples to learn from, and others to ask about."""
-
-    labels: tuple[str, ...]
-    support: Dataset
-    query: Dataset
-
-
-def episodes(
-    data: Dataset,
-    *,
-    n_way: int,
-    k_shot: int,
-    n_query: int,
-    n_episodes: int,
-    seed: int = 0,
-) -> Iterator[Episode]:
-    """Draw N-way k-shot episodes.
-
-    Parameters
-    ----------
-    data : Dataset
-        Labelled samples; unlabelled ones are not used.
-    n_way : int
-        Labels per episode, at least 1.
-    k_shot, n_query : int
-        Support and query samples per label, at least 1 each; no image is both.
-    n_episodes : int
-        How many; the first ones are the same however many are drawn.
-    seed : int, default=0
-
-    Yields
-    ------
-    episode : Episode
-        Support and query have the label set of the episode, in the order of `data`.
-
-    Raises
-    ------
-    InputError
-        If fewer than `n_way` labels have ``k_shot + n_query`` different images.
-
-    References
-    ----------
-    Vinyals et al. (2016), Matching Networks for One Shot Learning, arXiv:1606.04080, section 4.1.
-
-    Examples
-    --------
-    >>> from showtell.datasets import Dataset
-    >>> data = Dataset(images=[f"{i}.jpg" for i in range(12)], labels=("ant", "bee", "cat"),
-    ...                codes=np.repeat([0, 1, 2], 4).astype(np.int32))
-    >>> [episode] = episodes(data, n_way=2, k_shot=1, n_query=3, n_episodes=1)
-    >>> len(episode.labels), len(episode.support), len(episode.query)
-    (2, 2, 6)
-    """
-    whole(1, n_way=n_way, k_shot=k_shot, n_query=n_query)
-    data = data.labelled()
-    codes = np.zeros(0, np.int32) if data.codes is None else data.codes
-    keys = _keys(data)
-    once = [row for row, key in enumerate(keys) if key is not None]
-    seen: set[Hashable] = set()
-    once = [row for row in once if not (keys[row] in seen or seen.add(keys[row]))]  # type: ignore[func-returns-value]
-    rows_of = {code: [r for r in once if codes[r] == code] for code in range(len(data.labels))}
-    enough = [code for code, rows in rows_of.items() if len(rows) >= k_shot + n_query]
-    if len(enough) < n_way:
-        counts = ", ".join(f"{data.labels[c]} {len(rows)}" for c, rows in rows_of.items())
-        raise InputError(
-            f"{n_way} labels with {k_shot} + {n_query} different images each are needed, but only "
-            f"{len(enough)} have so many. There are: {counts or 'no labelled samples'}."
-        )
-    return (
-        _episode(data, rows_of, enough, n_way, k_shot, n_query, _number("episode", seed, number))
-        for number in range(n_episodes)
-    )
-
-
-def _episode(
-    data: Dataset,
-    rows_of: dict[int, list[int]],
-    enough: list[int],
-    n_way: int,
-    k_shot: int,
-    n_query: int,
-    seed: int,
-) -> Episode:
-    rng = np.random.default_rng(seed)
-    ways = np.sort(rng.choice(enough, n_way, replace=False))
-    support, query = [], []
-    for code in ways.tolist():
-        rows = rng.permutation(rows_of[code])[: k_shot + n_query]
-        support += rows[:k_shot].tolist()
-        query += rows[k_shot:].tolist()
-    labels = tuple(data.labels[code] for code in ways)
-
-    def part(rows: list[int]) -> Dataset:
-        picked = data[np.sort(rows)]
-        assert picked.codes is not None
-        return replace(
-            picked, labels=labels, codes=np.searchsorted(ways, picked.codes).astype(np.int32)
-        )
-
-    return Episode(labels=labels, support=part(support), query=part(query))

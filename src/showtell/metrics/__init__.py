@@ -65,10 +65,8 @@ from showtell.metrics.corrections import (
     divide_prior,
     fit_batch_gamma,
     geometric_mean,
-    position_prior,
     remove_prior,
     rotations_of,
-    vote_rotations,
 )
 from showtell.metrics.planner import (
     detectable_difference,
@@ -165,7 +163,6 @@ __all__ = [
     "paired_bootstrap",
     "paired_difference",
     "paired_power",
-    "position_prior",
     "recency",
     "reliability_table",
     "remove_prior",
@@ -177,6 +174,5 @@ __all__ = [
     "sign_flip_test",
     "top_k_accuracy",
     "total_variation",
-    "vote_rotations",
     "wilson_interval",
 ]

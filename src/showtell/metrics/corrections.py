@@ -17,7 +17,6 @@ from scipy.special import logsumexp, softmax
 
 from showtell.errors import InputError, UnknownNameError
 from showtell.metrics import _check
-from showtell.metrics.votes import Votes, count_votes
 
 __all__ = [
     "GAMMA_GRID",
@@ -30,10 +29,8 @@ __all__ = [
     "divide_prior",
     "fit_batch_gamma",
     "geometric_mean",
-    "position_prior",
     "remove_prior",
     "rotations_of",
-    "vote_rotations",
 ]
 
 PRIOR_FLOOR = 1e-6
@@ -395,89 +392,6 @@ def geometric_mean(proba: ArrayLike) -> NDArray[np.float64]:
     mean = np.zeros(rows.shape[1])
     mean[asked] = softmax(np.log(np.maximum(rows[:, asked], PRIOR_FLOOR)).mean(axis=0))
     return mean
-
-
-def vote_rotations(
-    places: ArrayLike, orders: Sequence[Sequence[int]], *, random_state: int | None = 0
-) -> Votes:
-    """Count answers that name a place of the list, under several rotations of it.
-
-    For models that give a label and no probabilities.
-
-    Parameters
-    ----------
-    places : array-like of shape (n_samples, n_rotations), int
-        Place in the list of the label that was answered; -1 for no answer.
-    orders : sequence of sequence of int
-        As `rotations_of` gives them.
-    random_state : int or None, default=0
-        Draws among labels that are equally frequent.
-
-    Returns
-    -------
-    votes : Votes
-        Of labels.
-
-    Examples
-    --------
-    >>> vote_rotations([[0, 0, 0], [1, 0, 2]], rotations_of(3, None)).codes[1]
-    np.int64(1)
-    """
-    found, turned = np.asarray(places), np.asarray(orders, np.int64)
-    if found.ndim != 2 or turned.ndim != 2 or found.shape[1] != len(turned):
-        raise InputError(
-            f"`places` has one column per rotation; got shape {found.shape} for {len(turned)} of "
-            "them."
-        )
-    n = turned.shape[1]
-    flat = _check.codes(found.ravel(), "places", n, lowest=-1).reshape(found.shape)
-    codes = np.where(flat < 0, -1, turned[np.arange(len(turned))[None, :], flat])
-    return count_votes(codes, n, random_state=random_state)
-
-
-def position_prior(log_p: ArrayLike) -> NDArray[np.float64]:
-    """Estimate how much a model prefers each place of a list, from a few inputs in all rotations.
-
-    What the options are averages out, since each has stood at every place; what is left belongs
-    to the place. Divide it out of other inputs, asked once, with `remove_prior` by place. Two to
-    five per cent of the inputs are enough to estimate it.
-
-    Parameters
-    ----------
-    log_p : array-like of shape (n_samples, n_rotations, n_places) or (n_rotations, n_places)
-        Log-probabilities by place, under all rotations of `rotations_of`.
-
-    Returns
-    -------
-    prior : ndarray of shape (n_places,), float64
-        Sums to 1; even where there is no preference.
-
-    Raises
-    ------
-    InputError
-        If there are not as many rotations as places.
-
-    References
-    ----------
-    Zheng et al. (2024), Large Language Models Are Not Robust Multiple Choice Selectors,
-    arXiv:2309.03882 (PriDe).
-
-    Examples
-    --------
-    >>> true, weight = np.array([0.45, 0.40, 0.15]), np.array([2.0, 1.0, 1.0])
-    >>> seen = [[true[o] * w for o, w in zip(order, weight)] for order in rotations_of(3, None)]
-    >>> position_prior(np.log(seen))
-    array([0.5 , 0.25, 0.25])
-    """
-    seen = np.asarray(log_p, np.float64)
-    seen = seen[None] if seen.ndim == 2 else seen
-    if seen.ndim != 3 or not seen.size or seen.shape[1] != seen.shape[2]:
-        raise InputError(
-            "`log_p` has shape (n_samples, n_rotations, n_places) with all rotations, as many as "
-            f"there are places; got {np.shape(log_p)}."
-        )
-    seen = np.maximum(seen - logsumexp(seen, axis=2, keepdims=True), np.log(PRIOR_FLOOR))
-    return np.asarray(softmax(seen.mean(axis=(0, 1))))
 
 
 def _rows(proba: ArrayLike) -> NDArray[np.float64]:

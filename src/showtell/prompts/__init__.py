@@ -12,7 +12,6 @@ if TYPE_CHECKING:
         AnswerParser,
         AnswerRule,
         ParsedAnswer,
-        answer_codes,
         normalise,
         parse_answer,
     )
@@ -111,7 +110,6 @@ __all__ = [
     "TreeStep",
     "Value",
     "WaffleShape",
-    "answer_codes",
     "answer_form",
     "answer_schema",
     "build_concepts",
@@ -181,7 +179,6 @@ _HOME_OF = {
     "TreeStep": "concepts.asking",
     "Value": "concepts.trees",
     "WaffleShape": "descriptions.waffle",
-    "answer_codes": "answers",
     "answer_form": "requests",
     "answer_schema": "requests",
     "build_concepts": "concepts.asking",

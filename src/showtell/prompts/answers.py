@@ -29,9 +29,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
 from showtell.errors import InputError, UnknownNameError
 
 __all__ = [
@@ -39,7 +36,6 @@ __all__ = [
     "AnswerParser",
     "AnswerRule",
     "ParsedAnswer",
-    "answer_codes",
     "normalise",
     "parse_answer",
 ]
@@ -489,22 +485,3 @@ def parse_answer(
     'ambiguous'
     """
     return AnswerParser(labels, aliases, field=field).parse(text)
-
-
-def answer_codes(answers: Iterable[ParsedAnswer]) -> NDArray[np.int64]:
-    """Label codes of answers, -1 where there is no label: what `showtell.metrics` takes.
-
-    Parameters
-    ----------
-    answers : iterable of ParsedAnswer
-
-    Returns
-    -------
-    codes : ndarray of shape (n_answers,), int64
-
-    Examples
-    --------
-    >>> answer_codes(AnswerParser(["cat", "dog"]).parse_many(["a dog", "a cow", "Cat!"]))
-    array([ 1, -1,  0])
-    """
-    return np.array([-1 if a.code is None else a.code for a in answers], np.int64)

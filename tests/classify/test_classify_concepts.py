@@ -26,7 +26,7 @@ from showtell.classify.concepts.heads import (
 from showtell.classify.concepts.selection import folds_of, select_clues, split_of
 from showtell.errors import InputError, SavedFolderError, UnknownNameError
 from showtell.media import Crop
-from showtell.prompts.concepts.trees import read_concepts
+from showtell.prompts.concepts.reading import read_concepts
 from showtell.testing import ColourEncoder, WordEncoder, draw_shape
 
 # The published example: 3 labels, 30 clues, label l adds 1 to the clues that are l modulo 3

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from showtell.prompts.concepts.trees import read_concepts
+from showtell.prompts.concepts.reading import read_concepts
 
 
 @pytest.fixture

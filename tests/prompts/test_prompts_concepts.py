@@ -10,17 +10,16 @@ from hypothesis import strategies as st
 
 from showtell.errors import InputError, UnknownNameError
 from showtell.prompts.answers import normalise
+from showtell.prompts.concepts.reading import read_concepts
 from showtell.prompts.concepts.trees import (
     Attribute,
     ConceptGap,
     ConceptTree,
     Part,
     Value,
-    clean_name,
-    clean_values,
     clue_text,
-    read_concepts,
 )
+from showtell.prompts.concepts.words import clean_name, clean_values
 
 DOGS = {
     "domain": "dog",

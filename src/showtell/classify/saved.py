@@ -19,7 +19,8 @@ from showtell._version import __version__
 from showtell.classify.estimator import check_is_fitted
 from showtell.encoders import Encoder, load_encoder
 from showtell.errors import InputError, SavedFolderError
-from showtell.prompts.concepts.trees import ConceptTree, read_concepts
+from showtell.prompts.concepts.reading import read_concepts
+from showtell.prompts.concepts.trees import ConceptTree
 from showtell.prompts.descriptions.descriptions import DescriptionSet, read_descriptions
 from showtell.records.former import current_params
 from showtell.records.reading import loading

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         parse_answer,
     )
     from showtell.prompts.concepts.asking import Built, TreeStep, build_concepts, tree_requests
+    from showtell.prompts.concepts.reading import read_concepts
     from showtell.prompts.concepts.tree_drawing import concepts_dot, draw_concepts
     from showtell.prompts.concepts.trees import (
         Attribute,
@@ -24,11 +25,10 @@ if TYPE_CHECKING:
         ConceptTree,
         Part,
         Value,
-        clean_values,
         clue_text,
         find_part,
-        read_concepts,
     )
+    from showtell.prompts.concepts.words import clean_values
     from showtell.prompts.descriptions.connectives import Compat, connect, described_prompts
     from showtell.prompts.descriptions.describe import (
         Described,
@@ -182,7 +182,7 @@ _HOME_OF = {
     "answer_form": "requests",
     "answer_schema": "requests",
     "build_concepts": "concepts.asking",
-    "clean_values": "concepts.trees",
+    "clean_values": "concepts.words",
     "clue_text": "concepts.trees",
     "common_words": "descriptions.waffle",
     "concepts_dot": "concepts.tree_drawing",
@@ -200,7 +200,7 @@ _HOME_OF = {
     "parse_answer": "answers",
     "plan_batches": "packing",
     "query_ids": "requests",
-    "read_concepts": "concepts.trees",
+    "read_concepts": "concepts.reading",
     "read_descriptions": "descriptions.descriptions",
     "reconcile": "reconciled",
     "render_decision": "requests",

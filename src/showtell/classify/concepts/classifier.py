@@ -65,7 +65,8 @@ from showtell.metrics.importance import (
     permutation_importance,
 )
 from showtell.prompts import read_descriptions
-from showtell.prompts.concepts.trees import Clue, CluePrefix, ConceptTree, TreeLayout, read_concepts
+from showtell.prompts.concepts.reading import read_concepts
+from showtell.prompts.concepts.trees import Clue, CluePrefix, ConceptTree, TreeLayout
 from showtell.prompts.descriptions.connectives import described_prompts
 
 __all__ = ["DESCRIPTIONS_PART", "ClueSelector", "ClueVoting", "ConceptClassifier", "Concepts"]

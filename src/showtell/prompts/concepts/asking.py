@@ -22,10 +22,8 @@ from showtell.prompts.concepts.pieces import (
     VALUES_SCHEMA,
     PartPath,
     attributes_of,
-    one_name,
     pairs_of,
     parts_schema,
-    singular,
     skeleton_of,
     walk,
     with_parts,
@@ -38,9 +36,8 @@ from showtell.prompts.concepts.trees import (
     ConceptTree,
     Part,
     TreeLayout,
-    clean_name,
-    clean_values,
 )
+from showtell.prompts.concepts.words import clean_name, clean_values, one_name, singular
 from showtell.prompts.descriptions.descriptions import Provenance
 from showtell.prompts.files import load_prompts
 

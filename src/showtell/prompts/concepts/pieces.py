@@ -1,4 +1,4 @@
-"""What answers about a concept tree are made of: their schemas, names, and pieces of a tree."""
+"""What answers about a concept tree are made of: their schemas, and the pieces of a tree."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from showtell.prompts.answers import normalise
-from showtell.prompts.concepts.trees import Attribute, Part, Value, clean_name, clean_values
+from showtell.prompts.concepts.trees import Attribute, Part, Value
 
 __all__ = [
     "ATTRIBUTES_SCHEMA",
     "VALUES_SCHEMA",
     "PartPath",
     "attributes_of",
-    "one_name",
     "pairs_of",
     "parts_schema",
-    "singular",
     "skeleton_of",
     "walk",
     "with_parts",
@@ -26,15 +24,6 @@ __all__ = [
 
 PartPath: TypeAlias = tuple[str, ...]
 """Names of a part and of those it is in, from the top."""
-
-_IRREGULAR = {
-    "antennae": "antenna", "calves": "calf", "feet": "foot", "hooves": "hoof", "knives": "knife",
-    "leaves": "leaf", "scarves": "scarf", "shelves": "shelf", "teeth": "tooth", "wolves": "wolf",
-}  # fmt: skip
-_PLURAL_ONLY = frozenset({
-    "binoculars", "canvas", "chassis", "clothes", "gas", "glasses", "jeans", "leggings", "lens",
-    "overalls", "pants", "pliers", "scissors", "shorts", "surroundings", "tights", "trousers",
-})  # fmt: skip
 
 ATTRIBUTES_SCHEMA = {
     "type": "object",
@@ -104,39 +93,6 @@ def pairs_of(value: Any, names: Mapping[str, str]) -> dict[str, list[Any]] | Non
             listed = values if isinstance(values, list) else [values]
             found.setdefault(normalise(name), []).extend(x for x in listed if x is not None)
     return found
-
-
-def one_name(said: Any) -> str:
-    """Clean a name; "" for none, a denial or a list.
-
-    Examples
-    --------
-    >>> [one_name(name) for name in (" Fur_colour.", "not visible", "eyes, ears", "N/A")]
-    ['fur colour', '', '', '']
-    """
-    name = clean_name(said.replace("_", " ") if isinstance(said, str) else said)
-    return name if name and clean_values([name]) == (name,) else ""
-
-
-def singular(name: str) -> str:
-    """Put the last word of a part's name into the singular, where that is safe.
-
-    Examples
-    --------
-    >>> [singular(n) for n in ("eyes", "wing spots", "berries", "hooves", "glass", "branches")]
-    ['eye', 'wing spot', 'berry', 'hoof', 'glass', 'branch']
-    """
-    *before, last = name.split() or [""]
-    if last in _IRREGULAR:
-        last = _IRREGULAR[last]
-    elif len(last) > 3 and last.endswith("s") and last not in _PLURAL_ONLY:
-        if last.endswith("ies") and len(last) > 4:
-            last = f"{last[:-3]}y"
-        elif last.endswith(("sses", "shes", "ches", "xes")):
-            last = last[:-2]
-        elif not last.endswith(("ss", "us", "is", "as", "os")):
-            last = last[:-1]
-    return " ".join([*before, last])
 
 
 def attributes_of(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -19,9 +19,9 @@ from showtell.checks import one_of
 from showtell.errors import InputError
 from showtell.prompts.answers import normalise
 from showtell.prompts.descriptions.descriptions import Provenance
-from showtell.records.reading import TEXT_BYTES, loading, parse_json, read_text
 
 __all__ = [
+    "FORMAT",
     "OTHER",
     "Attribute",
     "Clue",
@@ -31,11 +31,9 @@ __all__ = [
     "Part",
     "TreeLayout",
     "Value",
-    "clean_name",
-    "clean_values",
     "clue_text",
     "find_part",
-    "read_concepts",
+    "json_path",
 ]
 
 TreeLayout: TypeAlias = Literal["merged", "per-label"]
@@ -49,28 +47,11 @@ GapTask: TypeAlias = Literal["parts", "attributes", "values"]
 OTHER = "other attributes"
 """Attribute of what no other attribute holds; its values are put before or after the part."""
 
-_FORMAT = "concepts-1"
+FORMAT = "concepts-1"
+"""Of the files."""
+
 _LAYOUTS = ("merged", "per-label")
 _PREFIXES = ("none", "domain", "label")
-_TASKS = ("parts", "attributes", "values")
-_MOST_WORDS = 4
-_DEEPEST = 10  # levels that are read
-_NOTHING = frozenset({
-    "", "-", "?", "any", "depends", "different", "invisible", "na", "nil", "none", "nothing",
-    "null", "other", "same", "unclear", "unknown", "unsure", "unspecified", "variable", "varied",
-    "varies", "various", "vary",
-})  # fmt: skip
-_DENIALS = frozenset({"no", "non", "not", "cannot"})
-_SPLIT = re.compile(
-    r"""\s*[,;|\n]\s*(?:(?:or|and)\s+)?  # a list, with or without its last word
-    | (?:^|\s+)or(?:\s+|$)               # a whole word
-    | (?<=[^\W\d_])\s*/\s*(?=[^\W\d_])   # between words, and not in a fraction
-    """,
-    re.VERBOSE,
-)
-_NOT_APPLICABLE = re.compile(r"(?<!\w)n\s*/\s*a(?!\w)")
-_IN_BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
-_MARKS = " \t-*•·.:!?\"'`’“”„"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +144,7 @@ class ConceptTree:
 
     Examples
     --------
+    >>> from showtell.prompts import read_concepts
     >>> tree = read_concepts({"domain": "dog", "parts": [
     ...     {"part": "tail", "attributes": {"length": {"short": ["Corgi"], "long": ["Collie"]}}},
     ...     {"part": "head", "children": [{"part": "ear", "attributes": {"shape": ["pointed"]}}]},
@@ -327,6 +309,7 @@ class ConceptTree:
 
         Examples
         --------
+        >>> from showtell.prompts import read_concepts
         >>> first = read_concepts({"domain": "dog", "parts": [
         ...     {"part": "tail", "attributes": {"length": ["short", "long"]}}]})
         >>> edited = read_concepts({"domain": "dog", "parts": [
@@ -348,7 +331,7 @@ class ConceptTree:
     def to_record(self) -> dict[str, Any]:
         """Return plain values, as the JSON file holds them."""
         known = {key: value for key, value in vars(self.provenance).items() if value}
-        record: dict[str, Any] = {"showtell": _FORMAT, "domain": self.domain}
+        record: dict[str, Any] = {"showtell": FORMAT, "domain": self.domain}
         if known:
             record["provenance"] = known
         record["parts"] = [_part_record(part) for part in self.parts]
@@ -381,7 +364,7 @@ class ConceptTree:
         InputError
             If the ending is another one, or the file cannot be written.
         """
-        target = _json_path(path)
+        target = json_path(path)
         text = _compact(json.dumps(self.to_record(), ensure_ascii=False, indent=1)) + "\n"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -455,6 +438,7 @@ def find_part(tree: ConceptTree, part: str | Sequence[str]) -> tuple[str, ...]:
 
     Examples
     --------
+    >>> from showtell.prompts import read_concepts
     >>> tree = read_concepts({"domain": "dog", "parts": [{"part": "head", "children": ["ear"]}]})
     >>> find_part(tree, "ear"), find_part(tree, "Head > Ear")
     (('head', 'ear'), ('head', 'ear'))
@@ -472,258 +456,15 @@ def find_part(tree: ConceptTree, part: str | Sequence[str]) -> tuple[str, ...]:
     raise InputError(f"There is {problem} {given!r}. Name one of: {listed or 'none'}.")
 
 
-# Cleaning
+# Writing
 
 
-def clean_values(given: str | Iterable[Any] | None) -> tuple[str, ...]:
-    """Make values out of an answer: lower case, one alternative each, nothing that says nothing.
-
-    Parameters
-    ----------
-    given : str, or iterable of str
-        Answers as a model writes them. Entries that are no text are left out.
-
-    Returns
-    -------
-    values : tuple of str
-        Of at most four words, each once. Denials ("not visible", "no tail") and answers without
-        content ("unknown", "n/a", "varies") are left out; words are looked at as a whole, so that
-        "cannon-shaped" stays.
-
-    Examples
-    --------
-    >>> clean_values("Black, white, or tan")
-    ('black', 'white', 'tan')
-    >>> clean_values(["cannon-shaped", "knot pattern", "casino green", "N/A", "not visible"])
-    ('cannon-shaped', 'knot pattern', 'casino green')
-    """
-    if given is None:
-        return ()
-    entries = [given] if isinstance(given, str) else list(given)
-    found: dict[str, str] = {}
-    todo = [entry for entry in reversed(entries) if isinstance(entry, str)]
-    while todo:  # what one pass takes away may show the next what to split
-        text = todo.pop()
-        pieces = _pieces(text)
-        if pieces == [text]:
-            words = text.split()
-            empty = text in _NOTHING or bool(_DENIALS & set(words))
-            if normalise(text) and words and not empty and len(words) <= _MOST_WORDS:
-                found.setdefault(normalise(text), text)
-        else:
-            todo += reversed(pieces)
-    return tuple(found.values())
-
-
-def _pieces(text: str) -> list[str]:
-    """Split into alternatives, and take off each what is no part of it."""
-    text = _printable(text, "\n").casefold().replace("and/or", "or")
-    pieces = []
-    for piece in _SPLIT.split(_IN_BRACKETS.sub(" ", _NOT_APPLICABLE.sub(" ", text))):
-        value = _plain(piece)
-        for word in ("or", "and"):
-            value = "" if value == word else value.removeprefix(f"{word} ")
-        if value:
-            pieces.append(value)
-    return pieces
-
-
-def clean_name(given: Any) -> str:
-    """Make the name of a part or attribute: lower case, one line; "" for what is none.
-
-    Examples
-    --------
-    >>> clean_name(" - Front  Leg. "), clean_name("N/A"), clean_name(7)
-    ('front leg', '', '')
-    """
-    if not isinstance(given, str):
-        return ""
-    name = _plain(_IN_BRACKETS.sub(" ", _NOT_APPLICABLE.sub(" ", given.casefold())))
-    name = name.replace(";", " ").replace("|", " ")
-    usable = normalise(name) and name not in _NOTHING - {"other"} and len(name.split()) <= 4
-    return " ".join(name.split()) if usable else ""
-
-
-def _plain(text: str) -> str:
-    """One line without marks at its ends."""
-    return " ".join(_printable(text).split()).strip(_MARKS)
-
-
-def _printable(text: str, kept: str = "") -> str:
-    """Put a space for each character that cannot be seen."""
-    return "".join(c if c.isprintable() or c in kept else " " for c in text)
-
-
-# Reading
-
-
-def read_concepts(source: ConceptTree | Mapping[str, Any] | str | os.PathLike[str]) -> ConceptTree:
-    """Read a concept tree.
-
-    Parameters
-    ----------
-    source : ConceptTree, mapping or path
-        A tree is returned as it is. A mapping, or a ``.json`` file of one, has ``domain`` and
-        ``parts``; a part has ``part`` (its name) and may have ``children`` (parts) and
-        ``attributes``: attribute to values, where values are a list, or an object of value to the
-        labels that have it. An object ``{"part": ..., "children": ...}`` alone is the domain with
-        its parts.
-
-    Returns
-    -------
-    tree : ConceptTree
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or is something else; the message names the place.
-    """
-    if isinstance(source, ConceptTree):
-        return source
-    if isinstance(source, Mapping):
-        return _from_value(source, "concepts")
-    path = _json_path(source)
-    where = repr(str(path))
-    text = read_text(path, "concept tree", most=TEXT_BYTES, error=InputError)
-    with loading(where, error=InputError):
-        return _from_value(parse_json(text, where, error=InputError), where)
-
-
-def _json_path(path: str | os.PathLike[str]) -> Path:
+def json_path(path: str | os.PathLike[str]) -> Path:
+    """Refuse a name that does not end as concept trees do."""
     target = Path(path)
     if target.suffix.lower() != ".json":
         raise InputError(f"Concept trees are files that end in .json; got {str(path)!r}.")
     return target
-
-
-def _from_value(value: Any, where: str) -> ConceptTree:
-    if not isinstance(value, Mapping):
-        raise InputError(
-            f"{where} must hold an object with 'domain' and 'parts', got {type(value).__name__}."
-        )
-    version = value.get("showtell", _FORMAT)
-    if str(version).startswith("descriptions-"):
-        raise InputError(
-            f"{where} holds descriptions of labels, not a concept tree. It goes with the method "
-            "'dclip' or 'cupl'; `showtell concepts` writes trees."
-        )
-    if version != _FORMAT:
-        raise InputError(f"{where} has the format {version!r}; this version reads {_FORMAT!r}.")
-    if "parts" not in value and "part" in value:
-        value = {"domain": value["part"], "parts": value.get("children", [])}
-    domain = value.get("domain")
-    if not isinstance(domain, str) or "parts" not in value:
-        raise InputError(
-            f"{where} must hold an object with 'domain' (a word for what all labels are) and "
-            f"'parts' (a list); it has: {', '.join(map(str, value)) or 'nothing'}."
-        )
-    given = value.get("provenance")
-    stated = given if isinstance(given, Mapping) else {}
-    return ConceptTree(
-        domain=" ".join(domain.split()),
-        parts=_read_parts(value["parts"], f"{where}: parts", 1),
-        provenance=Provenance(
-            **{
-                name: stated[name]
-                for name in vars(Provenance())
-                if isinstance(stated.get(name), str)
-            }
-        ),
-        gaps=_read_gaps(value.get("gaps", []), where),
-        asked=_read_parts(value.get("asked", []), f"{where}: asked", 1),
-    )
-
-
-def _read_parts(given: Any, where: str, level: int) -> tuple[Part, ...]:
-    if not isinstance(given, list | tuple):
-        raise InputError(f"{where} must be a list of parts, got {type(given).__name__}.")
-    if given and level > _DEEPEST:
-        raise InputError(f"{where}: parts go {_DEEPEST} levels deep at most.")
-    return tuple(_read_part(one, where, level) for one in given)
-
-
-def _read_part(given: Any, where: str, level: int) -> Part:
-    if isinstance(given, str):
-        given = {"part": given}
-    if not isinstance(given, Mapping) or not isinstance(given.get("part"), str):
-        raise InputError(
-            f"{where} has {_short(given)}; a part is an object with 'part' (its name), 'children' "
-            "and 'attributes'."
-        )
-    name = " ".join(given["part"].split())
-    here = f"{where}, {name!r}"
-    attributes = given.get("attributes") or {}
-    if isinstance(attributes, list | tuple):
-        attributes = {one: [] for one in attributes if isinstance(one, str)}
-    if not isinstance(attributes, Mapping):
-        raise InputError(f"{here}: 'attributes' must be an object of attribute to values.")
-    return Part(
-        name=name,
-        children=_read_parts(given.get("children") or [], here, level + 1),
-        attributes=tuple(
-            Attribute(name=" ".join(str(key).split()), values=_read_values(of, f"{here}, {key!r}"))
-            for key, of in attributes.items()
-        ),
-    )
-
-
-def _read_values(given: Any, where: str) -> tuple[Value, ...]:
-    if given is None:
-        return ()
-    if isinstance(given, str):
-        given = [given]
-    if isinstance(given, list | tuple):
-        for one in given:
-            if not isinstance(one, str):
-                raise InputError(f"{where} has the value {_short(one)}, which is no text.")
-        given = dict.fromkeys(given, ())
-    if not isinstance(given, Mapping):
-        raise InputError(
-            f"{where} must be a list of values, or an object of value to labels; got "
-            f"{_short(given)}."
-        )
-    values = []
-    for text, labels in given.items():
-        listed = [labels] if isinstance(labels, str) else [] if labels is None else labels
-        is_list = isinstance(listed, list | tuple)
-        if not is_list or not all(isinstance(one, str) for one in listed):
-            raise InputError(f"{where}: {text!r} must have a list of labels, got {_short(labels)}.")
-        values.append(Value(text=" ".join(str(text).split()), labels=tuple(dict.fromkeys(listed))))
-    return tuple(values)
-
-
-def _read_gaps(given: Any, where: str) -> tuple[ConceptGap, ...]:
-    if not isinstance(given, list):
-        raise InputError(f"{where}: 'gaps' must be a list, got {type(given).__name__}.")
-    found = []
-    for one in given:
-        known = one if isinstance(one, Mapping) else {}
-        if known.get("task") not in _TASKS:
-            raise InputError(
-                f"{where}: a gap has a 'task' of {', '.join(_TASKS)}; got {_short(one)}."
-            )
-        part = known.get("part") or ()
-        names = [part] if isinstance(part, str) else part
-        if not isinstance(names, list | tuple):
-            raise InputError(f"{where}: 'part' of a gap is a list of names; got {_short(part)}.")
-        attribute, label = known.get("attribute"), known.get("label")
-        tries = known.get("tries")
-        found.append(
-            ConceptGap(
-                task=known["task"],
-                reason=str(known.get("reason", "")),
-                part=tuple(map(str, names)),
-                attribute=None if attribute is None else str(attribute),
-                label=None if label is None else str(label),
-                tries=tries if isinstance(tries, int) and tries > 1 else 1,
-            )
-        )
-    return tuple(found)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _part_record(part: Part) -> dict[str, Any]:

@@ -152,6 +152,8 @@ class MediaClassifier(Estimator):
     abstain_below: float | None
     _shared: ClassVar[tuple[str, ...]] = ()
     """Parameters that a clone shares instead of copying them: models, encoders, stores."""
+    _needs_examples: ClassVar[bool] = True
+    """Whether `fit` takes labelled images; otherwise it can go without."""
 
     @abstractmethod
     def classify(self, X: Sequence[Media], *, progress: Progress = no_progress) -> Predictions:
@@ -270,6 +272,7 @@ class MediaClassifier(Estimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.string = True
+        tags.target_tags.required = self._needs_examples
         return tags
 
 

@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell.classify.asking.access import COLUMNS
 from showtell.classify.asking.judging import Judged
 from showtell.classify.asking.running import RunResult
 from showtell.classify.predictions import STATUSES, Predictions
 from showtell.media import Media, media_name
 
-__all__ = ["COLUMNS", "to_predictions"]
-
-COLUMNS = ("cost_usd", "input_tokens", "output_tokens", "from_cache", "seconds", "reason")
-"""Further columns of `Predictions` from the classifiers that ask a model."""
+__all__ = ["to_predictions"]
 
 
 def to_predictions(

@@ -134,6 +134,8 @@ class DirectClassifier(MLLMClassifier):
     Multiple Choice Selectors, arXiv:2309.03882 (permutations).
     """
 
+    _needs_examples = False
+
     def fit(self, X: Sequence[Media] | None = None, y: Any = None) -> Self:
         """Fix the label set; ask about labelled or content-free images where that is wanted.
 
@@ -162,8 +164,3 @@ class DirectClassifier(MLLMClassifier):
     ) -> tuple[Sequence[Media], NDArray[np.intp], NDArray[np.intp]]:
         _, images, codes = self._fit_words(X, y)
         return images, codes, np.arange(len(images))
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = False
-        return tags

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +17,8 @@ from showtell.classify.asking.access import AsksModel
 from showtell.classify.base import EncoderClassifier, make_predictions, media_list
 from showtell.classify.capabilities import PictureScorer
 from showtell.classify.described.described import Descriptions
+from showtell.classify.described.looks import Looks, Seen
+from showtell.classify.described.opinions import Opinions, class_vectors, tuned_weights
 from showtell.classify.estimator import check_is_fitted
 from showtell.classify.labels import codes_of, label_words, true_labels
 from showtell.classify.predictions import Predictions
@@ -28,24 +28,20 @@ from showtell.encoders import (
     Encoder,
     ImageEmbeddings,
     embed_images,
-    embed_texts,
     load_encoder,
-    unit,
 )
 from showtell.encoders.base import checked_rows
 from showtell.encoders.embed import Store
 from showtell.errors import (
     InputError,
-    MediaError,
     SavedFolderError,
     ShowtellError,
 )
-from showtell.media import Media, media_name, read_media
-from showtell.mllm.base import ImagePart, Request, TextPart
-from showtell.mllm.images import prepare_image
-from showtell.mllm.model import Asked, open_client
-from showtell.mllm.structured import Checked, Question, Spent, ask_checked, requests_of
-from showtell.prompts import DescriptionSet, PromptSet, load_prompts, read_descriptions
+from showtell.media import Media, media_name
+from showtell.mllm.base import Request
+from showtell.mllm.model import Asked
+from showtell.mllm.structured import Spent
+from showtell.prompts import PromptSet, load_prompts, read_descriptions
 from showtell.records.saved import SavedFolder
 
 __all__ = ["FusionClassifier", "FusionEvidence"]
@@ -55,12 +51,7 @@ ClassFeature: TypeAlias = Literal["name", "template", "descriptions"]
 
 _USE = ("image", "description", "guess")
 _CLASS_FEATURES = ("name", "template", "descriptions")
-_TEMPERATURES = {"description": 0.0, "guess": 0.3}  # as the paper's listing has them
-_GRID = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # weights tried, relative to each other
-_AT_ONCE = 256  # images held in memory
 _MIN_CALIBRATION = 20
-
-COLUMNS = ("cost_usd", "input_tokens", "output_tokens", "from_cache", "seconds", "reason")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +161,8 @@ class FusionClassifier(AsksModel, EncoderClassifier):
     >>> clf.fit().predict(["a dog on a sofa"])
     array(['dog'], dtype='<U3')
     """
+
+    _needs_examples = False
 
     def __init__(
         self,
@@ -290,41 +283,19 @@ class FusionClassifier(AsksModel, EncoderClassifier):
         return use
 
     def _class_vectors(self, encoder: Encoder) -> Embeddings:
-        """``n(name + template + mean of descriptions)`` of each label."""
         known = None if self.descriptions is None else read_descriptions(self.descriptions)
         self.descriptions_ = None if known is None else known.restricted(self.names_)
-        features = self.class_features
+        features: Sequence[str] | None = self.class_features
         if features is None:
-            features = _CLASS_FEATURES if known is not None else _CLASS_FEATURES[:2]  # type: ignore[assignment]
-        from showtell.prompts.template import fill
-
-        vectors = np.zeros((len(self.names_), int(encoder.n_dims)), np.float64)
-        if "name" in features:  # type: ignore[operator]
-            vectors += embed_texts(encoder, list(self.names_), store=self.store)
-        if "template" in features:  # type: ignore[operator]
-            prompts = [fill(self.template, name) for name in self.names_]
-            vectors += embed_texts(encoder, prompts, store=self.store)
-        if "descriptions" in features and self.descriptions_ is not None:  # type: ignore[operator]
-            vectors += self._described(encoder, self.descriptions_, only=len(features) == 1)  # type: ignore[arg-type]
-        return unit(vectors)
-
-    def _described(
-        self, encoder: Encoder, descriptions: DescriptionSet, *, only: bool
-    ) -> NDArray[np.float64]:
-        """Mean embedding of each label's descriptions; zeros where it has none."""
-        texts = list(dict.fromkeys(text for of in descriptions.values() for text in of))
-        if not texts:
-            raise InputError("None of the labels has a description; see their spelling.")
-        rows = embed_texts(encoder, texts, store=self.store).astype(np.float64)
-        place = {text: row for row, text in enumerate(texts)}
-        found = np.zeros((len(descriptions), rows.shape[1]))
-        for code, (label, of) in enumerate(descriptions.items()):
-            if of:
-                share = np.asarray(descriptions.weights_of(label))
-                found[code] = share @ rows[[place[t] for t in of]] / share.sum()
-            elif only:
-                raise InputError(f"{label!r} has no description, and nothing else describes it.")
-        return found
+            features = _CLASS_FEATURES if known is not None else _CLASS_FEATURES[:2]
+        return class_vectors(
+            encoder,
+            self.names_,
+            features,
+            template=self.template,
+            descriptions=self.descriptions_,
+            store=self.store,
+        )
 
     def _learn(
         self,
@@ -351,81 +322,37 @@ class FusionClassifier(AsksModel, EncoderClassifier):
         places = found.distinct[rows]
         truth = codes[rows]
         if tune:
-            terms = self._terms(found, seen)
-            self._tune({name: values[places] for name, values in terms.items()}, truth)
+            terms = self._opinions().terms(found, seen)
+            own = {name: values[places] for name, values in terms.items()}
+            self.weights_, self.tuned_ = tuned_weights(own, truth)
         if self.calibrate is True or (self.calibrate == "auto" and len(rows) >= _MIN_CALIBRATION):
-            logits = self._logits_of(self._fused(found, seen)[places])
+            logits = self._logits_of(self._opinions().fused(found, seen)[places])
             self.temperature_ = smoothed_temperature(logits, truth)
             self.calibrated_ = True
 
-    def _tune(self, terms: Mapping[str, NDArray[np.float64]], truth: NDArray[np.intp]) -> None:
-        """Choose the weights that are right most often, by the widest margin among equals."""
-
-        def judge(weights: Mapping[str, float]) -> tuple[float, float]:
-            total = sum(w * terms[name] for name, w in weights.items())
-            scores = np.asarray(total) / max(sum(weights.values()), 1e-12)
-            own = scores[np.arange(len(truth)), truth]
-            others = scores.copy()
-            others[np.arange(len(truth)), truth] = -np.inf
-            margin = own - others.max(axis=1)
-            return float((margin > 0).mean()), float(margin.mean())
-
-        names = list(terms)
-        equal = dict.fromkeys(names, 1.0)
-        chosen, best = equal, judge(equal)
-        for values in itertools.product(_GRID, repeat=len(names)):
-            weights = dict(zip(names, values, strict=True))
-            if max(values) == 0 or 1.0 not in values:
-                continue  # the same as another one, but for scale
-            found = judge(weights)
-            if found > best:
-                chosen, best = weights, found
-        self.weights_ = chosen
-        self.tuned_ = {name: judge({name: 1.0})[0] for name in names}
-        self.tuned_ |= {"equal": judge(equal)[0], "chosen": best[0]}
-
     # Asking
 
-    def _questions(self, part: ImagePart, prompts: PromptSet) -> list[Question[str]]:
-        """Write what is asked about one image, in the order of `use`."""
-        asked: list[Question[str]] = []
-        system = prompts.texts["system"].strip()
-        shown = (TextPart(text="Image q:"), part, TextPart(text="End of image q."))
-        if "description" in self.weights_:
-            asked.append(
-                Question(
-                    system=system,
-                    parts=(TextPart(text=prompts.render("describe")), *shown),
-                    schema=None,
-                    check=_some_text,
-                    prompt_version=prompts.version,
-                    temperature=self._temperature("description"),
-                    max_tokens=1024,
-                    name="description",
-                )
-            )
-        if "guess" in self.weights_:
-            digest = hashlib.blake2b(part.digest.encode(), digest_size=8).digest()
-            seed = 0 if self.random_state is None else int(self.random_state)
-            rng = np.random.default_rng([seed % 2**63, int.from_bytes(digest, "big") % 2**63])
-            listed = [self.names_[i] for i in rng.permutation(len(self.names_))]
-            lines = "\n".join(["Labels:", *(f"- {name}" for name in listed), "End of labels."])
-            asked.append(
-                Question(
-                    system=system,
-                    parts=(TextPart(text=prompts.render("guess", labels=lines)), *shown),
-                    schema=_GUESS_SCHEMA,
-                    check=_guessed,
-                    prompt_version=prompts.version,
-                    temperature=self._temperature("guess"),
-                    max_tokens=1024,
-                    name="guess",
-                )
-            )
-        return asked
+    def _looks(self) -> Looks:
+        return Looks(
+            access=self._access(),
+            prompts=self._prompts,
+            use=tuple(name for name in self.weights_ if name != "image"),
+            names=self.names_,
+            max_side=self.max_side,
+            seed=0 if self.random_state is None else int(self.random_state),
+        )
 
-    def _temperature(self, name: str) -> float | None:
-        return _TEMPERATURES[name] if self._access().capabilities.sampling else None
+    def _look(
+        self,
+        encoder: Encoder,
+        images: Sequence[Media],
+        found: ImageEmbeddings,
+        progress: Progress,
+    ) -> Seen:
+        """Ask about each distinct image, and embed what is said."""
+        seen = self._looks().look(images, found, progress)
+        seen.embed(encoder, self.store)
+        return seen
 
     def requests(self, X: Sequence[Media]) -> list[Request]:
         """Write the requests that `classify` would send, without sending any.
@@ -440,113 +367,14 @@ class FusionClassifier(AsksModel, EncoderClassifier):
             Two per readable image (or as many as `use` needs); duplicates have equal keys.
         """
         check_is_fitted(self)
-        access = self._access()
-        asked: list[Question[str]] = []
-        for source in media_list(X):
-            try:
-                part = self._part(source)
-            except MediaError:
-                continue
-            asked += self._questions(part, self._prompts)
-        return requests_of(access.name, asked, native=access.capabilities.structured_output)
-
-    def _part(self, source: Media) -> ImagePart:
-        capabilities = self._access().capabilities
-        return prepare_image(read_media(source), max_side=self.max_side, capabilities=capabilities)
-
-    def _look(
-        self,
-        encoder: Encoder,
-        images: Sequence[Media],
-        found: ImageEmbeddings,
-        progress: Progress,
-    ) -> _Seen:
-        """Ask about each distinct image, and embed what is said."""
-        n = len(found.embeddings)
-        texts: dict[str, list[str | None]] = {
-            name: [None] * n for name in self.weights_ if name != "image"
-        }
-        seen = _Seen(
-            texts=texts,
-            vectors={},
-            reasons=[None] * n,
-            spent=[Spent() for _ in range(n)],
-        )
-        if not texts or not n:
-            return seen
-        first: dict[int, int] = {}
-        for row, place in enumerate(found.distinct.tolist()):
-            if place >= 0:
-                first.setdefault(place, row)
-        places = sorted(first)
-        with open_client(self._access()) as client:
-            for start in range(0, len(places), _AT_ONCE):
-                part_of = places[start : start + _AT_ONCE]
-                asked: list[Question[str]] = []
-                owners: list[int] = []
-                for place in part_of:
-                    try:
-                        part = self._part(images[first[place]])
-                    except MediaError as error:
-                        seen.reasons[place] = " ".join(str(error).split())
-                        continue
-                    new = self._questions(part, self._prompts)
-                    asked += new
-                    owners += [place] * len(new)
-                answers = ask_checked(client, asked, timeout=self._access().timeout)
-                for place, question, answer in zip(owners, asked, answers, strict=True):
-                    seen.take(place, question.name, answer)
-                progress(start + len(part_of), len(places), "Asking")
-        for name, said in texts.items():
-            known = list(dict.fromkeys(text for text in said if text))
-            if not known:
-                continue
-            rows = embed_texts(encoder, known, store=self.store)
-            where = {text: row for row, text in enumerate(known)}
-            vectors = np.zeros((n, rows.shape[1]), np.float32)
-            for place, text in enumerate(said):
-                if text:
-                    vectors[place] = rows[where[text]]
-            seen.vectors[name] = vectors
-        return seen
+        return self._looks().requests(media_list(X))
 
     # Scoring
 
-    def _terms(self, found: ImageEmbeddings, seen: _Seen) -> dict[str, NDArray[np.float64]]:
-        """Cosines of every opinion with the class vectors, (n_distinct, n_classes) each."""
-        weights = self.prototypes_.T.astype(np.float64)
-        terms = {}
-        for name in self.weights_:
-            rows = found.embeddings if name == "image" else seen.vectors.get(name)
-            if rows is None:
-                rows = np.zeros_like(found.embeddings)
-            values = rows.astype(np.float64) @ weights
-            if self.standardise:
-                spread = values.std(axis=1, keepdims=True)
-                values = (values - values.mean(axis=1, keepdims=True)) / np.maximum(spread, 1e-9)
-            terms[name] = values
-        return terms
-
-    def _fused(
-        self,
-        found: ImageEmbeddings,
-        seen: _Seen,
-        terms: Mapping[str, NDArray[np.float64]] | None = None,
-    ) -> NDArray[np.float64]:
-        """Scores of distinct images: cosines with ``q``, or means of standardised cosines."""
-        known = self._terms(found, seen) if terms is None else terms
-        total = np.zeros((len(found.embeddings), len(self.classes_)))
-        q = np.zeros((len(found.embeddings), self.prototypes_.shape[1]))
-        for name, weight in self.weights_.items():
-            total += weight * known[name]
-            rows = found.embeddings if name == "image" else seen.vectors.get(name)
-            if rows is not None:
-                q += weight * rows.astype(np.float64)
-        if self.standardise:
-            total /= sum(self.weights_.values())
-        else:
-            total /= np.maximum(np.linalg.norm(q, axis=1, keepdims=True), 1e-12)
-        return total
+    def _opinions(self) -> Opinions:
+        return Opinions(
+            prototypes=self.prototypes_, weights=self.weights_, standardise=self.standardise
+        )
 
     def _logits_of(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         return scores if self.standardise else self.logit_scale_ * scores
@@ -576,7 +404,7 @@ class FusionClassifier(AsksModel, EncoderClassifier):
         encoder = self._fitted_encoder()
         found = embed_images(encoder, images, store=self.store, progress=progress)
         seen = self._look(encoder, images, found, progress)
-        scores = self._fused(found, seen)
+        scores = self._opinions().fused(found, seen)
         proba = probabilities(self._logits_of(scores) / self.temperature_, "softmax")
         failed = {
             row: _UnseenError(reason)
@@ -596,31 +424,7 @@ class FusionClassifier(AsksModel, EncoderClassifier):
             proba,
             abstain_below=self.abstain_below,
         )
-        return replace(predictions, columns=self._columns(places, seen))
-
-    def _columns(self, places: NDArray[np.int64], seen: _Seen) -> dict[str, list[Any]]:
-        columns: dict[str, list[Any]] = {name: [] for name in (*COLUMNS, *seen.texts)}
-        known: set[int] = set()
-        for place in places.tolist():
-            spent = Spent() if place < 0 or place in known else seen.spent[place]
-            is_cached = place in known or (
-                place >= 0 and spent.n_from_cache > 0 and spent.n_requests == 0
-            )
-            reason = "image" if place < 0 else ("model" if seen.reasons[place] else None)
-            values = (
-                spent.cost_usd,
-                spent.input_tokens,
-                spent.output_tokens,
-                is_cached,
-                spent.seconds,
-                reason,
-            )
-            for name, value in zip(COLUMNS, values, strict=True):
-                columns[name].append(value)
-            for name, texts in seen.texts.items():
-                columns[name].append(None if place < 0 else texts[place])
-            known.add(place)
-        return columns
+        return replace(predictions, columns=seen.columns(places))
 
     def explained_by(self) -> tuple[str, ...]:
         """Names of the parts besides "chances" that explain answers; see `explain`."""
@@ -659,8 +463,9 @@ class FusionClassifier(AsksModel, EncoderClassifier):
         encoder = self._fitted_encoder()
         found = embed_images(encoder, images, store=self.store)
         seen = self._look(encoder, images, found, no_progress)
-        terms = self._terms(found, seen)
-        order = np.argsort(-self._fused(found, seen, terms), axis=1, kind="stable")
+        opinions = self._opinions()
+        terms = opinions.terms(found, seen)
+        order = np.argsort(-opinions.fused(found, seen, terms), axis=1, kind="stable")
         evidence = []
         for row, place in enumerate(found.distinct.tolist()):
             reason = str(found.errors[row]) if place < 0 else seen.reasons[place]
@@ -757,52 +562,6 @@ class FusionClassifier(AsksModel, EncoderClassifier):
         known = None if given is None else read_descriptions(given)
         self.descriptions_ = None if known is None else known.restricted(self.names_)
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = False
-        return tags
-
-
-_GUESS_SCHEMA = {
-    "type": "object",
-    "properties": {"label": {"type": "string"}},
-    "required": ["label"],
-    "additionalProperties": False,
-}
-
-
-@dataclass
-class _Seen:
-    """What the model said about the distinct images."""
-
-    texts: dict[str, list[str | None]]
-    vectors: dict[str, Embeddings]
-    reasons: list[str | None]
-    """Why an image has no usable text; None where it has all."""
-    spent: list[Spent]
-
-    def take(self, place: int, name: str, answer: Checked[str]) -> None:
-        """Note the answer to a question about an image."""
-        self.spent[place].merge(answer.spent)
-        if answer.value is None:
-            self.reasons[place] = f"No {name} by the model: {answer.reason}"
-        else:
-            self.texts[name][place] = answer.value
-
 
 class _UnseenError(ShowtellError):
     """An image about which the model gave no usable text."""
-
-
-def _some_text(value: Any) -> str:
-    text = " ".join(str(value).split())
-    if not text:
-        raise ValueError("A sentence or more is wanted.")
-    return text
-
-
-def _guessed(value: Any) -> str:
-    label = value.get("label") if isinstance(value, dict) else None
-    if not isinstance(label, str) or not label.strip():
-        raise ValueError('The field "label" must hold one of the labels.')
-    return " ".join(label.split())

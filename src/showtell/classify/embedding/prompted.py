@@ -39,6 +39,7 @@ class PromptedClassifier(EncoderClassifier):
     probability_: ProbabilityRule
     logit_scale_: float
     logit_bias_: float
+    _needs_examples = False
 
     def _check_rules(self) -> None:
         one_of("probability rule", self.probability, _RULES)
@@ -121,8 +122,3 @@ class PromptedClassifier(EncoderClassifier):
         self.logit_bias_ = float(values["logit_bias"])
         self.prompts_ = dict(zip(map(str, self.classes_.tolist()), values["prompts"], strict=True))
         self.prototypes_ = np.asarray(arrays["prototypes"], np.float32)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = False
-        return tags

@@ -165,6 +165,8 @@ class LikelihoodClassifier(MediaClassifier):
 
     _shared = ("model", "encoder", "store")
 
+    _needs_examples = False
+
     def __init__(
         self,
         model: str | LocalVLM,
@@ -564,11 +566,6 @@ class LikelihoodClassifier(MediaClassifier):
             return
         self.temperature_ = smoothed_temperature(logits, truth)
         self.calibrated_ = True
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = False
-        return tags
 
 
 class _Scorer(PixelEncoder):

@@ -15,6 +15,7 @@ from showtell._progress import Progress, no_progress
 from showtell.classify.base import EncoderClassifier, media_list
 from showtell.classify.chain.selection import SELECTIONS, SelectionRule, choose_images, near_copies
 from showtell.classify.chain.student import HEADS, Head, HeadKind, fit_head, fold_of, out_of_fold
+from showtell.classify.chain.student_saved import LearningCurve, restore, shapes_of, state_of
 from showtell.classify.chain.teacher import TeacherLabels
 from showtell.classify.estimator import check_is_fitted
 from showtell.classify.labels import codes_of, label_words, true_labels
@@ -51,16 +52,6 @@ class Suspect:
     suggested: Any
     margin: float
     """Probability of the given label minus that of the best other one, out of fold."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearningCurve:
-    """What more labels of the teacher buy."""
-
-    n_labels: tuple[int, ...]
-    accuracy: tuple[float, ...]
-    """On gold labels if there are any, else out-of-fold agreement with the teacher."""
-    on_gold: bool
 
 
 class DistilledClassifier(EncoderClassifier):
@@ -245,7 +236,10 @@ class DistilledClassifier(EncoderClassifier):
                     f"X has {len(images)} images, but `teacher_labels` has {len(teacher_labels)} "
                     "rows; give one row per image, in order."
                 )
-            rows, labels = np.arange(len(images)), self._in_own_order(teacher_labels)
+            rows, labels = (
+                np.arange(len(images)),
+                teacher_labels.with_classes(tuple(map(str, self.classes_.tolist()))),
+            )
         self.rows_, self.teacher_labels_ = rows, labels
         self.cost_: Decimal | None = labels.cost_usd
         self._learn(encoder, found, gold, gold_y)
@@ -311,32 +305,6 @@ class DistilledClassifier(EncoderClassifier):
             status=["ok"] * len(images),
             source="given labels",
             cost_usd=Decimal(0),
-        )
-
-    def _in_own_order(self, labels: TeacherLabels) -> TeacherLabels:
-        """Bring a teacher's columns into the order of `classes_`."""
-        names = tuple(map(str, self.classes_.tolist()))
-        if labels.classes == names:
-            return labels
-        place = {label: i for i, label in enumerate(names)}
-        moved = np.array([place.get(label, -1) for label in labels.classes], np.intp)
-        codes = np.where(labels.codes >= 0, moved[labels.codes], -1)
-        status = [
-            "abstained" if s == "ok" and c < 0 else s
-            for s, c in zip(labels.status, codes.tolist(), strict=True)
-        ]
-        proba = None
-        if labels.proba is not None and set(labels.classes) == set(names):
-            proba = labels.proba[:, [labels.classes.index(label) for label in names]]
-        return TeacherLabels(
-            images=labels.images,
-            classes=names,
-            codes=codes,
-            proba=proba,
-            status=status,
-            source=labels.source,
-            cost_usd=labels.cost_usd,
-            notes=labels.notes,
         )
 
     def _ask(
@@ -532,76 +500,18 @@ class DistilledClassifier(EncoderClassifier):
         return params
 
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        cost = self.cost_
-        values = {
-            "temperature": self.temperature_,
-            "C": self.C_,
-            "soft": self.soft_,
-            "agreement": self.agreement_,
-            "n_labels": self.n_labels_,
-            "missing": [self.classes_.tolist().index(label) for label in self.missing_],
-            "source": self.teacher_labels_.source,
-            "counts": self.teacher_labels_.counts,
-            "cost_usd": None if cost is None else str(cost),
-            "curve": [list(self.curve_.n_labels), list(self.curve_.accuracy), self.curve_.on_gold],
-            "has_hidden": self.head_.hidden_weights is not None,
-        }
-        arrays: dict[str, NDArray[Any]] = {
-            "weights": self.head_.weights,
-            "bias": self.head_.bias,
-            "rows": self.rows_.astype(np.int64),
-            "codes": self.teacher_labels_.codes.astype(np.int64),
-        }
-        if self.head_.hidden_weights is not None and self.head_.hidden_bias is not None:
-            arrays["hidden_weights"] = self.head_.hidden_weights
-            arrays["hidden_bias"] = self.head_.hidden_bias
-        return values, arrays
+        return state_of(self)
 
     def _saved_shapes(
-        self, values: Mapping[str, Any], n_classes: int, n_dims: int
+        self,
+        values: Mapping[str, Any],
+        n_classes: int,
+        n_dims: int,
     ) -> dict[str, tuple[int | None, ...]]:
-        shapes: dict[str, tuple[int | None, ...]] = {
-            "weights": (n_classes, None if values["has_hidden"] else n_dims),
-            "bias": (n_classes,),
-            "rows": (None,),
-            "codes": (None,),
-        }
-        if values["has_hidden"]:
-            shapes.update(hidden_weights=(None, n_dims), hidden_bias=(None,))
-        return shapes
+        return shapes_of(values, n_classes, n_dims)
 
     def _restore_state(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-        self.head_ = Head(
-            weights=arrays["weights"],
-            bias=arrays["bias"],
-            hidden_weights=arrays.get("hidden_weights"),
-            hidden_bias=arrays.get("hidden_bias"),
-        )
-        self.temperature_, self.C_ = float(values["temperature"]), float(values["C"])
-        if not (np.isfinite(self.temperature_) and self.temperature_ > 0):
-            raise InputError(f"the temperature is {self.temperature_}")
-        self.soft_, self.agreement_ = bool(values["soft"]), float(values["agreement"])
-        self.n_labels_ = int(values["n_labels"])
-        names = self.classes_.tolist()
-        self.missing_ = tuple(names[int(i)] for i in values["missing"])
-        self.rows_ = np.asarray(arrays["rows"], np.intp)
-        codes = np.asarray(arrays["codes"], np.intp)
-        cost = values["cost_usd"]
-        self.cost_ = None if cost is None else Decimal(cost)
-        self.teacher_labels_ = TeacherLabels(
-            images=[""] * len(codes),
-            classes=tuple(map(str, names)),
-            codes=codes,
-            proba=None,
-            status=["ok" if c >= 0 else "abstained" for c in codes.tolist()],
-            source=str(values["source"]),
-            cost_usd=self.cost_,
-        )
-        n, accuracy, on_gold = values["curve"]
-        self.curve_ = LearningCurve(
-            n_labels=tuple(map(int, n)), accuracy=tuple(map(float, accuracy)), on_gold=bool(on_gold)
-        )
-        self.suspects_ = ()
+        restore(self, values, arrays)
 
 
 def _proba(logits: NDArray[Any]) -> NDArray[np.float32]:

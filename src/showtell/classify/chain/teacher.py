@@ -158,6 +158,37 @@ class TeacherLabels:
             targets[rows, self.codes[rows]] = 1.0
         return targets
 
+    def with_classes(self, names: tuple[str, ...]) -> TeacherLabels:
+        """Return the same with columns in another order; labels outside it count as abstained.
+
+        Parameters
+        ----------
+        names : tuple of str
+            The label set of the student.
+        """
+        if self.classes == names:
+            return self
+        place = {label: i for i, label in enumerate(names)}
+        moved = np.array([place.get(label, -1) for label in self.classes], np.intp)
+        codes = np.where(self.codes >= 0, moved[self.codes], -1)
+        status = [
+            "abstained" if s == "ok" and c < 0 else s
+            for s, c in zip(self.status, codes.tolist(), strict=True)
+        ]
+        proba = None
+        if self.proba is not None and set(self.classes) == set(names):
+            proba = self.proba[:, [self.classes.index(label) for label in names]]
+        return TeacherLabels(
+            images=self.images,
+            classes=names,
+            codes=codes,
+            proba=proba,
+            status=status,
+            source=self.source,
+            cost_usd=self.cost_usd,
+            notes=self.notes,
+        )
+
     @classmethod
     def from_predictions(
         cls,

@@ -26,7 +26,10 @@ def test_every_row_has_a_source_and_a_date_and_known_fields():
 
 
 def test_a_later_row_overrides_only_the_fields_it_names():
-    general, special = capabilities_of("openai:try"), capabilities_of("openai:gpt-4.1-mini")
+    general, special = (
+        capabilities_of("openai:try"),
+        capabilities_of("openai:gpt-4.1-mini"),
+    )
     assert special.image_token_rule == "patch:32:1536:1.62"
     assert general.image_token_rule == "tile:2048:768:512:85:170"
     assert special.max_images == general.max_images == 500
@@ -149,7 +152,9 @@ def test_tiered_prices_depend_on_the_length_of_the_single_request():
     assert price(model, long) > 3 * price(model, short)
 
 
-@pytest.mark.parametrize("model", ["openai:try", "google-decisions:gemini-decision-1", "acme:x"])
+@pytest.mark.parametrize(
+    "model", ["openai-compatible:gpt-4o", "google-decisions:gemini-decision-1", "acme:x"]
+)
 def test_an_unknown_price_is_none_and_never_zero(model):
     assert price(model, Usage(input_tokens=10, output_tokens=10)) is None
     assert price_of(model) is None

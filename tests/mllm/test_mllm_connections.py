@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx2
 import pytest
 
-from showtell.mllm import connections
+from showtell.mllm.call import connections
 from showtell.mllm.call.connections import make_client
 
 pytest.importorskip("cryptography")

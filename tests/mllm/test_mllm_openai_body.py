@@ -14,7 +14,8 @@ from pydantic_ai.messages import ModelRequest, UserPromptPart
 from pydantic_ai.models import ModelRequestParameters
 
 from showtell.errors import MLLMError
-from showtell.mllm import ImagePart, Request, Settings, TextPart, load_mllm, providers
+from showtell.mllm import ImagePart, Request, Settings, TextPart, load_mllm
+from showtell.mllm.providers import openai_body, vendors
 
 IMAGE = ImagePart(
     data=b"\xff\xd8 not looked at", media_type="image/jpeg", digest="0", width=9, height=9
@@ -66,7 +67,7 @@ def path(request, monkeypatch):
 
 
 def leave_to_library(monkeypatch):
-    monkeypatch.setattr(providers, "_send_messages_as_they_are", lambda client: False)
+    monkeypatch.setattr(vendors, "send_messages_as_they_are", lambda client: False)
 
 
 def question(model, schema=None):
@@ -92,7 +93,7 @@ def answering(monkeypatch, answer):
         return found
 
     client = httpx2.AsyncClient(transport=httpx2.MockTransport(take))
-    monkeypatch.setattr(providers, "make_client", lambda: client)
+    monkeypatch.setattr(vendors, "make_client", lambda _look_at: client)
     return sent
 
 
@@ -321,7 +322,7 @@ def test_settings_of_the_user_go_into_the_body_and_win(path, monkeypatch):
 
 
 def test_a_body_is_held_no_longer_than_it_takes_to_send_it():
-    body = providers._Body(b"much")
+    body = openai_body._Body(b"much")
 
     async def read():
         return [part async for part in body], [part async for part in body]
@@ -409,9 +410,9 @@ def test_more_of_the_query_is_the_library_s_business(monkeypatch):
 
     async def create():
         async with openai.AsyncOpenAI(
-            api_key="k", base_url="http://h/v1", http_client=providers.make_client()
+            api_key="k", base_url="http://h/v1", http_client=vendors.make_client(None)
         ) as client:
-            assert providers._send_messages_as_they_are(client)
+            assert openai_body.send_messages_as_they_are(client)
             return await client.chat.completions.create(
                 messages=[], model="m", stream=False, extra_query={"api-version": "1"}
             )
@@ -426,7 +427,7 @@ def library_client():
 
 
 def test_the_installed_version_of_the_library_is_one_whose_door_is_known():
-    assert providers._send_messages_as_they_are(library_client()), (
+    assert openai_body.send_messages_as_they_are(library_client()), (
         f"openai {openai.__version__} is left alone, so calls cost a third more processor time: "
         "see `_has_known_door`."
     )
@@ -436,7 +437,7 @@ def test_another_version_of_the_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(openai, "__version__", "4.0.0")
     client = library_client()
     before = client.chat.completions.create
-    assert not providers._send_messages_as_they_are(client)
+    assert not openai_body.send_messages_as_they_are(client)
     assert client.chat.completions.create == before
     sent = answering(monkeypatch, lambda request: httpx2.Response(200, json=ANSWER))
     model = load_mllm("openai:try", base_url="http://127.0.0.1:9/v1")
@@ -449,11 +450,11 @@ def test_a_client_whose_door_is_another_is_left_alone(monkeypatch):
         raise AssertionError("not to be called")
 
     monkeypatch.setattr(openai.AsyncOpenAI, "post", post)
-    assert not providers._send_messages_as_they_are(library_client())
+    assert not openai_body.send_messages_as_they_are(library_client())
 
 
 def test_azure_s_client_is_left_alone():
     client = openai.AsyncAzureOpenAI(
         api_key="k", azure_endpoint="http://127.0.0.1:9", api_version="1"
     )
-    assert not providers._send_messages_as_they_are(client)
+    assert not openai_body.send_messages_as_they_are(client)

@@ -119,7 +119,7 @@ def test_what_still_fails_says_why_and_the_others_are_not_touched(answers, reaso
         ("refused", "I cannot help with that.", 1, "declined"),
         ("blocked", "", 1, "filter"),
         ("stop", "  ", 2, "empty"),
-        ("length", '{"words": ["one", "tw', 2, "cut at its longest"),
+        ("length", '{"words": ["one", "tw', 2, "cut off at its longest"),
     ],
 )
 def test_a_refusal_is_not_asked_again_but_a_cut_answer_is(

@@ -55,6 +55,7 @@ def add_up(
     name: str,
     capabilities: Capabilities,
     cache: AnswerCache | None,
+    endpoint: str = "",
     jobs: bool = False,
     answer_tokens: int | None = None,
 ) -> Sums:
@@ -67,7 +68,9 @@ def add_up(
         The model, ``"provider:name"``.
     capabilities : Capabilities
     cache : AnswerCache or None
-        What it holds is not paid again.
+        What it holds of the same endpoint is not paid again.
+    endpoint : str, default=""
+        See `showtell.mllm.endpoints`.
     jobs : bool, default=False
         Whether what is to pay is that of batch jobs.
     answer_tokens : int, optional
@@ -94,7 +97,7 @@ def add_up(
         warm = cost
         if sums.n_requests and tokens.prefix and cost is not None:
             warm = price(name, replace(usage, cached_tokens=tokens.prefix))
-        kept = cache is not None and cache.get(request.key) is not None
+        kept = cache is not None and cache.get(replace(request, endpoint=endpoint).key) is not None
         sums.n_requests += 1
         sums.n_asked += request.n_queries
         sums.input_tokens = _plus(sums.input_tokens, tokens.input)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["json_values"]
+__all__ = ["json_values", "without_open_reasoning"]
 
 _OPEN = re.compile(r"[{\[]")
 _TRAILING_COMMA = re.compile(r",(\s*[}\]])")
@@ -15,8 +15,41 @@ _TOO_DEEP = 200  # tries that nesting beyond reason counts for: it is slow to fi
 _MAX_CUT_OBJECTS = 2000  # objects tried one by one where the whole is no JSON
 
 
+# How models mark what they think before they answer: opening, and what ends it.
+_REASONING = (
+    (
+        re.compile(r"<(think|thinking|thought|reasoning|reflection|scratchpad)>", re.IGNORECASE),
+        re.compile(r"</(think|thinking|thought|reasoning|reflection|scratchpad)>", re.IGNORECASE),
+    ),
+    (re.compile(r"\[THINK\]"), re.compile(r"\[/THINK\]")),
+    (re.compile("◁think▷"), re.compile("◁/think▷")),
+    (re.compile(r"<\|begin_of_thought\|>"), re.compile(r"<\|end_of_thought\|>")),
+    (re.compile(r"<\|channel\|>(analysis|commentary)"), re.compile(r"<\|channel\|>final")),
+)
+
+
+def without_open_reasoning(text: str) -> str:
+    """Leave out reasoning that was begun and never ended: nothing in it is an answer yet.
+
+    Examples
+    --------
+    >>> without_open_reasoning("<think>A dog, perhaps. But the ears")
+    ''
+    >>> without_open_reasoning("<think>A dog.</think>cat")
+    '<think>A dog.</think>cat'
+    """
+    for opening, closing in _REASONING:
+        begun = list(opening.finditer(text))
+        if begun and closing.search(text, begun[-1].end()) is None:
+            text = text[: begun[-1].start()]
+    return text
+
+
 def json_values(
-    text: str, *, pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None
+    text: str,
+    *,
+    pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    inner: bool = True,
 ) -> tuple[list[Any], bool]:
     """Read the JSON values inside a text.
 
@@ -28,6 +61,8 @@ def json_values(
     text : str
     pairs_hook : callable, optional
         Makes an object of its keys and values, as in `json.JSONDecoder`.
+    inner : bool, default=True
+        Also look for complete objects inside one that is broken.
 
     Returns
     -------
@@ -53,6 +88,8 @@ def json_values(
         try:
             value, position = decoder.raw_decode(mended, start.start())
         except (ValueError, RecursionError) as error:
+            if not inner:
+                break
             failures += 1 if isinstance(error, ValueError) else _TOO_DEEP
             position = start.end()
             continue

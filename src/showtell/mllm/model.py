@@ -13,13 +13,14 @@ from showtell.checks import whole
 from showtell.errors import InputError
 from showtell.media import media_name
 from showtell.mllm.base import MLLM
+from showtell.mllm.call.background import wait_for
 from showtell.mllm.call.budget import Budget
 from showtell.mllm.call.cache import AnswerCache, default_cache
 from showtell.mllm.call.client import Client
 from showtell.mllm.call.journal import Journal
 from showtell.mllm.call.limits import RateLimiter
 from showtell.mllm.capabilities import Capabilities, capabilities_of
-from showtell.mllm.registry import load_mllm, model_id
+from showtell.mllm.registry import load_mllm, model_id, place_of
 
 __all__ = ["Asked", "Model", "as_model", "open_client", "restore_model"]
 
@@ -91,6 +92,13 @@ class Model:
     def name(self) -> str:
         """The model as ``"provider:name"``."""
         return model_id(self.model) if isinstance(self.model, str) else self.model.name
+
+    @property
+    def endpoint(self) -> str:
+        """Where the model is, as `showtell.mllm.endpoints` names it; nobody is asked."""
+        if isinstance(self.model, str):
+            return place_of(self.model, self.base_url)
+        return str(getattr(self.model, "place", ""))
 
     @property
     def capabilities(self) -> Capabilities:
@@ -294,6 +302,7 @@ def open_client(model: Asked, *, takes_jobs: bool = False) -> Iterator[Client]:
             or (_FREE_SLOTS if access.capabilities.free else _SLOTS),
         )
         try:
+            wait_for(client.locate())
             yield client
         finally:
             if ours:

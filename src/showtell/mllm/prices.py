@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import re
 import warnings
 from dataclasses import dataclass
 from decimal import Decimal
 from types import ModuleType
+from typing import Any
 
 from showtell._extras import need
 from showtell.mllm.base import Usage
@@ -21,6 +23,10 @@ __all__ = ["ModelPrice", "price", "price_of"]
 _LONG = 100_000  # tokens
 # Providers of ours that the table calls otherwise; the others have the same name in both.
 _IN_TABLE = {"google-decisions": "google", "openai-responses": "openai"}
+_TRY = re.compile(r"(openai|google|anthropic)[a-z-]*:try")
+_TRY_PRICES = (Decimal("0.40"), Decimal("0.10"), Decimal("1.60"), Decimal("0.5"))
+"""USD per million tokens in, of these in the prefix cache, and out, and the share of a batch: play
+money for the model of ``showtell try-server``, so that caps can be tried with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,17 +156,10 @@ def _has_batch_price(model: str) -> bool:
 @functools.lru_cache(maxsize=256)
 def _resolve(model: str) -> str | None:
     """Name of the model in the table."""
-    genai_prices = _table()
-    provider, name = split_model_name(model)
-    try:
-        found = genai_prices.calc_price(
-            genai_prices.Usage(input_tokens=1),
-            model_ref=name,
-            provider_id=_IN_TABLE.get(provider, provider),
-        )
-    except (LookupError, ValueError):
-        return None
-    return str(found.model.id)
+    if _TRY.fullmatch(model):
+        return "try"
+    found = _look_up(model, _table().Usage(input_tokens=1))
+    return None if found is None else str(found.model.id)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -174,28 +173,37 @@ def _calculate(
     batch: bool = False,
 ) -> Decimal | None:
     """Ask the table; requests of equal counts are common, and a look-up takes 0.2 ms."""
-    genai_prices = _table()
-    provider, name = split_model_name(model)
     n_cached = min(n_cached, n_input)
-    usage = genai_prices.Usage(
+    if _TRY.fullmatch(model):
+        new, cached, out, share = _TRY_PRICES
+        usd = (n_input - n_cached) * new + n_cached * cached + n_output * out
+        return usd / 1_000_000 * (share if batch else 1)
+    usage = _table().Usage(
         input_tokens=n_input,
         cache_read_tokens=n_cached,
         cache_write_tokens=min(n_written, n_input - n_cached),
         output_tokens=n_output,
     )
+    found = _look_up(model, usage, {"processing": "batch"} if batch else None)
+    if found is None:
+        return None
+    total: Decimal = found.total_price
+    return total
+
+
+def _look_up(model: str, usage: Any, context: dict[str, str] | None = None) -> Any:
+    """Find a model of this very provider: a name that a vendor also has says nothing of others."""
+    provider, name = split_model_name(model)
+    wanted = _IN_TABLE.get(provider, provider)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = genai_prices.calc_price(
-                usage,
-                model_ref=name,
-                provider_id=_IN_TABLE.get(provider, provider),
-                price_context={"processing": "batch"} if batch else None,
+            found = _table().calc_price(
+                usage, model_ref=name, provider_id=wanted, price_context=context
             )
         except (LookupError, ValueError):
             return None
-    total: Decimal = found.total_price
-    return total
+    return found if found.provider.id == wanted else None
 
 
 def _table() -> ModuleType:

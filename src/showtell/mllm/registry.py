@@ -16,11 +16,12 @@ from showtell._extras import need
 from showtell.errors import InputError, MissingExtraError, MLLMAuthError, UnknownNameError
 from showtell.mllm.base import MLLM
 from showtell.mllm.capabilities import Capabilities, capabilities_of, split_model_name
+from showtell.mllm.endpoints import endpoint_of
 from showtell.mllm.modelfile import Modelfile, read_modelfile
 from showtell.mllm.prices import ModelPrice, is_installed, price_of
 from showtell.records.reading import SETTINGS_BYTES, read_text
 
-__all__ = ["ModelInfo", "find_key", "list_models", "load_mllm"]
+__all__ = ["ModelInfo", "find_key", "list_models", "load_mllm", "place_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,7 +278,46 @@ def load_mllm(
         capabilities=capabilities_of(f"{provider_name}:{name}"),
         system=system,
         settings=settings,
+        home=_home_of(provider),
     )
+
+
+def place_of(
+    model: str,
+    base_url: str | None = None,
+    *,
+    env_file: str | os.PathLike[str] | None = ".env",
+) -> str:
+    """Name the endpoint of a model without loading it or asking anybody.
+
+    Parameters
+    ----------
+    model : str
+        As `load_mllm` takes it.
+    base_url : str, optional
+    env_file : str or path-like, default=".env"
+
+    Returns
+    -------
+    endpoint : str
+        See `showtell.mllm.endpoints`; the digest of a model of one's own is not in it.
+
+    Examples
+    --------
+    >>> place_of("openai:gpt-4.1-mini"), place_of("vllm:llava", "http://localhost:8001/v1/")
+    ('', 'http://localhost:8001/v1')
+    """
+    provider = _PROVIDERS.get(split_model_name(model_id(model))[0])
+    if provider is None:
+        return ""
+    url = _elsewhere(provider, _variables(env_file), base_url, None) or provider.url
+    return endpoint_of(url, _home_of(provider))
+
+
+def _home_of(provider: _Provider) -> str | None:
+    """Address of a provider, or the vendor whose it is; None for whatever server one has."""
+    vendor = provider.wire.partition("-")[0]
+    return provider.url or (None if provider.own_server else vendor)
 
 
 def list_models(*, env_file: str | os.PathLike[str] | None = ".env") -> list[ModelInfo]:

@@ -16,7 +16,7 @@ from showtell._progress import Progress, no_progress
 from showtell.errors import InputError, MLLMError
 from showtell.mllm.base import Answer, Part, Request, Settings, TextPart
 from showtell.mllm.call.client import Client, Outcome
-from showtell.mllm.json_repair import json_values
+from showtell.mllm.json_repair import json_values, without_open_reasoning
 
 __all__ = ["Checked", "Question", "Spent", "ask_checked", "requests_of"]
 
@@ -236,10 +236,11 @@ def _check(question: Question[T], answer: Answer, attempt: int, spent: Spent) ->
     text = answer.text
     if (nothing := _nothing_said(answer)) is not None:
         return Checked(value=None, reason=nothing, text=text, n_repairs=attempt, spent=spent)
-    read = _value(question, text)
+    cut = answer.finish == "length"
+    read = _value(question, text, cut=cut)
     value, reason = read
-    if reason is not None and answer.finish == "length":
-        reason = f"The answer was cut at its longest. {reason}"
+    if reason is not None and cut:
+        reason = f"The answer was cut off at its longest. {reason}"
     return Checked(value=value, reason=reason, text=text, n_repairs=attempt, spent=spent)
 
 
@@ -251,19 +252,24 @@ def _nothing_said(answer: Answer) -> str | None:
     return None if answer.text.strip() else "The answer is empty."
 
 
-def _value(question: Question[T], text: str) -> tuple[T | None, str | None]:
+def _value(question: Question[T], text: str, *, cut: bool) -> tuple[T | None, str | None]:
     """Read and check an answer: the value, or why there is none."""
+    if cut:
+        text = without_open_reasoning(text)
     if question.schema is None:
+        if cut:
+            return None, "Its end is not known."
         candidates: list[Any] = [text.strip()]
     else:
-        candidates = [v for v in json_values(text)[0] if isinstance(v, dict | list)]
+        found = json_values(text, inner=not cut)[0]
+        candidates = [v for v in found if isinstance(v, dict | list)]
         if not candidates:
             return None, "There is no JSON in it."
     reason = ""
     for candidate in candidates:
         try:
             return question.check(candidate), None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is about this answer alone
             if not reason:
                 what = str(error) if isinstance(error, ValueError) else ""
                 reason = _line(what or f"It has not the form asked for ({type(error).__name__}).")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from showtell.errors import InputError
-from showtell.mllm.json_repair import json_values
+from showtell.mllm.json_repair import json_values, without_open_reasoning
 from showtell.prompts.answers import AnswerParser, normalise
 
 __all__ = ["OUTCOMES", "Outcome", "OutcomeStatus", "Reconciled", "reconcile"]
@@ -67,7 +67,9 @@ class Reconciled:
         return tuple(i for i, o in self.outcomes.items() if o.status != "answered")
 
 
-def reconcile(text: str, ids: Sequence[str], parser: AnswerParser) -> Reconciled:
+def reconcile(
+    text: str, ids: Sequence[str], parser: AnswerParser, *, cut: bool = False
+) -> Reconciled:
     """Find out what an answer says about each image.
 
     Parameters
@@ -78,6 +80,9 @@ def reconcile(text: str, ids: Sequence[str], parser: AnswerParser) -> Reconciled
         The ids asked about; all differ.
     parser : AnswerParser
         Of the label set, as its labels were written in the request.
+    cut : bool, default=False
+        The text was cut off at its longest. Then only what it says completely counts: objects and
+        lines that are closed, and nothing of reasoning that has not ended.
 
     Returns
     -------
@@ -104,16 +109,18 @@ def reconcile(text: str, ids: Sequence[str], parser: AnswerParser) -> Reconciled
     """
     if not ids or len(set(ids)) < len(ids):
         raise InputError(f"`ids` must be texts that all differ, at least one; got {list(ids)!r}.")
+    if cut:
+        text = without_open_reasoning(text)
     reader = _Reader(ids, parser)
     values, clean = json_values(text, pairs_hook=_pairs)
     for value in values:
         reader.read(value)
     if not reader.found and not reader.unknown:
         clean = False
-        reader.read_lines(text)
+        reader.read_lines(text.rpartition("\n")[0] if cut else text)
     if not reader.found and not reader.unknown and len(ids) == 1:
-        reader.read_bare(text, values)
-    if not reader.found and not reader.unknown and parser.parse(text).rule == "refusal":
+        reader.read_bare("" if cut else text, values)
+    if not cut and not reader.found and not reader.unknown and parser.parse(text).rule == "refusal":
         outcomes = {i: Outcome(id=i, status="refused", text=_short(text)) for i in ids}
         return Reconciled(outcomes=outcomes, repaired=True)
     return Reconciled(

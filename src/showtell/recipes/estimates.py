@@ -12,6 +12,7 @@ from showtell import media, metrics, mllm
 from showtell._progress import Progress, no_progress
 from showtell.errors import InputError
 from showtell.mllm.estimate import Sums, add_up, rule_in_words, seconds_for
+from showtell.recipes.building import reached
 from showtell.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -231,6 +232,7 @@ def _at_a_provider(
         name=name,
         capabilities=known,
         cache=cache,
+        endpoint=_endpoint(prepared, recipe, model),
         jobs=jobs,
         answer_tokens=getattr(prepared, "answer_tokens", None),
     )
@@ -244,6 +246,16 @@ def _at_a_provider(
             tokens_per_minute=recipe.access.get("tokens_per_minute"),
         )
     return Estimate(model=name, n_images=len(images), sums=sums, seconds=seconds, known=known)
+
+
+def _endpoint(prepared: Any, recipe: Recipe, model: MLLM | None) -> str:
+    """Say where the model is; nobody is asked."""
+    if model is not None:
+        return str(getattr(model, "place", ""))
+    if recipe.model is not None:
+        return reached(recipe).endpoint
+    access = getattr(prepared, "_access", None)
+    return "" if access is None else str(access().endpoint)
 
 
 def _in_this_process(prepared: Any, images: Sequence[Media], progress: Progress) -> Estimate:

@@ -235,6 +235,7 @@ class Job:
             name=name,
             capabilities=mllm.capabilities_of(name) if meter is None else meter.capabilities,
             cache=mllm.default_cache() if reuse else None,
+            endpoint=self.reached().endpoint if meter is None else meter.place,
             answer_tokens=answer_tokens,
         )
 

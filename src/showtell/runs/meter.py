@@ -39,6 +39,8 @@ class Meter:
         self.wrapped = mllm
         self._announce = announce
         self.name = mllm.name
+        self.place: str = getattr(mllm, "place", "")
+        """Where it is; see `showtell.mllm.endpoints`."""
         self.fingerprint = mllm.name
         """By which records name the model."""
         self.capabilities: Capabilities = getattr(mllm, "capabilities", capabilities_of(mllm.name))
@@ -76,6 +78,17 @@ class Meter:
             self.n_unpriced += 1
         else:
             self.cost_usd += cost
+
+    async def locate(self) -> str:
+        """Name the endpoint, which is part of the key of every answer."""
+        find = getattr(self.wrapped, "locate", None)
+        return self.place if find is None else str(await find())
+
+    async def is_try_server(self) -> bool | None:
+        """Say whether it is ``showtell try-server`` that answers; None where nobody does."""
+        look = getattr(self.wrapped, "is_try_server", None)
+        found: bool | None = False if look is None else await look()
+        return found
 
     async def aclose(self) -> None:
         """Leave connections open: the next step of the same job uses them too."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -131,7 +131,7 @@ def settings_of(clf: MLLMClassifier, batch_size: int, capabilities: Capabilities
 def fingerprint_of(clf: MLLMClassifier, run: AskRun) -> str:
     """Hash of what decides an answer besides the image, for the samples of a run folder."""
     shown = [(d.image.digest, d.code) for d in clf._usual_demonstrations(None)]
-    content = {
+    content: dict[str, Any] = {
         "form": [
             run.form.model,
             run.form.prompts.version,
@@ -149,5 +149,7 @@ def fingerprint_of(clf: MLLMClassifier, run: AskRun) -> str:
     }
     if clf.permutations_ > 1:
         content["permutations"] = clf.permutations_
+    if run.client is not None and run.client.kept.endpoint:
+        content["endpoint"] = run.client.kept.endpoint
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()

@@ -9,7 +9,7 @@ import numpy as np
 
 from showtell.classify.asking.confidence import label_probabilities
 from showtell.classify.asking.state import OpenQuestion, Reason, ViewAnswer, split_usage
-from showtell.errors import MLLMError, MLLMRequestError
+from showtell.errors import MLLMError, MLLMRequestError, RunError
 from showtell.mllm.base import Answer, Request
 from showtell.prompts.answers import AnswerParser
 from showtell.prompts.reconciled import Outcome, reconcile
@@ -69,9 +69,21 @@ class Replies:
                 seconds=answer.seconds / len(asks),
                 from_cache=answer.from_cache,
             )
-        if self.decisions:
-            return self._decided(asks[0], request, answer)
-        return self._reconciled(asks, ids, answer)
+        again: list[OpenQuestion] = []
+        try:
+            if self.decisions:
+                self._decided(asks[0], request, answer)
+            else:
+                again = self._reconciled(asks, ids, answer)
+        except RunError:
+            raise  # nothing can be written down any more
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is about this answer alone
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            lost = ViewAnswer(reason="request", text=f"the answer cannot be read ({said})")
+            for ask in asks:
+                if ask.view not in ask.item.answers:
+                    self.finish(ask, lost)
+        return again
 
     @staticmethod
     def _halved(ask: OpenQuestion, n: int) -> OpenQuestion:
@@ -84,7 +96,8 @@ class Replies:
         if answer.finish in ("refused", "blocked"):
             outcomes = [Outcome(id=name, status="refused") for name in ids]
         else:
-            found = reconcile(answer.text, ids, self.parser).outcomes
+            cut = answer.finish == "length"
+            found = reconcile(answer.text, ids, self.parser, cut=cut).outcomes
             outcomes = [found[name] for name in ids]
         n, n_answered = len(asks), sum(o.status == "answered" for o in outcomes)
         again = []
@@ -106,6 +119,8 @@ class Replies:
                 ask.n_again += 1
                 ask.stretch += answer.finish == "length"
                 again.append(ask)
+            elif outcome.status == "missing" and answer.finish == "length":
+                self.finish(ask, ViewAnswer(reason="cut"))
             else:
                 assert outcome.status in ("missing", "conflict", "out_of_set")
                 self.finish(ask, ViewAnswer(reason=outcome.status, text=outcome.text))
@@ -117,7 +132,7 @@ class Replies:
             row = label_probabilities(answer.logprobs, self.labels)
         return ViewAnswer(code=outcome.code, confidence=outcome.confidence, row=row)
 
-    def _decided(self, ask: OpenQuestion, request: Request, answer: Answer) -> list[OpenQuestion]:
+    def _decided(self, ask: OpenQuestion, request: Request, answer: Answer) -> None:
         """Take the probabilities of a classification endpoint."""
         row = np.zeros(len(self.labels))
         for label, p in (answer.probabilities or {}).items():
@@ -134,4 +149,3 @@ class Replies:
             self.finish(ask, ViewAnswer(code=code))
         else:
             self.finish(ask, ViewAnswer(reason="out_of_set", text=answer.text[:200]))
-        return []

@@ -291,15 +291,15 @@ class AskRun:
             yield batch
         elif all(item.known and not item.again for item in items):
             return
-        elif self._has_answer(self._request(batch, this_round)[0].key):
+        elif self._has_answer(self._request(batch, this_round)[0]):
             yield batch
         else:
             for ask, part in batch.items:
                 if not ask.item.known:
                     yield from self._push(loose, ask, part, this_round)
 
-    def _has_answer(self, key: str) -> bool:
-        return self.client is not None and self.client.kept.knows(key)
+    def _has_answer(self, request: Request) -> bool:
+        return self.client is not None and self.client.kept.knows(request)
 
     def _next_wave(self, asks: Sequence[OpenQuestion], this_round: AskRound) -> Iterator[_Batch]:
         for (_, limit, *_), group in groupby(asks, key=lambda ask: _wave_order(ask)[:4]):

@@ -106,8 +106,7 @@ def open_run(
                 run.client = jobs = BatchClient(
                     client.mllm,
                     journal.folder,
-                    journal=journal,
-                    cache=client.kept.cache,
+                    kept=client.kept,
                     budget=client.budget,
                     scope=f"{fingerprint_of(clf, run)}:{_named(images)}",
                     wait=access.wait,

@@ -31,13 +31,15 @@ Reason: TypeAlias = Literal[
     "out_of_set",
     "refused",
     "blocked",
+    "cut",
     "request",
     "unsure",
     "stopped",
 ]
 """Why a row has no label: the image cannot be used; the model never answered about it, or
 contradicted itself, or named no label of the set; it declined; a filter held the answer back; the
-request failed; the confidence is below the threshold; the run was stopped before."""
+answer was cut off at its longest; the request failed; the confidence is below the threshold; the
+run was stopped before."""
 
 _CENT_OF = Decimal("1e-12")  # USD; the smallest share of a request's price
 _SAID: dict[str, str] = {
@@ -46,6 +48,7 @@ _SAID: dict[str, str] = {
     "out_of_set": "the model named no label of the set",
     "refused": "the model declined to answer",
     "blocked": "a safety filter held the answer back",
+    "cut": "the answer was cut off at its longest, with nothing complete said about this image",
 }
 
 

@@ -220,6 +220,8 @@ class Client:
         self._underestimated = 1.0  # most that an input was above its estimate, as a factor
         known = getattr(mllm, "capabilities", None)
         self._capabilities = known if isinstance(known, Capabilities) else None
+        self._is_located = False
+        self._real: bool | None = None  # whether a server took the place of one that made things up
         self._sources: set[Source] = set()
         self._outage = Outage(give_up_after)
         self._waiting: set[asyncio.Task[None]] = set()  # workers whose request is not on the wire
@@ -231,6 +233,24 @@ class Client:
         if self._capabilities is None:
             self._capabilities = capabilities_of(self.mllm.name)
         return self._capabilities
+
+    async def locate(self) -> None:
+        """Find out where the model is, which is part of the key of every answer.
+
+        Done before the first question; a server of one's own may be asked for the digest of the
+        model.
+        """
+        if not self._is_located:
+            find = getattr(self.mllm, "locate", None)
+            self.kept.settle_at("" if find is None else await find())
+            self._is_located = True
+
+    async def _is_real(self) -> bool:
+        """Whether another server is now where ``showtell try-server`` was when it answered."""
+        if self._real is None:
+            look = getattr(self.mllm, "is_try_server", None)
+            self._real = look is not None and await look() is False
+        return self._real
 
     async def ask(self, request: Request) -> Answer:
         """Ask one question.
@@ -250,9 +270,11 @@ class Client:
         BudgetError
             If a cap stands in the way.
         """
+        await self.locate()
+        request = self.kept.placed(request)
         key = request.key
         found = self.kept.find(key)
-        if found is not None:
+        if found is not None and not (found.made_up and await self._is_real()):
             self.totals.n_from_cache += 1
             if self.journal is not None and not self.journal.knows(key):
                 self.journal.answer(request, found)
@@ -330,6 +352,7 @@ class Client:
         take: Callable[[int, Request, Outcome], Any],
     ) -> None:
         """Do what `map` says; `take` also gets the number of the request, -1 for a later one."""
+        await self.locate()
         source = Source(requests)
         self._sources.add(source)
         self._stopping, self._outage = False, Outage(self.give_up_after)
@@ -481,7 +504,7 @@ class Client:
                     outage.failed(request.key, error)
                     wait = self._wait_after(error, tries, request.settings.timeout)
                     if wait is None or self._stopping:
-                        stop = outage.gave_up(error)
+                        stop = outage.gave_up(error, tries.n_failed)
                         if stop is None:
                             raise
                         raise stop from error

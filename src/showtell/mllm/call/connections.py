@@ -10,6 +10,8 @@ import functools
 import os
 import ssl
 import urllib.request
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import httpx2
 
@@ -21,15 +23,24 @@ _READ_SECONDS = 600.0  # requests bring shorter limits of their own
 _KEEP_OPEN = 30.0  # seconds for which an idle connection is kept
 
 
-def make_client() -> httpx2.AsyncClient:
-    """Make a client without a limit on connections; how many there are is the caller's business."""
+def make_client(
+    look_at: Callable[[httpx2.Response], Awaitable[None]] | None = None,
+) -> httpx2.AsyncClient:
+    """Make a client without a limit on connections; how many there are is the caller's business.
+
+    Parameters
+    ----------
+    look_at : callable, optional
+        Called with every answer as soon as its headers are there.
+    """
+    hooks: dict[str, list[Any]] = {"response": [] if look_at is None else [look_at]}
     timeout = httpx2.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS)
     limits = httpx2.Limits(
         max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEEP_OPEN
     )
     if urllib.request.getproxies():  # only a client without a transport of its own obeys these
-        return httpx2.AsyncClient(timeout=timeout, limits=limits)
-    return httpx2.AsyncClient(timeout=timeout, transport=_Pools(limits))
+        return httpx2.AsyncClient(timeout=timeout, limits=limits, event_hooks=hooks)
+    return httpx2.AsyncClient(timeout=timeout, transport=_Pools(limits), event_hooks=hooks)
 
 
 class _Pools(httpx2.AsyncBaseTransport):

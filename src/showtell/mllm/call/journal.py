@@ -50,6 +50,7 @@ from showtell.mllm.call.stored import (
     dumps,
     loads,
 )
+from showtell.mllm.endpoints import is_same_place
 from showtell.records.lines import FsyncPolicy, LineFile
 
 __all__ = ["FILE_NAME", "FsyncPolicy", "Journal", "JournalWarning"]
@@ -114,6 +115,8 @@ class Journal:
         the process was killed before it was written down. The provider may bill them."""
         self.run_id = ""
         """Random name of the run, the same in all its processes."""
+        self.has_endpoints = True
+        """Whether the keys in it say which server was asked; before, they did not."""
         self.n_damaged = 0
         """Lines that could not be read and were passed over."""
         self._answers: dict[str, int] = {}  # key of a request -> place of its answer
@@ -134,12 +137,33 @@ class Journal:
         for key in list(self._asking):  # nobody waits for these any more
             self._doubt(key)
         self.run_id = self.run_id or secrets.token_hex(8)
-        self.write("start", schema=_SCHEMA, showtell=__version__, time=_now(), run=self.run_id)
+        self.write(
+            "start",
+            schema=_SCHEMA,
+            showtell=__version__,
+            time=_now(),
+            run=self.run_id,
+            endpoints=self.has_endpoints,
+        )
 
     @property
     def n_in_doubt(self) -> int:
         """How many requests were sent whose answer never came."""
         return self.doubts.total()
+
+    @property
+    def n_answers(self) -> int:
+        """How many answers there are to be used again."""
+        return len(self._answers)
+
+    def is_of(self, endpoint: str) -> bool:
+        """Whether the answers of a journal without endpoints came from this one.
+
+        Where the run was begun, its folder may tell: the request in ``run.json``. One that tells
+        no address at all is believed; without such a file it is the provider's own.
+        """
+        named = _addresses(self.folder / "run.json")
+        return not named or any(is_same_place(endpoint, address) for address in named)
 
     @property
     def done(self) -> Mapping[str, dict[str, Any]]:
@@ -458,7 +482,9 @@ class Journal:
                     f"{self.path} was written by showtell {row.get('showtell')}, which is newer "
                     f"than this one ({__version__}). Upgrade, or choose another run folder."
                 )
-            self.run_id = self.run_id or str(row.get("run", ""))
+            if not self.run_id:
+                self.run_id = str(row.get("run", ""))
+                self.has_endpoints = row.get("endpoints") is True
 
     def _learn_asking(self, key: str, estimate: str | None) -> None:
         if key in self._asking:  # asked again: the answer to the last time never came
@@ -516,6 +542,23 @@ class _RowsById(Mapping[str, dict[str, Any]]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+
+def _addresses(run_file: Path) -> list[str | None]:
+    """Read the base URLs that the request of a run names; None is the provider's own."""
+    try:
+        waiting: list[Any] = [loads(run_file.read_bytes())["request"]]
+    except (OSError, *_DAMAGE):
+        return [None]
+    found: list[str | None] = []
+    for value in waiting:  # grows while it is read
+        if isinstance(value, dict):
+            if "base_url" in value:
+                found.append(value["base_url"])
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return found
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 from showtell.errors import RunError
-from showtell.mllm.base import Answer
+from showtell.mllm.base import Answer, Request
 from showtell.mllm.call.cache import AnswerCache, CacheWarning
-from showtell.mllm.call.journal import Journal
+from showtell.mllm.call.journal import Journal, JournalWarning
 
 __all__ = ["KeptAnswers"]
 
@@ -26,10 +27,36 @@ class KeptAnswers:
 
     def __init__(self, journal: Journal | None, cache: AnswerCache | None) -> None:
         self.journal, self.cache = journal, cache
+        self.endpoint = ""
+        """Part of every key; see `showtell.mllm.endpoints`."""
         self._is_full = False
 
+    def settle_at(self, endpoint: str) -> None:
+        """Say where the model is, before anything is looked up.
+
+        The keys in a journal that was begun before endpoints were part of them go on as they are,
+        if its answers came from the same place; the cache, which others use too, is left out then.
+        """
+        self.endpoint = endpoint
+        journal = self.journal
+        if journal is None or journal.has_endpoints or not endpoint:
+            return
+        if journal.is_of(endpoint):
+            self.endpoint, self.cache = "", None
+        elif journal.n_answers:
+            warnings.warn(
+                f"{journal.path} does not say which server gave its {journal.n_answers:,} answers, "
+                f"so for {endpoint} these questions are asked again.",
+                JournalWarning,
+                stacklevel=2,
+            )
+
+    def placed(self, request: Request) -> Request:
+        """Give a request its endpoint, and with it the key under which its answer is kept."""
+        return replace(request, endpoint=self.endpoint) if self.endpoint else request
+
     def find(self, key: str) -> Answer | None:
-        """Look an answer up, by `Request.key`: in the run's journal first."""
+        """Look an answer up, by the key of a request that was placed: in the journal first."""
         found = None if self.journal is None else self.journal.find(key)
         if found is None and self.cache is not None:
             try:
@@ -38,8 +65,9 @@ class KeptAnswers:
                 self._do_without(error)
         return found
 
-    def knows(self, key: str) -> bool:
-        """Whether `find` has an answer."""
+    def knows(self, request: Request) -> bool:
+        """Whether there is an answer to a request, placed or not."""
+        key = self.placed(request).key
         return (self.journal is not None and self.journal.knows(key)) or self.find(key) is not None
 
     def keep(self, key: str, answer: Answer) -> None:

@@ -87,11 +87,11 @@ class Outage:
         if is_down and not self._is_down:
             self._is_down, self._prober = True, key
 
-    def gave_up(self, error: MLLMError) -> ServerDownError | None:
-        """Say whether the run ends, now that a request is not tried any more."""
+    def gave_up(self, error: MLLMError, n_tries: int) -> ServerDownError | None:
+        """Say whether the run ends, now that a request is not tried any more after `n_tries`."""
         if self._ended is None and self.give_up_after is not None:
             n = len(self._failed)
-            if isinstance(error, MLLMUnreachableError):
+            if isinstance(error, MLLMUnreachableError) and self._n_in_row >= n_tries:
                 self._ended = ServerDownError(f"{error} Nothing was sent after that.")
             elif n >= self.give_up_after:
                 self._ended = ServerDownError(

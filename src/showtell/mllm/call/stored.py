@@ -99,6 +99,8 @@ def answer_to_record(answer: Answer) -> dict[str, Any]:
         record["cost_usd"] = str(usage.cost_usd)
     if answer.probabilities is not None:
         record["probabilities"] = dict(answer.probabilities)
+    if answer.made_up:
+        record["made_up"] = True
     if answer.logprobs is not None:
         record["logprobs"] = [
             [
@@ -171,6 +173,7 @@ def answer_from_record(record: Mapping[str, Any], *, from_cache: bool) -> Answer
         logprobs=None if logprobs is None else tuple(map(_logprob_from_record, logprobs)),
         probabilities=probabilities,
         first_usage=first if from_cache else None,
+        made_up=record.get("made_up") is True,
     )
 
 

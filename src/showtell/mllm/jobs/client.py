@@ -24,8 +24,7 @@ from showtell.errors import (
 )
 from showtell.mllm.base import MLLM, Answer, Request
 from showtell.mllm.call.budget import Budget
-from showtell.mllm.call.cache import AnswerCache
-from showtell.mllm.call.journal import Journal
+from showtell.mllm.call.kept import KeptAnswers
 from showtell.mllm.call.stored import answer_from_record
 
 if TYPE_CHECKING:
@@ -54,9 +53,8 @@ class BatchClient:
         and a method ``count`` that is called with every answer that was paid for.
     folder : str or path-like
         Of the run: jobs are found again through it.
-    journal : Journal
-        Of the same folder.
-    cache : AnswerCache, optional
+    kept : KeptAnswers
+        Of the `Client` of the same run, with the journal of the same folder.
     budget : Budget, optional
     scope : str, default=""
         What is asked, where a folder holds several things.
@@ -76,8 +74,7 @@ class BatchClient:
         mllm: MLLM,
         folder: str | os.PathLike[str],
         *,
-        journal: Journal,
-        cache: AnswerCache | None = None,
+        kept: KeptAnswers,
         budget: Budget | None = None,
         scope: str = "",
         wait: bool = True,
@@ -85,14 +82,12 @@ class BatchClient:
     ) -> None:
         from showtell.mllm.jobs.endpoints import BatchJobs
 
-        self.mllm, self.journal = mllm, journal
+        assert kept.journal is not None
+        self.mllm, self.kept, self.journal = mllm, kept, kept.journal
         self.folder, self.wait, self._on_progress = folder, wait, on_progress
         inner: Any = getattr(mllm, "wrapped", mllm)
         self._count: Callable[[Answer], None] = getattr(mllm, "count", lambda _: None)
-        self.jobs = BatchJobs(
-            inner, folder, cache=cache, journal=journal, budget=budget, scope=scope
-        )
-        self.kept = self.jobs.kept
+        self.jobs = BatchJobs(inner, folder, kept=kept, budget=budget, scope=scope)
         self.is_new = not self.jobs.unfinished
         """Whether no job of an earlier process has to be gone through again."""
         self._before = self._earlier_outcomes()
@@ -150,9 +145,10 @@ class BatchClient:
                 take(number, request, again)
 
         def pulled() -> Iterator[Request]:
-            for number, request in enumerate(requests):
+            for number, asked in enumerate(requests):
                 if self._stopping.is_set():
                     raise _StoppedError
+                request = self.kept.placed(asked)
                 key, lean = request.key, replace(request, parts=())
                 if self._before.get(key):
                     take(number, lean, self._before[key].popleft())

@@ -9,19 +9,17 @@ the provider and pays for nothing twice.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
 from pydantic_ai.messages import InstructionPart
 from pydantic_ai.models import Model
 from pydantic_ai.models.batch import Batch, BatchRequest, EncodedBatchRequest
@@ -29,13 +27,15 @@ from pydantic_ai.models.batch import Batch, BatchRequest, EncodedBatchRequest
 from showtell.errors import (
     BudgetError,
     InputError,
+    MLLMAnswerError,
     MLLMError,
     MLLMRequestError,
     MLLMServerError,
+    MLLMUnreachableError,
     RateLimitedError,
     RunError,
 )
-from showtell.mllm.base import Answer, Request, Settings, Usage
+from showtell.mllm.base import Answer, Request, Usage
 from showtell.mllm.call.background import wait_for
 from showtell.mllm.call.budget import Budget, Reservation
 from showtell.mllm.call.cache import AnswerCache
@@ -43,11 +43,12 @@ from showtell.mllm.call.client import Outcome, is_whole
 from showtell.mllm.call.journal import Journal
 from showtell.mllm.call.kept import KeptAnswers
 from showtell.mllm.call.limits import Sleep, backoff
-from showtell.mllm.call.stored import dollars_from_record, dumps, loads
+from showtell.mllm.call.stored import dumps
+from showtell.mllm.jobs.book import Job, JobBook, checked_handle
+from showtell.mllm.jobs.listing import list_jobs
 from showtell.mllm.prices import is_installed, price
-from showtell.mllm.providers.vendors import ERRORS, PydanticAIModel
+from showtell.mllm.providers.vendors import PydanticAIModel
 from showtell.mllm.tokens import estimate_tokens, most_output
-from showtell.records.lines import LineFile
 
 __all__ = ["FILE_NAME", "BatchJobs", "BatchProgress"]
 
@@ -58,10 +59,8 @@ _MOST_REQUESTS = 10_000
 _MOST_BYTES = 100_000_000  # a job is held in memory once, so not all of the 200 MB allowed
 _CLOCKS_DIFFER = 300.0  # seconds that a provider's clock may be behind ours
 _UNTIL_LISTED = 5.0  # seconds that a job may take to show up after it was handed in
-_MOST_LISTED = 200  # jobs of the provider to look through
 _TRIES = 5  # of handing a job in
 _LONGEST_POLL = 300.0  # seconds
-_HANDLE = TypeAdapter(Batch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,27 +85,6 @@ class _Entry:
     reservation: Reservation | None = None
 
 
-@dataclass(kw_only=True)
-class _Job:
-    """A job, as far as the folder knows."""
-
-    tag: str
-    keys: tuple[str, ...]
-    group: str
-    form: str
-    made: float
-    """Seconds since 1970, when the intention was written down."""
-    handle: Batch | None = None
-    collected: bool = False
-    refused: set[str] = field(default_factory=set)
-    """Ids of jobs at the provider that turned out to be others."""
-    scope: str = ""
-    estimate: Decimal | None = None
-    """USD that the job may cost; counted until it is collected."""
-    finished: bool = False
-    """Whether what it was part of is done."""
-
-
 class BatchJobs:
     """Requests of a run that go through the provider's batch endpoint.
 
@@ -123,6 +101,8 @@ class BatchJobs:
         Answers are looked up there and put there.
     journal : Journal, optional
         The same, and written down as those of single requests.
+    kept : KeptAnswers, optional
+        Both of them, if they are shared with a `Client`.
     budget : Budget, optional
         Caps; jobs count by their estimate.
     check : callable, default=is_whole
@@ -150,6 +130,7 @@ class BatchJobs:
         *,
         cache: AnswerCache | None = None,
         journal: Journal | None = None,
+        kept: KeptAnswers | None = None,
         budget: Budget | None = None,
         check: Callable[[Request, Answer], bool] = is_whole,
         scope: str = "",
@@ -165,20 +146,21 @@ class BatchJobs:
             )
         self.mllm = mllm.for_batches()
         self.path = Path(folder) / FILE_NAME
-        self.journal, self.kept = journal, KeptAnswers(journal, cache)
+        if kept is None:
+            kept = KeptAnswers(journal, cache)
+            kept.settle_at(self.mllm.endpoint)
+        self.journal, self.kept = kept.journal, kept
         self.budget, self.check = budget, check
         self.scope = scope
         self.max_requests, self.max_bytes = max_requests, max_bytes
         self.poll_every, self._sleep = poll_every, sleep
-        self._jobs: dict[str, _Job] = {}
-        self._forms: dict[str, tuple[Settings, Mapping[str, Any] | None]] = {}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._read()
+            self.book = JobBook(self.path)
         except OSError as error:
             raise RunError(f"{self.path} cannot be used: {error.strerror}.") from error
         if budget is not None:  # what an earlier process handed in counts as well
-            for job in self._jobs.values():
+            for job in self.book.jobs.values():
                 if not job.collected:
                     budget.n_requests += len(job.keys)
                     budget.in_doubt += job.estimate or 0
@@ -186,24 +168,24 @@ class BatchJobs:
     @property
     def unfinished(self) -> set[str]:
         """Tags of the jobs of this scope since `finish` was last called."""
-        jobs = self._jobs.values()
+        jobs = self.book.jobs.values()
         return {job.tag for job in jobs if job.scope == self.scope and not job.finished}
 
     def finish(self) -> None:
         """Note that what the jobs of this scope were handed in for is done."""
         if self.unfinished:
-            self._write("finished", scope=self.scope)
-            self._learn({"kind": "finished", "scope": self.scope})
+            self.book.write("finished", scope=self.scope)
+            self.book.learn({"kind": "finished", "scope": self.scope})
 
     @property
     def pending(self) -> set[str]:
         """Keys of requests in jobs that are not collected yet."""
-        return {key for job in self._jobs.values() if not job.collected for key in job.keys}
+        return {key for job in self.book.jobs.values() if not job.collected for key in job.keys}
 
     @property
     def n_pending_jobs(self) -> int:
         """Jobs that are not collected yet."""
-        return sum(not job.collected for job in self._jobs.values())
+        return sum(not job.collected for job in self.book.jobs.values())
 
     async def submit(self, requests: Iterable[Request]) -> int:
         """Hand requests in, in as few jobs as limits allow.
@@ -234,8 +216,9 @@ class BatchJobs:
         n_sent = n_bytes = 0
         chunk: list[_Entry] = []
         form = ""
-        for request in requests:
+        for asked in requests:
             await asyncio.sleep(0)  # whoever wants to stop this gets a chance
+            request = self.kept.placed(asked)
             if request.key in known or self.kept.find(request.key):
                 continue
             known.add(request.key)
@@ -273,14 +256,12 @@ class BatchJobs:
         """
         await self.recover()
         model = self.mllm.connect()
-        for job in self._jobs.values():
+        for job in self.book.jobs.values():
             if job.handle is not None and not job.collected and job.handle.status != "ended":
                 job.handle = await self._status(model, job.handle)
                 if job.handle.status == "ended":
-                    self._write(
-                        "ended", tag=job.tag, handle=_HANDLE.dump_python(job.handle, mode="json")
-                    )
-        jobs = self._jobs.values()
+                    self.book.note_handle("ended", job, job.handle)
+        jobs = self.book.jobs.values()
         return BatchProgress(
             n_jobs=len(jobs),
             n_ended=sum(
@@ -304,7 +285,7 @@ class BatchJobs:
         outcome : Answer or MLLMError
         """
         model = self.mllm.connect()
-        for job in list(self._jobs.values()):
+        for job in list(self.book.jobs.values()):
             if job.collected or job.handle is None or job.handle.status != "ended":
                 continue
             outcomes = await self._results(model, job)
@@ -316,27 +297,27 @@ class BatchJobs:
                 yield key, outcome
             if self.journal is not None:
                 self.journal.flush()
-            self._write("collected", tag=job.tag)
+            self.book.write("collected", tag=job.tag)
             job.collected = True
 
     async def recover(self) -> None:
         """Find the jobs that a process handed in and died before noting their numbers."""
-        lost = [j for j in self._jobs.values() if j.handle is None and not j.collected]
+        lost = [j for j in self.book.jobs.values() if j.handle is None and not j.collected]
         if lost:
             await self._look_for(lost)
         for job in lost:
             if job.handle is None:  # it never arrived
                 self._forget(job)
 
-    async def _look_for(self, lost: Sequence[_Job]) -> None:
+    async def _look_for(self, lost: Sequence[Job]) -> None:
         """Give lost jobs their handles, where the provider has them."""
         model = self.mllm.connect()
         wait = max(job.made for job in lost) + _UNTIL_LISTED - time.time()
         if wait > 0:
             await self._sleep(wait)
-        known = {j.handle.id for j in self._jobs.values() if j.handle is not None}
+        known = {j.handle.id for j in self.book.jobs.values() if j.handle is not None}
         since = min(job.made for job in lost) - _CLOCKS_DIFFER
-        listed = await self._call(lambda: _list_jobs(model, self.mllm.wire, since))
+        listed = await self._call(lambda: list_jobs(model, self.mllm.wire, since))
         for job in lost:
             for candidate in listed:
                 name, made, n_requests, first = candidate
@@ -356,7 +337,7 @@ class BatchJobs:
                     request_count=len(job.keys),
                 )
                 known.add(name)
-                self._note_handle(job, await self._status(model, handle))
+                self.book.note_handle("handle", job, await self._status(model, handle))
                 break
 
     def run(
@@ -384,11 +365,11 @@ class BatchJobs:
         on_answer: Callable[[str, Outcome], None],
         progress: Callable[[BatchProgress], None] | None,
     ) -> None:
-        wanted: dict[str, None] = {}
+        wanted: dict[str, str] = {}  # key with the endpoint in it -> key of the request
 
         def noted() -> Iterable[Request]:
             for request in requests:
-                wanted[request.key] = None
+                wanted[self.kept.placed(request).key] = request.key
                 yield request
 
         await self.submit(noted())
@@ -401,16 +382,16 @@ class BatchJobs:
             async for key, outcome in self.collect():
                 if key in wanted:
                     given.add(key)
-                    on_answer(key, outcome)
+                    on_answer(wanted[key], outcome)
             if not self.pending & wanted.keys():
                 break
             await self._sleep(wait)
             wait = min(1.5 * wait, _LONGEST_POLL)
-        for key in wanted:
+        for key, name in wanted.items():
             if key not in given:
                 found = self.kept.find(key)
                 on_answer(
-                    key,
+                    name,
                     found
                     if found is not None
                     else MLLMServerError(f"{self.mllm.name}: the batch ended without an answer."),
@@ -438,8 +419,8 @@ class BatchJobs:
         """Name what is needed to read an answer; requests of a job share it."""
         content = {"settings": asdict(request.settings), "schema": request.schema}
         name = dumps(content)
-        if name not in self._forms:
-            self._forms[name] = (request.settings, request.schema)
+        if name not in self.book.forms:
+            self.book.forms[name] = (request.settings, request.schema)
         return name
 
     @staticmethod
@@ -451,7 +432,7 @@ class BatchJobs:
 
     async def _hand_in(self, model: Model[Any], chunk: Sequence[_Entry], form: str) -> int:
         estimates = [entry.estimate for entry in chunk if entry.estimate is not None]
-        job = _Job(
+        job = Job(
             tag=secrets.token_hex(4),
             keys=tuple(entry.key for entry in chunk),
             group=chunk[0].encoded.group,
@@ -461,8 +442,8 @@ class BatchJobs:
             estimate=sum(estimates, Decimal(0)) if estimates else None,
         )
         encoded = [replace(e.encoded, custom_id=f"{e.key}-{job.tag}") for e in chunk]
-        self._jobs[job.tag] = job
-        self._write(
+        self.book.jobs[job.tag] = job
+        self.book.write(
             "intent",
             tag=job.tag,
             keys=job.keys,
@@ -476,20 +457,25 @@ class BatchJobs:
         try:
             for attempt in range(1, _TRIES + 1):
                 try:
-                    handle = await self._call(lambda: model.batch_create(encoded), tries=1)
-                    self._note_handle(job, handle)
+                    handle = await self._call(lambda: _create(model, encoded), tries=1)
+                    self.book.note_handle("handle", job, handle)
+                except MLLMAnswerError as error:
+                    raise self._perhaps(error, len(chunk)) from None
                 except MLLMError as error:
-                    if not error.retryable:  # it was turned away
+                    is_last = attempt == _TRIES
+                    in_doubt = not isinstance(error, RateLimitedError | MLLMUnreachableError)
+                    if not error.retryable or (is_last and not in_doubt):  # it was turned away
                         in_doubt = False
                         self._forget(job)
                         raise
-                    if isinstance(error, RateLimitedError):
-                        await self._sleep(backoff(attempt, retry_after=error.retry_after))
-                    else:  # the job may have been made although no answer came
+                    if in_doubt:  # the job may have been made although no answer came
                         job.made = time.time()
                         await self._look_for([job])
-                    if job.handle is None and attempt == _TRIES:
-                        raise
+                        if job.handle is None and is_last:
+                            raise self._perhaps(error, len(chunk)) from None
+                    else:
+                        asked = getattr(error, "retry_after", None)
+                        await self._sleep(backoff(attempt, retry_after=asked))
                 if job.handle is not None:
                     break
         finally:
@@ -498,6 +484,14 @@ class BatchJobs:
                     cost = None if in_doubt else Decimal(0)
                     self.budget.settle(entry.reservation, cost, in_doubt=in_doubt)
         return len(chunk)
+
+    def _perhaps(self, error: MLLMError, n: int) -> MLLMError:
+        """Say that a job may have been handed in although no answer said so."""
+        return type(error)(
+            f"{error} A batch of {n:,} request{'' if n == 1 else 's'} may have been handed in all "
+            f"the same: it is noted in {self.path.parent}, and the same command looks for it "
+            "before it hands in anything."
+        )
 
     def _estimate(self, request: Request) -> Decimal | None:
         """Dollars at the batch price; None if it is not known."""
@@ -508,7 +502,7 @@ class BatchJobs:
         usage = Usage(input_tokens=n_input, output_tokens=n_output)
         return price(self.mllm.name, usage, batch=True)
 
-    async def _results(self, model: Model[Any], job: _Job) -> dict[str, Outcome] | None:
+    async def _results(self, model: Model[Any], job: Job) -> dict[str, Outcome] | None:
         """Read the results by key; None if the job is somebody else's after all."""
         assert job.handle is not None
         outcomes: dict[str, Outcome] = {}
@@ -517,13 +511,14 @@ class BatchJobs:
             results = await self._call(lambda: model.batch_results(handle))
         except MLLMRequestError as error:
             return dict.fromkeys(job.keys, error)  # the whole job failed
+        results = [r for r in results if isinstance(getattr(r, "custom_id", None), str)]
         ours = {f"{key}-{job.tag}": key for key in job.keys}
         if results and not any(result.custom_id in ours for result in results):
             job.refused.add(job.handle.id)
-            self._write("refused", tag=job.tag, id=job.handle.id)
+            self.book.write("refused", tag=job.tag, id=job.handle.id)
             job.handle = None
             return None
-        settings, schema = self._forms[job.form]
+        settings, schema = self.book.forms[job.form]
         form = Request(model=self.mllm.name, system="", parts=(), schema=schema, settings=settings)
         asked = BatchRequest(
             custom_id="",
@@ -539,7 +534,7 @@ class BatchJobs:
                 answer = self.mllm.answer(model.batch_decode(result, asked))
                 cost = price(self.mllm.name, answer.usage, batch=True) if is_installed() else None
                 outcomes[key] = replace(answer, usage=replace(answer.usage, cost_usd=cost))
-            except tuple(ERRORS) as error:
+            except Exception as error:  # noqa: BLE001 - that of one request, and of no other
                 outcomes[key] = self.mllm.failure(error)
         for key in job.keys:
             if key not in outcomes:
@@ -548,7 +543,7 @@ class BatchJobs:
                 )
         return outcomes
 
-    def _settle(self, job: _Job, outcomes: Mapping[str, Outcome]) -> None:
+    def _settle(self, job: Job, outcomes: Mapping[str, Outcome]) -> None:
         """Put what a job cost in the place of its estimate."""
         if self.budget is None:
             return
@@ -559,7 +554,7 @@ class BatchJobs:
             self.budget.in_doubt -= job.estimate or 0
         self.budget.spent += sum(known, Decimal(0))
 
-    def _keep(self, key: str, job: _Job, outcome: Outcome) -> None:
+    def _keep(self, key: str, job: Job, outcome: Outcome) -> None:
         if self.journal is not None and not self.journal.knows(key):
             self.journal.batch_outcome(
                 key, outcome, model=self.mllm.name, job=job.tag, whole=self._whole(job, outcome)
@@ -567,15 +562,15 @@ class BatchJobs:
         if isinstance(outcome, Answer) and self._whole(job, outcome):
             self.kept.keep(key, outcome)
 
-    def _whole(self, job: _Job, outcome: Outcome) -> bool:
+    def _whole(self, job: Job, outcome: Outcome) -> bool:
         if not isinstance(outcome, Answer):
             return False
-        settings, schema = self._forms[job.form]
+        settings, schema = self.book.forms[job.form]
         asked = Request(model=self.mllm.name, system="", parts=(), schema=schema, settings=settings)
         return self.check(asked, outcome)
 
     async def _status(self, model: Model[Any], handle: Batch) -> Batch:
-        state: Batch = await self._call(lambda: model.batch_status(handle))
+        state: Batch = await self._call(lambda: _status(model, handle))
         return state
 
     async def _call(self, make: Callable[[], Awaitable[Any]], *, tries: int = 5) -> Any:
@@ -584,119 +579,23 @@ class BatchJobs:
             failure: MLLMError
             try:
                 return await make()
-            except tuple(ERRORS) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the provider said it
                 failure = self.mllm.failure(error)
-            except Exception as error:
-                foreign = self.mllm.foreign(error)
-                if foreign is None:
-                    raise
-                failure = foreign
             if not failure.retryable or attempt == tries:
                 break
             asked = getattr(failure, "retry_after", None)
             await self._sleep(backoff(attempt, retry_after=asked))
         raise failure
 
-    def _note_handle(self, job: _Job, handle: Batch) -> None:
-        job.handle = handle
-        self._write("handle", tag=job.tag, handle=_HANDLE.dump_python(handle, mode="json"))
-
-    def _forget(self, job: _Job) -> None:
-        self._write("forgotten", tag=job.tag)
-        self._jobs.pop(job.tag, None)
-
-    def _write(self, kind: str, **fields: Any) -> None:
-        file = LineFile(self.path, fsync="always", exclusive=False)
-        try:
-            file.append(dumps({"kind": kind, **fields}).encode())
-        finally:
-            file.close(sync=False)
-
-    def _read(self) -> None:
-        """Learn what stands in the folder; a torn line is passed over."""
-        if not self.path.exists():
-            self._write("start", schema=_SCHEMA)
-            return
-        file = LineFile(self.path, fsync="never", exclusive=False)
-        try:
-            for line, _ in file.lines():
-                try:
-                    self._learn(loads(line))
-                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                    continue
-        finally:
-            file.close()
-
-    def _learn(self, row: Mapping[str, Any]) -> None:
-        kind, tag = row["kind"], row.get("tag", "")
-        if kind == "intent":
-            form, estimate = dumps(row["form"]), None
-            with contextlib.suppress(ValueError):  # the job was handed in, whatever it may cost
-                estimate = dollars_from_record(row, "estimate")
-            self._forms[form] = (Settings(**row["form"]["settings"]), row["form"]["schema"])
-            self._jobs[tag] = _Job(
-                tag=tag,
-                keys=tuple(row["keys"]),
-                group=row["group"],
-                form=form,
-                made=float(row["made"]),
-                scope=row.get("scope", ""),
-                estimate=estimate,
-            )
-        elif kind in ("handle", "ended"):
-            self._jobs[tag].handle = _HANDLE.validate_python(row["handle"])
-        elif kind == "collected":
-            self._jobs[tag].collected = True
-        elif kind == "refused":
-            self._jobs[tag].refused.add(row["id"])
-            self._jobs[tag].handle = None
-        elif kind == "forgotten":
-            self._jobs.pop(tag, None)
-        elif kind == "finished":
-            for job in self._jobs.values():
-                job.finished |= job.scope == row["scope"]
+    def _forget(self, job: Job) -> None:
+        self.book.write("forgotten", tag=job.tag)
+        self.book.jobs.pop(job.tag, None)
 
 
-async def _list_jobs(
-    model: Model[Any], wire: str, since: float
-) -> list[tuple[str, float, int | None, str | None]]:
-    """List the provider's later jobs: id, when made, number of requests, id of the first request.
-
-    The last two are None where the provider does not tell before a job has ended.
-    """
-    client: Any = model.client  # type: ignore[attr-defined]
-    found: list[tuple[str, float, int | None, str | None]] = []
-    if wire == "openai-responses":
-        async for job in client.batches.list(limit=100):
-            if job.created_at < since:
-                continue
-            first = await _first_id(client, job.input_file_id)
-            total = job.request_counts.total if job.request_counts else None
-            found.append((job.id, float(job.created_at), total, first))
-            if len(found) >= _MOST_LISTED:
-                break
-    elif wire == "anthropic":
-        async for job in client.beta.messages.batches.list(limit=100):
-            n = job.request_counts
-            total = n.processing + n.succeeded + n.errored + n.canceled + n.expired
-            found.append((job.id, job.created_at.timestamp(), total, None))
-            if len(found) >= _MOST_LISTED:
-                break
-    else:
-        async for job in await client.aio.batches.list(config={"page_size": 100}):
-            made = job.create_time.timestamp() if job.create_time else time.time()
-            found.append((job.name, made, None, None))
-            if len(found) >= _MOST_LISTED:
-                break
-    return found
+async def _create(model: Model[Any], encoded: Sequence[EncodedBatchRequest]) -> Batch:
+    """Hand a job in; what comes back must be a job, or it would not be found again."""
+    return checked_handle(await model.batch_create(encoded))
 
 
-async def _first_id(client: Any, file_id: str) -> str:
-    """Read the id in the first line of an input file; "" if the file is gone."""
-    try:
-        async with client.files.with_streaming_response.content(file_id) as response:
-            async for line in response.iter_lines():
-                return str(json.loads(line)["custom_id"])
-    except Exception:  # noqa: BLE001 - a file that cannot be read is not that of our job
-        return ""
-    return ""
+async def _status(model: Model[Any], handle: Batch) -> Batch:
+    return checked_handle(await model.batch_status(handle))

@@ -7,58 +7,45 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
-import inspect
 import json
 import logging
-import re
-import socket
-import ssl
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Self, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
 
 import httpx2
 import pydantic_ai
 from pydantic_ai import exceptions as theirs
 from pydantic_ai.direct import model_request
 from pydantic_ai.messages import BinaryContent, CachePoint, ModelRequest, UserPromptPart
-from pydantic_ai.messages import TextPart as AnswerText
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.models.decision import (
     ChoiceAnswer,
     ChoiceQuestion,
-    DecisionHandOff,
     DecisionModel,
     DecisionRequest,
-    UnfillableRoute,
-    UnsureRoute,
 )
 from pydantic_ai.output import OutputObjectDefinition
-from pydantic_core import ValidationError, to_json
 
 from showtell._clean import shown_url
 from showtell._extras import need
 from showtell._logs import hush
-from showtell.errors import (
-    InputError,
-    MLLMAuthError,
-    MLLMError,
-    MLLMRequestError,
-    MLLMServerError,
-    MLLMTimeoutError,
-    RateLimitedError,
-)
-from showtell.mllm.base import Answer, Finish, ImagePart, Request, TokenLogprob, Usage
+from showtell.errors import InputError, MissingExtraError, MLLMError
+from showtell.mllm.base import Answer, Finish, ImagePart, Request, Usage
 from showtell.mllm.call.background import close_at_exit
 from showtell.mllm.call.connections import make_client
 from showtell.mllm.capabilities import Capabilities, capabilities_of
+from showtell.mllm.endpoints import HOMES, TRY_HEADER, endpoint_of
+from showtell.mllm.providers.failures import failure_of
+from showtell.mllm.providers.openai_body import send_messages_as_they_are
+from showtell.mllm.providers.reading import finish_of, logprobs_of, text_of, usage_of
+from showtell.mllm.providers.servers import is_try_server, ollama_digest
 
 hush("openai", "anthropic", "google_genai", "httpcore2")  # bodies and headers
 hush("httpx2", level=logging.WARNING)  # a line per request, with what the server calls its status
 
-__all__ = ["ERRORS", "PydanticAIModel", "Wire"]
+__all__ = ["PydanticAIModel", "Wire"]
 
 Wire: TypeAlias = Literal[
     "openai",
@@ -93,68 +80,6 @@ _EXTRA_OF: dict[str, str] = {
     "systemone": "mllm",
 }
 
-# What each of pydantic-ai's errors means here; the first class of an error's ancestry that is
-# listed counts. `tests/mllm/test_mllm_providers.py` checks that every one is covered.
-ERRORS: dict[type[BaseException], type[MLLMError]] = {
-    theirs.ModelRateLimitError: RateLimitedError,
-    theirs.ModelOverloadedError: RateLimitedError,
-    theirs.ModelQuotaExceededError: MLLMAuthError,  # no request will pass until the account is fed
-    theirs.ModelAuthenticationError: MLLMAuthError,
-    theirs.ModelNotFoundError: MLLMAuthError,  # no request to this model will pass
-    theirs.ModelContextWindowExceededError: MLLMRequestError,
-    theirs.ModelRequestRejectedError: MLLMRequestError,
-    theirs.ModelTimeoutError: MLLMTimeoutError,
-    theirs.ModelRequestTimeout: MLLMTimeoutError,
-    theirs.ModelConnectionError: MLLMServerError,
-    theirs.ModelUnavailableError: MLLMServerError,
-    theirs.ModelServerError: MLLMServerError,
-    theirs.ModelHTTPError: MLLMServerError,
-    theirs.ModelAPIError: MLLMServerError,
-    theirs.ConcurrencyLimitExceeded: MLLMServerError,
-    theirs.UnexpectedModelBehavior: MLLMServerError,  # an answer not in the vendor's own form
-    theirs.FallbackExceptionGroup: MLLMServerError,
-    theirs.AgentRunError: MLLMRequestError,
-    theirs.UserError: MLLMRequestError,
-    theirs.ModelRetry: MLLMRequestError,
-    theirs.ToolFailed: MLLMRequestError,
-    theirs.ToolRetryError: MLLMRequestError,
-    theirs.ToolFailedError: MLLMRequestError,
-    theirs.CallDeferred: MLLMRequestError,
-    theirs.ApprovalRequired: MLLMRequestError,
-    theirs.SkipModelRequest: MLLMRequestError,
-    theirs.RetryModelRequest: MLLMRequestError,
-    theirs.SkipToolValidation: MLLMRequestError,
-    theirs.SkipToolExecution: MLLMRequestError,
-    DecisionHandOff: MLLMRequestError,
-    UnfillableRoute: MLLMRequestError,
-    UnsureRoute: MLLMRequestError,
-    httpx2.TimeoutException: MLLMTimeoutError,
-    httpx2.HTTPError: MLLMServerError,
-    OSError: MLLMServerError,  # no connection
-    ValueError: MLLMServerError,  # an answer that is no JSON
-    IndexError: MLLMServerError,  # an answer of OpenAI's form with no choices in it
-    NotImplementedError: MLLMRequestError,
-}
-_OF_STATUS: dict[int, type[MLLMError]] = {
-    401: MLLMAuthError,
-    402: MLLMAuthError,
-    403: MLLMAuthError,
-    408: MLLMTimeoutError,
-    429: RateLimitedError,
-    529: RateLimitedError,
-}
-# Where the vendors' libraries go unless told otherwise; every other wire has a URL.
-_HOMES = {
-    "openai": "https://api.openai.com/v1",
-    "google": "https://generativelanguage.googleapis.com",
-    "anthropic": "https://api.anthropic.com",
-    "ollama": "http://localhost:11434/v1",
-    "systemone": "",
-}
-_LIBRARIES = frozenset(
-    ("openai", "anthropic", "google", "httpx2", "httpcore2", "pydantic", "pydantic_ai")
-)
-
 
 class PydanticAIModel:
     """A model of a vendor or of a server that speaks a vendor's wire format.
@@ -179,6 +104,13 @@ class PydanticAIModel:
         Text put before the system text of every request.
     settings : mapping, optional
         Settings of pydantic-ai that go with every request and win over a request's own.
+    home : str, optional
+        The provider's own address, or the name of its vendor.
+
+    Attributes
+    ----------
+    place : str
+        An endpoint, without the digest of the model; see `showtell.mllm.endpoints`.
     """
 
     def __init__(
@@ -192,6 +124,7 @@ class PydanticAIModel:
         capabilities: Capabilities | None = None,
         system: str = "",
         settings: Mapping[str, Any] | None = None,
+        home: str | None = None,
     ) -> None:
         if wire not in _EXTRA_OF:
             raise InputError(f"`wire` must be one of {', '.join(_EXTRA_OF)}, got {wire!r}.")
@@ -199,8 +132,11 @@ class PydanticAIModel:
         if extra in _PACKAGE:
             need(_PACKAGE[extra], extra=extra, what=f"The model {name}")
         self.name, self.wire, self.model, self.base_url = name, wire, model, base_url
+        self.place = endpoint_of(base_url, home)
         self.capabilities = capabilities if capabilities is not None else capabilities_of(name)
-        self._key = _Secret(api_key)
+        self._key, self._home = _Secret(api_key), home
+        self._digest = ""
+        self._makes_up = False  # whether the last answer came from a server that does
         self._system, self._settings = system, dict(settings or {})
         # Connections belong to the event loop that opened them.
         self._models: _Connections = weakref.WeakKeyDictionary()
@@ -227,37 +163,54 @@ class PydanticAIModel:
         """
         failure: MLLMError
         try:
-            model = self.connect()
-            if isinstance(model, DecisionModel):
-                return await self._decide(model, request)
-            settings, parameters = self.settings(request), _FREE
-            if self._has_ready_schema(model, request):
-                settings["extra_body"] = {**settings.get("extra_body", {}), **_answer_form(request)}
-            else:
-                parameters = self.parameters(model, request)
-            response = await model_request(
-                model,
-                self.messages(model, request),
-                model_settings=settings,  # type: ignore[arg-type]
-                model_request_parameters=parameters,
-            )
-            return self.answer(response)
+            return await self._ask(request)
         except theirs.ContentFilterError as error:
             return self._held_back(error)
-        except tuple(ERRORS) as error:
+        except MissingExtraError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is about this answer alone
             failure = self.failure(error)
-        except Exception as error:
-            foreign = self.foreign(error)
-            if foreign is None:
-                raise
-            failure = foreign
         # Outside of `except`, so that no error with headers, body or images hangs on to ours.
         raise failure
 
     @property
     def endpoint(self) -> str:
         """Where questions and images go, as it may be shown: no user, password or query."""
-        return shown_url(self.base_url or _HOMES[self.wire.partition("-")[0]])
+        return shown_url(self.base_url or HOMES[self.wire.partition("-")[0]])
+
+    async def _ask(self, request: Request) -> Answer:
+        model = self.connect()
+        if isinstance(model, DecisionModel):
+            return await self._decide(model, request)
+        settings, parameters = self.settings(request), _FREE
+        if self._has_ready_schema(model, request):
+            settings["extra_body"] = {**settings.get("extra_body", {}), **_answer_form(request)}
+        else:
+            parameters = self.parameters(model, request)
+        response = await model_request(
+            model,
+            self.messages(model, request),
+            model_settings=settings,  # type: ignore[arg-type]
+            model_request_parameters=parameters,
+        )
+        return self.answer(response)
+
+    async def locate(self) -> str:
+        """Name the endpoint; of an Ollama server with the digest of the model, if it tells."""
+        if self.wire == "ollama" and not self._digest:
+            assert self.base_url is not None
+            self.connect()
+            _, client = self._models[asyncio.get_running_loop()]
+            self._digest = await ollama_digest(client, self.base_url, self.model)
+        return f"{self.place}#{self._digest}" if self._digest else self.place
+
+    async def is_try_server(self) -> bool | None:
+        """Say whether it is ``showtell try-server`` that answers; None where nobody does."""
+        if self.base_url is None:
+            return False
+        self.connect()
+        _, client = self._models[asyncio.get_running_loop()]
+        return await is_try_server(client, self.base_url)
 
     async def aclose(self) -> None:
         """Close the connections of all event loops that still run."""
@@ -280,7 +233,7 @@ class PydanticAIModel:
         loop = asyncio.get_running_loop()
         with self._lock:
             if loop not in self._models:
-                client = make_client()
+                client = make_client(self._look_at)
                 self._models[loop] = (self._make(client), client)
             return self._models[loop][0]
 
@@ -308,6 +261,7 @@ class PydanticAIModel:
             capabilities=self.capabilities,
             system=self._system,
             settings=self._settings,
+            home=self._home,
         )
 
     def messages(self, model: Model[Any], request: Request) -> list[Any]:
@@ -365,48 +319,25 @@ class PydanticAIModel:
 
     def answer(self, response: pydantic_ai.ModelResponse) -> Answer:
         """Take an answer out of pydantic-ai's words."""
-        text = "".join(part.content for part in response.parts if isinstance(part, AnswerText))
+        text = text_of(response)
         details = response.provider_details or {}
         return Answer(
             text=text,
-            usage=_usage(response.usage),
-            finish=_finish(response.finish_reason, details, text),
+            usage=usage_of(response.usage),
+            finish=finish_of(response.finish_reason, details, text),
             model=response.model_name or self.model,
-            logprobs=_logprobs(response, details),
+            logprobs=logprobs_of(response, details),
+            made_up=self._makes_up,
         )
 
-    def failure(self, error: BaseException) -> MLLMError:
-        """Put an error into our words, without a key, an image or a page of JSON."""
-        # An error with an HTTP status is also one of a category, which says more.
-        lineage = sorted(type(error).__mro__, key=lambda c: c is theirs.ModelHTTPError)
-        status = getattr(error, "status_code", None)
-        kind = next((ERRORS[c] for c in lineage if c in ERRORS), MLLMRequestError)
-        if kind is MLLMServerError and status is not None and (status < 500 or status == 501):
-            kind = MLLMRequestError  # in no category, or not to be had here however often asked
-        start = f"{self.name}: "
-        nowhere = _unreached(error, "the base URL (--base-url)" if self.base_url else None)
-        if nowhere is not None and issubclass(kind, MLLMServerError | MLLMTimeoutError):
-            return kind(start + self._clean(nowhere))
-        said = self._clean(_said(error))
-        if status is not None:
-            start += f"HTTP {status}. "
-        if kind is RateLimitedError:
-            return RateLimitedError(
-                f"{start}Too many requests or tokens at once. {said}".strip(),
-                getattr(error, "retry_after", None),
-            )
-        return kind(f"{start}{_ADVICE.get(kind, '')}{said}".strip())
+    async def _look_at(self, response: httpx2.Response) -> None:
+        """See whether a server says that it makes answers up."""
+        self._makes_up = TRY_HEADER in response.headers
 
-    def foreign(self, error: Exception) -> MLLMError | None:
-        """Put an error of a vendor's library into our words; None for one that is a fault here."""
-        if type(error).__module__.partition(".")[0] not in _LIBRARIES:
-            return None
-        status = getattr(error, "status_code", None) or getattr(error, "code", None)
-        failure = self.failure(error)
-        if isinstance(status, int):
-            kind = _OF_STATUS.get(status, MLLMServerError if status >= 500 else MLLMRequestError)
-            return kind(str(failure))
-        return failure
+    def failure(self, error: BaseException) -> MLLMError:
+        """Put any error into our words, without a key, an image or a page of JSON."""
+        address = "the base URL (--base-url)" if self.base_url else None
+        return failure_of(error, model=self.name, key=self._key.value, address=address)
 
     async def _decide(self, model: DecisionModel[Any], request: Request) -> Answer:
         """Ask a classification endpoint: images in, a probability per label out."""
@@ -447,9 +378,10 @@ class PydanticAIModel:
             raise theirs.UnexpectedModelBehavior("the answer to the question is missing")
         return Answer(
             text=found.choice,
-            usage=_usage(response.usage),
+            usage=usage_of(response.usage),
             finish="stop",
             model=response.model_name,
+            made_up=self._makes_up,
             probabilities={label: float(found.probabilities[label]) for label in request.labels}
             if set(request.labels) <= set(found.probabilities)
             else dict(found.probabilities),
@@ -485,16 +417,6 @@ class PydanticAIModel:
             model.profile.get("supports_json_schema_output", False)
         )
 
-    def _clean(self, text: str) -> str:
-        """Take keys and images out of what a provider said, and shorten it to a line."""
-        key = self._key.value
-        if key:
-            text = text.replace(key, "***")
-        text = _KEY_LIKE.sub("***", text)
-        text = _DATA_LIKE.sub("<data>", text)
-        text = " ".join(text.split())
-        return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"
-
     def _make(self, client: httpx2.AsyncClient) -> Model[Any]:
         """Make a connection that tries once: trying again is the client's business."""
         key, url = self._key.value, self.base_url
@@ -505,7 +427,7 @@ class PydanticAIModel:
 
             ollama = OllamaProvider(base_url=url, api_key=key or _NO_KEY, http_client=client)
             ollama.client.max_retries = 0
-            _send_messages_as_they_are(ollama.client)
+            send_messages_as_they_are(ollama.client)
             return OllamaModel(self.model, provider=ollama)
         if wire in ("openai", "openai-responses", "openai-decisions"):
             from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
@@ -518,17 +440,18 @@ class PydanticAIModel:
                 return OpenAIResponsesModel(self.model, provider=openai)
             if wire == "openai-decisions":
                 return OpenAIDecisionsModel(self.model, provider=openai)
-            _send_messages_as_they_are(openai.client)
+            send_messages_as_they_are(openai.client)
             return OpenAIChatModel(self.model, provider=openai)
         if wire in ("google", "google-decisions"):
-            from pydantic_ai.models.google import GoogleModel
             from pydantic_ai.models.google_decisions import GoogleDecisionsModel
             from pydantic_ai.providers.google import GoogleProvider
 
             google = GoogleProvider(base_url=url, api_key=key or _NO_KEY, http_client=client)
             if wire == "google-decisions":
                 return GoogleDecisionsModel(self.model, provider=google)
-            return GoogleModel(self.model, provider=google)
+            from showtell.mllm.providers.google_parts import PatientGoogleModel
+
+            return PatientGoogleModel(self.model, provider=google)
         if wire == "anthropic":
             from pydantic_ai.models.anthropic import AnthropicModel
             from pydantic_ai.providers.anthropic import AnthropicProvider
@@ -555,100 +478,6 @@ def _let_go(models: _Connections) -> None:
             asyncio.run_coroutine_threadsafe(client.aclose(), loop)
 
 
-def _send_messages_as_they_are(client: Any) -> bool:
-    """Spare OpenAI's library walks through what is ready for the wire, and through plain answers.
-
-    For every part of every message, setting and answer it asks which of its types this may be,
-    which takes a third of the processor time of a call. So the body that pydantic-ai made is
-    written by the compiled JSON writer, sent through the library's door for requests that it has
-    no method for, and the answer is read by the compiled reader of the library's own type.
-    Addresses, headers, keys, limits and errors stay the library's. A version whose door is not
-    known is left alone, which is slower; says whether it was not.
-    """
-    import openai
-    from openai.types.chat import ChatCompletion
-
-    kind: Any = type(client)
-    if kind is not openai.AsyncOpenAI or not _has_known_door(openai.__version__, client):
-        return False
-    nothing = openai.Omit, openai.NotGiven
-    create = client.chat.completions.create
-    base = client.base_url
-    url = str(base.copy_with(raw_path=base.raw_path + b"chat/completions"))  # once, not every time
-
-    async def create_unseen(*, messages: Any, **given: Any) -> Any:
-        content = None
-        if given.get("stream") is False and "extra_query" not in given:
-            content = _written({"messages": messages, **given}, nothing)
-        if content is None:
-            return await create(messages=messages, **given)
-        if isinstance(messages, list):
-            messages.clear()  # made for this call: the texts of images need not wait for the answer
-        options = {
-            "headers": {
-                **(given.get("extra_headers") or {}),
-                "Content-Length": str(len(content)),
-            },
-            "timeout": given.get("timeout", openai.not_given),
-            "security": {"bearer_auth": True},
-        }
-        response = await client.post(url, cast_to=httpx2.Response, content=content, options=options)
-        return _read_completion(response, ChatCompletion)
-
-    client.chat.completions.create = create_unseen
-    return True
-
-
-def _has_known_door(version: str, client: Any) -> bool:
-    """Whether `client.post` of this version of OpenAI's library takes a body that is written."""
-    takes = inspect.signature(client.post).parameters
-    return version.partition(".")[0] == "3" and {"cast_to", "content", "options"} <= set(takes)
-
-
-_NOT_IN_BODY = frozenset(("extra_headers", "extra_body", "timeout"))
-
-
-def _written(given: Mapping[str, Any], nothing: tuple[type, ...]) -> bytes | None:
-    """Write what goes into the body of a request; None for what only the library can write."""
-    body = {name: value for name, value in given.items() if name not in _NOT_IN_BODY}
-    body |= given.get("extra_body") or {}
-    try:
-        return to_json({name: v for name, v in body.items() if not isinstance(v, nothing)})
-    except ValueError:
-        return None
-
-
-class _Body:
-    """Bytes to be sent once, and held no longer than that: answers take longer than sending."""
-
-    __slots__ = ("_content",)
-
-    def __init__(self, content: bytes) -> None:
-        self._content: bytes | None = content
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        content, self._content = self._content, None
-        if content is None:
-            raise StopAsyncIteration
-        return content
-
-
-def _read_completion(response: httpx2.Response, kind: Any) -> Any:
-    """Read an answer; one of another form as leniently as OpenAI's library does."""
-    with contextlib.suppress(ValidationError):
-        return kind.model_validate_json(response.content)
-    try:
-        found = response.json()
-    except ValueError:
-        if response.headers.get("content-type", "").partition(";")[0].endswith("json"):
-            raise
-        return response.text
-    return kind.construct(**found) if isinstance(found, dict) else found
-
-
 class _Secret:
     """Holds a key so that no repr, log or pickle shows it."""
 
@@ -665,14 +494,6 @@ class _Secret:
 
 
 _NO_KEY = "no-key"  # the libraries insist on one, servers of one's own do not
-_ADVICE: dict[type[MLLMError], str] = {
-    MLLMAuthError: "The provider lets no request pass: check key, rights, credit and model name. ",
-    MLLMTimeoutError: "No answer in time. ",
-    MLLMServerError: "Trouble at the provider or on the way. ",
-    MLLMRequestError: "The provider will not take this request. ",
-}
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|key|AIza|gsk|xai|ant)[-_A-Za-z0-9*]{16,}")
-_DATA_LIKE = re.compile(r"(?:data:[\w/+.-]+;base64,)?[A-Za-z0-9+/_=-]{80,}")
 
 
 def _repeatable(request: Request) -> dict[str, str]:
@@ -703,139 +524,3 @@ def _is_strict(schema: Any) -> bool:
     if schema.get("type") == "array":
         return _is_strict(schema.get("items"))
     return isinstance(schema.get("type"), str)
-
-
-def _said(error: BaseException) -> str:
-    """Find what the provider said, in the body of its error where there is one."""
-    body = getattr(error, "body", None)
-    for _ in range(3):
-        if not isinstance(body, Mapping):
-            break
-        inner = body.get("error", body.get("message", body.get("detail")))
-        if inner is None:
-            break
-        body = inner
-    if isinstance(body, str) and body:
-        return body
-    if isinstance(error, theirs.ModelHTTPError):
-        return ""  # its own text is the whole body
-    return str(getattr(error, "message", "") or error)
-
-
-def _unreached(error: BaseException, address: str | None) -> str | None:
-    """Say which server there was no connection to, and why; None if there was one.
-
-    Of the address only host and port are told, since the rest may hold a key.
-    """
-    chain = list(_causes(error))
-    refusals = httpx2.ConnectError, httpx2.ConnectTimeout
-    first = next((one for one in chain if isinstance(one, refusals)), None)
-    if first is None:
-        return None
-    with contextlib.suppress(RuntimeError):  # it does not know its request
-        url = first.request.url
-        host = f"[{url.host}]" if ":" in url.host else url.host
-        port = url.port or {"https": 443}.get(url.scheme, 80)
-        where = f"{host}:{port}"
-        right = f"is {address} right" if address else "is this machine online"
-        if isinstance(first, httpx2.ConnectTimeout):
-            return f"No connection to {where} in time. Does the server run, and {right}?"
-        for cause in chain:
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return (
-                    f"No connection to {where}: its certificate is not trusted "
-                    f"({cause.verify_message}). SSL_CERT_FILE names one that is to be."
-                )
-            if isinstance(cause, ssl.SSLError):
-                return (
-                    f"No encrypted connection to {where} ({cause.reason or cause}). Does the "
-                    f"server speak https there, and {right}?"
-                )
-            if isinstance(cause, socket.gaierror):
-                return f"No server is known by the name {url.host}: {right}?"
-            if isinstance(cause, ConnectionRefusedError):
-                return f"{where} refuses connections. Does the server run, and {right}?"
-        return f"No connection to {where} ({first}). Does the server run, and {right}?"
-    return None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it came of, the members of groups too."""
-    waiting, seen = [error], set[int]()
-    while waiting:
-        one = waiting.pop(0)
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        if isinstance(one, BaseExceptionGroup):
-            waiting.extend(one.exceptions)
-        further = one.__cause__ or one.__context__
-        if further is not None:
-            waiting.append(further)
-
-
-def _usage(theirs_: Any) -> Usage:
-    """Count tokens; a server that reports none at all is not one that took none."""
-    n_input, n_output = int(theirs_.input_tokens), int(theirs_.output_tokens)
-    unknown = n_input == 0 and n_output == 0
-    return Usage(
-        input_tokens=None if unknown else n_input,
-        output_tokens=None if unknown else n_output,
-        cached_tokens=None if unknown else int(theirs_.cache_read_tokens),
-        cache_write_tokens=int(theirs_.cache_write_tokens) or None,
-    )
-
-
-def _finish(reason: str | None, details: Mapping[str, Any], text: str) -> Finish:
-    if reason == "content_filter":
-        declined = "refusal" in details or details.get("finish_reason") == "refusal"
-        return "refused" if declined else "blocked"
-    if reason in ("stop", "length"):
-        return "stop" if reason == "stop" else "length"
-    return "stop" if reason is None and text else "other"
-
-
-def _logprobs(
-    response: pydantic_ai.ModelResponse, details: Mapping[str, Any]
-) -> tuple[TokenLogprob, ...] | None:
-    found: Any = details.get("logprobs")
-    if found is None:  # OpenAI's responses have them on the part
-        found = next(
-            (
-                p["logprobs"]
-                for part in response.parts
-                if (p := getattr(part, "provider_details", None)) and "logprobs" in p
-            ),
-            None,
-        )
-    if isinstance(found, Mapping):
-        return _google_logprobs(found)
-    if not isinstance(found, Sequence):
-        return None
-    return tuple(
-        TokenLogprob(
-            token=entry["token"],
-            logprob=float(entry["logprob"]),
-            top=tuple((t["token"], float(t["logprob"])) for t in entry.get("top_logprobs") or ()),
-        )
-        for entry in found
-    )
-
-
-def _google_logprobs(found: Mapping[str, Any]) -> tuple[TokenLogprob, ...] | None:
-    chosen = found.get("chosen_candidates")
-    if not chosen:
-        return None
-    tops = found.get("top_candidates") or []
-    return tuple(
-        TokenLogprob(
-            token=entry.get("token") or "",
-            logprob=float(entry.get("log_probability") or 0.0),
-            top=tuple(
-                (t.get("token") or "", float(t.get("log_probability") or 0.0))
-                for t in ((tops[i].get("candidates") or []) if i < len(tops) else [])
-            ),
-        )
-        for i, entry in enumerate(chosen)
-    )

@@ -6,10 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from showtell.mllm.endpoints import TRY_HEADER
 from showtell.testing.servers.anthropic import MessagesWire, anthropic_problem
 from showtell.testing.servers.anthropic_jobs import anthropic_job_routes
 from showtell.testing.servers.counting import Vendor
@@ -74,7 +77,25 @@ def make_app(
         routes += _google_routes(engine, sight, model, store)
     routes.append(Route("/_showtell/stats", _stats_of(engine)))
     handlers = {404: _not_found, 405: _not_found, BadRequestError: _bad_request}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    return Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(_Marked)])
+
+
+class _Marked:
+    """Says in every answer that it is made up, so that nobody takes it for a model's."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), _MARK]
+            await send(message)
+
+        await self._app(scope, receive, send_marked)
+
+
+_MARK = (TRY_HEADER.lower().encode(), b"1")
 
 
 def _openai_routes(

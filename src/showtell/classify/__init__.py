@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from showtell.classify.embedding.tip_adapter import tip_adapter_logits
     from showtell.classify.embedding.transductive import adapt, balance
     from showtell.classify.embedding.zero_shot import ZeroShotClassifier
-    from showtell.classify.evolving.classifier import EvolutionPlan, EvolvingDescriptionClassifier
+    from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
+    from showtell.classify.evolving.planning import EvolutionPlan
     from showtell.classify.evolving.record import (
         Evolution,
         Generation,
@@ -142,7 +143,7 @@ _HOME_OF = {
     "DirectClassifier": "asking.direct",
     "EncoderClassifier": "base",
     "Evolution": "evolving.record",
-    "EvolutionPlan": "evolving.classifier",
+    "EvolutionPlan": "evolving.planning",
     "EvolvingDescriptionClassifier": "evolving.classifier",
     "FewShotClassifier": "embedding.few_shot",
     "FusionClassifier": "described.fusion",

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
@@ -20,7 +15,6 @@ from showtell.checks import above, flag, one_of, whole
 from showtell.classify.asking.access import AsksModel
 from showtell.classify.base import (
     EncoderClassifier,
-    SkippedImagesWarning,
     media_list,
     say_limits_once,
     say_once,
@@ -32,54 +26,34 @@ from showtell.classify.described.described import (
     Descriptions,
 )
 from showtell.classify.estimator import check_is_fitted
-from showtell.classify.evolving.loop import Loop, Rules, groups_of, sample_number
-from showtell.classify.evolving.questions import Asker, Feedback
+from showtell.classify.evolving.evolve import evolve
+from showtell.classify.evolving.keeping import Keeping
+from showtell.classify.evolving.parts import Parts, part_images
+from showtell.classify.evolving.planning import EvolutionPlan, plan_evolution
 from showtell.classify.evolving.record import (
-    FILE_NAME,
     Evolution,
-    Generation,
     Outcome,
-    read_evolution,
 )
-from showtell.classify.evolving.scores import DescriptionScores
+from showtell.classify.evolving.result import described_by, fitted_on, start_of
 from showtell.classify.labels import codes_of, label_words, true_labels
 from showtell.classify.probability import smoothed_temperature
-from showtell.datasets.shots import support_rows
 from showtell.encoders import Embeddings, Encoder, embed_images, load_encoder
 from showtell.encoders.embed import Store
-from showtell.errors import InputError, RunError, UnknownNameError
-from showtell.media import Media, media_name
+from showtell.errors import InputError, UnknownNameError
+from showtell.media import Media
 from showtell.metrics import mcnemar_exact
-from showtell.mllm.base import Request
-from showtell.mllm.call.client import Client
-from showtell.mllm.model import Asked, open_client
-from showtell.mllm.structured import Question, Spent, requests_of
-from showtell.prompts import DescriptionSet, load_prompts, read_descriptions
+from showtell.mllm.model import Asked
+from showtell.mllm.structured import Spent
+from showtell.prompts import DescriptionSet, read_descriptions
 from showtell.prompts.descriptions.connectives import Compat
 
-__all__ = ["EvolutionPlan", "EvolvingDescriptionClassifier"]
+__all__ = ["EvolvingDescriptionClassifier"]
 
 CrossoverBy: TypeAlias = Literal["greedy", "llm"]
 
 _CROSSOVERS = ("greedy", "llm")
 _COMPATS = ("upstream", "None")
 _MIN_CALIBRATION = 20
-_USUAL = "a visual feature of some words"  # stands for a description in estimates
-_TOKENS_PER_TEXT = 9  # of an answer, on average
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvolutionPlan:
-    """What an evolution will ask, at most; made by `EvolvingDescriptionClassifier.plan`."""
-
-    n_generations: int
-    n_requests: int
-    """Of all generations, repairs of unusable answers left out."""
-    requests: tuple[Request, ...]
-    """The first generation is as it will be sent, but for what the confusions will be; in later
-    ones descriptions of usual length stand in for those to come."""
-    output_tokens: int
-    """Of one answer, about."""
 
 
 class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
@@ -317,9 +291,17 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
         if len(words.classes) < 2:
             raise InputError("Descriptions tell labels apart, and there is only one label.")
         names = [name[0] for name in words.names]
-        parts = self._parts(encoder, images, codes, names)
-        start = self._start(names)
-        evolution = self._evolve(encoder, names, start, parts, progress, on_generation)
+        parts = part_images(
+            embed_images(encoder, images, store=self.store),
+            images,
+            codes,
+            names,
+            shots=self.shots,
+            validation=self.validation,
+            seed=self._seed,
+        )
+        start = start_of(self, names)
+        evolution = evolve(self, encoder, names, start, parts, progress, on_generation)
         self._take(encoder, evolution, start, parts)
         return self
 
@@ -358,289 +340,10 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
     def _seed(self) -> int:
         return 0 if self.random_state is None else int(self.random_state)
 
-    def _parts(
-        self,
-        encoder: Encoder,
-        images: Sequence[Media],
-        codes: NDArray[np.intp],
-        names: Sequence[str],
-    ) -> _Parts:
-        """Embed the images, and part them into support and validation."""
-        found = embed_images(encoder, images, store=self.store)
-        if found.errors:
-            first = min(found.errors)
-            reason = " ".join(str(found.errors[first]).split())
-            warnings.warn(
-                f"{len(found.errors)} labelled images could not be used and were left out; the "
-                f"first, {media_name(images[first])}: {reason}",
-                SkippedImagesWarning,
-                stacklevel=3,
-            )
-        owner: dict[int, set[int]] = {}
-        for place, code in zip(found.distinct.tolist(), codes.tolist(), strict=True):
-            if place >= 0:
-                owner.setdefault(place, set()).add(code)
-        both = sum(len(of) > 1 for of in owner.values())
-        if both:
-            warnings.warn(
-                f"{both} pictures have two labels each and were left out.",
-                SkippedImagesWarning,
-                stacklevel=3,
-            )
-        rows = sorted(
-            (place for place, of in owner.items() if len(of) == 1),
-            key=lambda place: found.digests[place],
-        )
-        of_row = np.array([next(iter(owner[place])) for place in rows], np.intp)
-        counts = np.bincount(of_row, minlength=len(names))
-        if not counts.all():
-            missing = [name for name, n in zip(names, counts, strict=True) if not n]
-            raise InputError(
-                f"Every label needs an image, and {len(missing)} have no usable one: "
-                f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}."
-            )
-        digests = [found.digests[place] for place in rows]
-        support, validation = self._split([names[code] for code in of_row], digests)
-        chosen = [*support, *validation]
-        return _Parts(
-            embeddings=found.embeddings[[rows[i] for i in chosen]],
-            codes=of_row[chosen],
-            n_support=len(support),
-            digest=_digest_of([(digests[i], names[of_row[i]]) for i in chosen]),
-        )
-
-    def _split(self, y: Sequence[str], digests: Sequence[str]) -> tuple[list[int], list[int]]:
-        """Part rows by label and content: validation from the end of a drawn order."""
-        order = support_rows(y, len(y), seed=self._seed, keys=digests)
-        support: list[int] = []
-        validation: list[int] = []
-        by_label: dict[str, list[int]] = {}
-        for row in order.tolist():
-            by_label.setdefault(y[row], []).append(row)
-        for rows in by_label.values():
-            n = len(rows)
-            n_held = 0
-            if self.validation > 0 and n > 1:
-                n_held = min(n - 1, max(1, round(self.validation * n)))
-            validation += rows[n - n_held :]
-            support += rows[: n - n_held][: self.shots]
-        return sorted(support), sorted(validation)
-
-    def _start(self, names: Sequence[str]) -> DescriptionSet:
-        """Read what generation 0 has, without repeats and weights."""
-        if self.start is None:
-            return DescriptionSet(dict.fromkeys(names, ()))
-        given = read_descriptions(self.start).without_repeats()
-        if given.kind == "sentences":
-            raise InputError(
-                "`start` holds sentences, and phrases evolve, such as 'a long tail'. `showtell "
-                "describe --style dclip` writes some; None starts from the names."
-            )
-        chosen = given.restricted(list(names))
-        if not chosen.n_descriptions:
-            theirs = ", ".join(map(repr, list(given)[:5])) or "nobody"
-            raise InputError(
-                f"None of the {len(names)} labels has a description in `start`; it describes "
-                f"{theirs}. Its labels must be spelled as yours are."
-            )
-        return replace(chosen, weights={})
-
-    def _described(self, descriptions: DescriptionSet) -> DescriptionClassifier:
-        """Make the classifier of a description set, not yet fitted."""
-        template, domain = self.template, self.domain
-        if self.compat == "upstream":
-            template, domain = "{label}", ""
-            texts = {k: tuple(f"{k}, {text}" for text in v) for k, v in descriptions.items()}
-            descriptions = DescriptionSet(texts, kind="sentences")
-        classes = getattr(self, "classes_", None)
-        return DescriptionClassifier(
-            self.encoder,
-            labels=descriptions.labels if classes is None else classes.tolist(),
-            descriptions=descriptions,
-            averaging="similarity",
-            template=template,
-            domain=domain,
-            abstain_below=self.abstain_below,
-            probability=self.probability,
-            calibrate=False,
-            store=self.store,
-        )
-
-    def _fitted_on(self, encoder: Encoder, descriptions: DescriptionSet) -> DescriptionClassifier:
-        """Fit the classifier of a description set, be it one without any description."""
-        own = self._described(descriptions)
-        own._check_arguments()
-        own.classes_ = self.classes_
-        assert isinstance(own.descriptions, DescriptionSet)
-        own.descriptions_ = own.descriptions
-        own._embed(encoder, list(descriptions))
-        own._take_scale(encoder)
-        return own
-
-    def _prompt_writer(self, domain: str | None) -> Callable[[str, str | None], str]:
-        """Write prompts as the final classifier does."""
-
-        def write(label: str, text: str | None) -> str:
-            texts = () if text is None else (text,)
-            found = self._described(DescriptionSet({label: texts}, domain=domain))
-            assert isinstance(found.descriptions, DescriptionSet)
-            found.descriptions_ = found.descriptions
-            [[(prompt, _, _)]] = found._texts([label])
-            return prompt
-
-        return write
-
-    def _evolve(
-        self,
-        encoder: Encoder,
-        names: Sequence[str],
-        start: DescriptionSet,
-        parts: _Parts,
-        progress: Progress,
-        on_generation: Callable[[Evolution], None] | None,
-    ) -> Evolution:
-        """Run the loop; labels go by name, so that their order does not matter."""
-        prompts = load_prompts(self.prompt_dir, library="evolve")
-        access = self._access()
-        labels = sorted(names)
-        place = {name: i for i, name in enumerate(labels)}
-        of_code = np.array([place[name] for name in names], np.intp)
-        scores = DescriptionScores(
-            encoder,
-            parts.embeddings,
-            labels,
-            self._prompt_writer(start.domain),
-            store=self.store,
-        )
-        settings = {
-            **self._deciding(),
-            "encoder": encoder.fingerprint,
-            "start": None if self.start is None else _digest_of(sorted(start.items())),
-            "images": parts.digest,
-        }
-        header = Evolution(
-            labels=tuple(names),
-            model=access.name,
-            encoder=encoder.name,
-            prompt_version=prompts.version,
-            seed=self._seed,
-            n_support=parts.n_support,
-            n_validation=len(parts.codes) - parts.n_support,
-            generations=(),
-            best=0,
-            state="running",
-            settings=settings,
-        )
-        before = self._earlier(header)
-        with open_client(access) as client:
-            loop = Loop(
-                self._rules(),
-                scores,
-                self._asker(prompts, labels),
-                client,
-                of_code[parts.codes],
-                parts.n_support,
-                timeout=self._access().timeout,
-                progress=progress,
-            )
-            latest = header
-
-            def after(generations: Sequence[Generation], best: int) -> None:
-                nonlocal latest
-                told = tuple(_with_earlier(one, before) for one in generations)
-                cost = _cost_of(told, client)
-                latest = replace(header, generations=told, best=best, cost_usd=cost)
-                self._note(latest, keep=before)
-                if on_generation is not None:
-                    on_generation(latest)
-
-            try:
-                state = loop.run({label: start[label] for label in labels}, after)
-            except (RunError, KeyboardInterrupt):
-                if latest.generations:
-                    cost = _cost_of(latest.generations, client)
-                    self._note(replace(latest, state="stopped", cost_usd=cost), keep=before)
-                raise
-            self.spent_ = loop.spent
-            latest = replace(latest, state=state, cost_usd=_cost_of(latest.generations, client))
-            self._note(latest)
-        return latest
-
-    def _rules(self) -> Rules:
-        return Rules(
-            n_generations=int(self.n_generations),
-            n_candidates=int(self.n_candidates),
-            n_start=int(self.n_start),
-            n_least=int(self.n_least),
-            cluster_size=int(self.cluster_size),
-            ratio=float(self.ratio),
-            n_confused=int(self.n_confused),
-            crossover=self.crossover,
-            max_sweeps=int(self.max_sweeps),
-            patience=self.patience,
-            upstream=self.compat == "upstream",
-            seed=self._seed,
-        )
-
-    def _asker(self, prompts: Any, labels: Sequence[str]) -> Asker:
-        return Asker(
-            prompts=prompts,
-            labels=tuple(labels),
-            n_start=int(self.n_start),
-            n_replaced=int(self.n_replaced),
-            n_least=int(self.n_least),
-            temperature=1.0 if self._access().capabilities.sampling else None,
-            strict=self.compat == "upstream",
-        )
-
-    def _deciding(self) -> dict[str, Any]:
-        """List the parameters that decide about the result, as plain values."""
-        names = (
-            "n_candidates", "n_start", "n_replaced", "n_least", "cluster_size", "ratio",
-            "n_confused", "crossover", "max_sweeps", "shots", "validation", "template", "domain",
-            "compat",
-        )  # fmt: skip
-        values = {name: getattr(self, name) for name in names}
-        return {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
-
-    # The run folder
-
-    def _earlier(self, header: Evolution) -> Evolution | None:
-        """Read what the run folder holds, and refuse another evolution's."""
-        folder = self._access().run_folder
-        if folder is None or not (Path(folder) / FILE_NAME).exists():
-            return None
-        found = read_evolution(folder)
-        names = ("labels", "model", "prompt_version", "seed", "settings")
-        ours = {name: getattr(header, name) for name in names}
-        theirs = {name: getattr(found, name) for name in names}
-        changed = [name for name in names[:-1] if ours[name] != theirs[name]]
-        changed += [
-            name
-            for name in {**theirs["settings"], **ours["settings"]}
-            if theirs["settings"].get(name) != ours["settings"].get(name)
-        ]
-        if changed:
-            raise InputError(
-                f"{str(folder)!r} holds another evolution: {', '.join(changed)} differ. "
-                "Give the same arguments to go on with it, or another folder."
-            )
-        return found
-
-    def _note(self, evolution: Evolution, *, keep: Evolution | None = None) -> None:
-        """Write ``evolution.json``; not while it would say less than what is there."""
-        folder = self._access().run_folder
-        if folder is None:
-            return
-        if keep is not None and len(keep.generations) > len(evolution.generations):
-            return
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        evolution.write(Path(folder) / FILE_NAME)
-
     # The result
 
     def _take(
-        self, encoder: Encoder, evolution: Evolution, start: DescriptionSet, parts: _Parts
+        self, encoder: Encoder, evolution: Evolution, start: DescriptionSet, parts: Parts
     ) -> None:
         """Make the classifier of the best generation."""
         self.evolution_ = evolution
@@ -649,7 +352,7 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
         self.model_ = evolution.model
         self.prompt_version_ = evolution.prompt_version
         self.descriptions_ = evolution.description_set(domain=start.domain)
-        self.classifier_ = self._fitted_on(encoder, self.descriptions_)
+        self.classifier_ = fitted_on(self, encoder, self.descriptions_)
         self.encoder_fingerprint_ = encoder.fingerprint
         say_limits_once(encoder)
         n_held = len(parts.codes) - parts.n_support
@@ -704,7 +407,7 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
         if not 0 <= number < len(self.history_):
             raise InputError(f"Generations are 0 to {len(self.history_) - 1}; got {number!r}.")
         chosen = self.evolution_.description_set(number, domain=self.descriptions_.domain)
-        return self._fitted_on(self._fitted_encoder(), chosen)
+        return fitted_on(self, self._fitted_encoder(), chosen)
 
     def measure(self, X: Sequence[Media], y: Any) -> Outcome:
         """Compare the start with the end on images that played no part in the evolution.
@@ -750,7 +453,7 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
             p_value=tested.p_value,
         )
         self.evolution_ = replace(self.evolution_, test=outcome)
-        self._note(self.evolution_)
+        Keeping(self._access().run_folder).note(self.evolution_)
         return outcome
 
     def explained_by(self) -> tuple[str, ...]:
@@ -801,48 +504,7 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
             Answers that are known already are not left out: their requests depend on images.
         """
         self._check_arguments()
-        words = label_words(self.labels if labels is None else labels, None)
-        names = sorted(name[0] for name in words.names)
-        if len(names) < 2:
-            raise InputError("Descriptions tell labels apart, and there is only one label.")
-        encoder = load_encoder(self.encoder)
-        start = self._start(names)
-        scores = DescriptionScores(
-            encoder,
-            np.empty((0, int(encoder.n_dims)), np.float32),
-            names,
-            self._prompt_writer(start.domain),
-            store=self.store,
-        )
-        first = {name: start[name] for name in names}
-        groups = groups_of(names, scores.means(first), self.cluster_size, self._seed)
-        prompts = load_prompts(self.prompt_dir, library="evolve")
-        asker = self._asker(prompts, names)
-        usual = tuple(f"{_USUAL} {i}" for i in range(self.n_start))
-        questions: list[Question[Any]] = []
-        for number in range(1, self.n_generations + 1):
-            current = first if number == 1 else dict.fromkeys(names, usual)
-            for group in groups:
-                near = {x: [o for o in group if o != x][: self.n_confused] for x in group}
-                feedback = Feedback(confused=near)
-                for k in range(self.n_candidates):
-                    sample = sample_number(self._seed, number, k)
-                    questions.append(asker.rewrite(group, current, feedback, sample=sample))
-                if self.crossover == "llm" and self.n_candidates > 1:
-                    version = _version(dict.fromkeys(group, usual))
-                    sample = sample_number(self._seed, number, self.n_candidates)
-                    shown = [version] * self.n_candidates
-                    questions.append(asker.mix(group, shown, {}, sample=sample))
-        access = self._access()
-        native = access.capabilities.structured_output
-        requests = requests_of(access.name, questions, native=native)
-        largest = max(map(len, groups))
-        return EvolutionPlan(
-            n_generations=int(self.n_generations),
-            n_requests=len(requests),
-            requests=tuple(requests),
-            output_tokens=largest * (12 + _TOKENS_PER_TEXT * int(self.n_start)),
-        )
+        return plan_evolution(self, labels)
 
     # Saving and cloning
 
@@ -876,55 +538,8 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
         self.prompt_version_ = self.evolution_.prompt_version
         self.descriptions_ = read_descriptions(values["descriptions"])
         self.spent_ = Spent()
-        own = self._described(self.descriptions_)
+        own = described_by(self, self.descriptions_)
         own.classes_, own.encoder_fingerprint_ = self.classes_, self.encoder_fingerprint_
         own._restore_state(values["classifier"], arrays)
         self.classifier_ = own
         self._share()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Parts:
-    """Embeddings of the support images, followed by those of the validation images."""
-
-    embeddings: Embeddings
-    codes: NDArray[np.intp]
-    n_support: int
-    digest: str
-
-
-def _version(texts: Mapping[str, Sequence[str]]) -> Any:
-    from showtell.classify.evolving.questions import Version
-
-    return Version(texts=texts, accuracy=0.5, by_label=dict.fromkeys(texts, 0.5))
-
-
-def _digest_of(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=True)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def _with_earlier(generation: Generation, before: Evolution | None) -> Generation:
-    """Add what an earlier process paid for the same generation."""
-    if before is None or generation.number >= len(before.generations):
-        return generation
-    paid = before.generations[generation.number]
-    if paid.descriptions != generation.descriptions:
-        return generation
-    unknown = paid.cost_usd is None or generation.cost_usd is None
-    return replace(
-        generation,
-        n_requests=paid.n_requests + generation.n_requests,
-        input_tokens=max(paid.input_tokens, generation.input_tokens),
-        output_tokens=max(paid.output_tokens, generation.output_tokens),
-        cost_usd=None if unknown else paid.cost_usd + generation.cost_usd,  # type: ignore[operator]
-    )
-
-
-def _cost_of(generations: Sequence[Generation], client: Client) -> Decimal | None:
-    """Add up what the run cost; the journal also knows what came to no generation."""
-    costs = [generation.cost_usd for generation in generations]
-    if any(cost is None for cost in costs):
-        return None
-    total = sum((cost for cost in costs if cost is not None), Decimal(0))
-    return total if client.journal is None else max(total, client.journal.spent)

@@ -46,16 +46,19 @@ check: $(STAMPS)/check  ## format, lint, types, layers, spelling, generated docs
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/python scripts/cli_reference.py --check
+	$(BIN)/python scripts/methods_table.py --check
 	$(BIN)/python scripts/notice.py --check
 
 fix: $(STAMPS)/check  ## format and repair what can be repaired by itself
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 	$(BIN)/python scripts/cli_reference.py
+	$(BIN)/python scripts/methods_table.py
 	$(BIN)/python scripts/notice.py
 
 docs: $(STAMPS)/docs  ## build the documentation into site/
 	$(BIN)/python scripts/cli_reference.py
+	$(BIN)/python scripts/methods_table.py
 	$(BIN)/sphinx-build --fail-on-warning --quiet docs site
 	@echo "Open site/index.html in a browser."
 

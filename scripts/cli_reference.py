@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.main import get_command
 
-from showtell.cli.help import help_page, sections_of
+from showtell.cli.help import help_of, help_page, sections_of
 from showtell.cli.main import app
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "cli.md"
@@ -89,7 +89,7 @@ def row(option: Any) -> str:
     shown = "on" if default is True else "" if default is None or default is False else default
     cells = (
         f"{flags}{value}<br>`{option.envvar}`",
-        option.help or "",
+        help_of(option),
         f"`{shown}`" if shown != "" else "",
     )
     return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"

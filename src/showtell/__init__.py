@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from showtell.explain import Explanation, explain
     from showtell.media import Crop, load_image
     from showtell.mllm import Model
+    from showtell.recipes import Recipe, estimate
+    from showtell.runs import Job
 
 __all__ = [
     "CascadeClassifier",
@@ -49,15 +51,18 @@ __all__ = [
     "FusionClassifier",
     "ImageEmbedder",
     "InContextClassifier",
+    "Job",
     "Judgement",
     "LikelihoodClassifier",
     "Model",
     "Predictions",
+    "Recipe",
     "Record",
     "Sample",
     "ZeroShotClassifier",
     "__version__",
     "compare",
+    "estimate",
     "evaluate",
     "explain",
     "judge",
@@ -85,13 +90,16 @@ _ROOM_OF = {
     "FusionClassifier": "classify",
     "ImageEmbedder": "classify",
     "InContextClassifier": "classify",
+    "Job": "runs",
     "LikelihoodClassifier": "classify",
     "Model": "mllm",
     "Predictions": "classify",
+    "Recipe": "recipes",
     "Record": "evaluate",
     "Sample": "datasets",
     "ZeroShotClassifier": "classify",
     "compare": "evaluate",
+    "estimate": "recipes",
     "evaluate": "evaluate",
     "explain": "explain",
     "load_classifier": "classify",

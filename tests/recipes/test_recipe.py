@@ -12,6 +12,7 @@ from showtell.classify.table import methods
 from showtell.datasets import Dataset, LabelSet, Sample
 from showtell.encoders import registry
 from showtell.errors import InputError, UnknownNameError
+from showtell.explain import parts_of
 from showtell.recipes import Recipe, contenders, remarks
 from showtell.testing import WordEncoder
 
@@ -203,3 +204,9 @@ def test_contenders_are_methods_with_what_they_use():
     assert [one.name for one in found] == ["zero-shot", "direct@openai:a", "direct@google:b"]
     with pytest.raises(InputError, match="goes with one model in a comparison"):
         contenders("evolving", ["openai:a", "google:b"], [], lambda _: Recipe())
+
+
+@pytest.mark.parametrize("row", methods().values(), ids=lambda row: row.name)
+def test_a_row_names_the_parts_of_an_explanation_that_its_class_offers(row):
+    given = {"model": "local-dir:x" if row.local else "openai:a"} if row.asks else {}
+    assert parts_of(row.load()(**given, **row.fixed)) == row.explains

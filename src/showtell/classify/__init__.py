@@ -64,11 +64,13 @@ if TYPE_CHECKING:
     from showtell.classify.likelihood.classifier import LikelihoodClassifier
     from showtell.classify.predictions import STATUSES, Predictions, Status
     from showtell.classify.saved import load_classifier, save_classifier
+    from showtell.classify.sets import CalibratedSets, calibrate_sets
     from showtell.tables import RowWriter
 
 __all__ = [
     "STATUSES",
     "AlikeImage",
+    "CalibratedSets",
     "CascadeClassifier",
     "ClueChange",
     "ClueContributions",
@@ -111,6 +113,7 @@ __all__ = [
     "ZeroShotClassifier",
     "adapt",
     "balance",
+    "calibrate_sets",
     "class_means",
     "export_student",
     "label_probabilities",
@@ -123,6 +126,8 @@ __all__ = [
 ]
 
 _HOME_OF = {
+    "CalibratedSets": "sets",
+    "calibrate_sets": "sets",
     "CascadeClassifier": "chain.cascade",
     "DistilledClassifier": "chain.distill",
     "Promise": "chain.promise",

@@ -28,7 +28,9 @@ __all__ = [
     "Method",
     "Need",
     "automatic",
+    "by_kind",
     "find_method",
+    "in_words",
     "method_names",
     "methods",
     "takers_of",
@@ -347,6 +349,29 @@ def methods() -> Mapping[str, Method]:
 def method_names() -> tuple[str, ...]:
     """Name all that ``--method`` may be, "auto" first."""
     return (AUTO, *methods())
+
+
+def by_kind() -> dict[str, list[Method]]:
+    """Sort all methods by what they decide by.
+
+    Examples
+    --------
+    >>> [row.name for row in by_kind()["an encoder and clues"]]
+    ['concepts', 'concept-forest']
+    """
+    found: dict[str, list[Method]] = {}
+    for row in methods().values():
+        found.setdefault(row.kind, []).append(row)
+    return found
+
+
+def in_words() -> str:
+    """Name all methods in a sentence, for a help text."""
+    kinds = [
+        f"by {kind}: {', '.join(row.name for row in rows)}" for kind, rows in by_kind().items()
+    ]
+    text = "; ".join(kinds)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def find_method(name: str) -> Method:

@@ -12,8 +12,22 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-__all__ = ["Panel", "Verb", "examples_of", "help_page", "overview", "sections_of"]
+from showtell.classify import table
 
+__all__ = [
+    "ALL_METHODS",
+    "Panel",
+    "Verb",
+    "examples_of",
+    "help_of",
+    "help_page",
+    "overview",
+    "sections_of",
+]
+
+ALL_METHODS = "{methods}"
+"""Stands in a help text for the names of all methods: those of other packages are looked for only
+when somebody reads it."""
 _COLUMN = 30  # names of options take no more of a line; a longer one has it to itself
 _FEW = 14  # a verb with no more options than this has no use for a shorter list
 _HEADING = re.compile(r"^# (.+)$", re.MULTILINE)
@@ -143,6 +157,12 @@ def _usage(command: Any, ctx: Any) -> str:
     return " ".join(["Usage:", ctx.command_path, *takes, "[OPTIONS]"])
 
 
+def help_of(option: Any) -> str:
+    """Say what an option means; the methods are named where it speaks of all of them."""
+    text: str = option.help or ""
+    return text.replace(ALL_METHODS, table.in_words()) if ALL_METHODS in text else text
+
+
 def _common(options: Sequence[Any]) -> list[Any]:
     """Choose what most people use; everything, where that is little."""
     if len(options) <= _FEW:
@@ -159,7 +179,7 @@ def _rows(options: Sequence[Any], width: int) -> Iterator[str]:
     names = [_names(option) for option in options]
     column = max((len(name) for name in names if len(name) <= _COLUMN), default=0) + 2
     for option, name in zip(options, names, strict=True):
-        yield from _row(name, f"{option.help}{_default(option)}", width, column)
+        yield from _row(name, f"{help_of(option)}{_default(option)}", width, column)
 
 
 def _row(name: str, text: str, width: int, column: int) -> list[str]:

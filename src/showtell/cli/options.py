@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import typer
 
 from showtell._threads import MOST_THREADS
-from showtell.cli.help import Panel, help_page
+from showtell.cli.help import ALL_METHODS, Panel, help_page
 from showtell.cli.settings import envvar_of, use_settings
 
 LABELS = "What to look for"
@@ -111,11 +111,7 @@ Method: TypeAlias = Annotated[
         panel=METHOD,
         common=True,
         metavar="NAME",
-        help="With an encoder: zero-shot, few-shot, prototype, tip-adapter or linear; by "
-        "descriptions: dclip, cupl, waffle or waffle+descriptions; by clues and examples: concepts "
-        "or concept-forest; with --model: direct, "
-        "in-context, fusion or evolving, or likelihood for one in this process. auto learns from "
-        "examples where there are any.",
+        help=f"{ALL_METHODS} auto learns from examples where there are any.",
     ),
 ]
 Templates: TypeAlias = Annotated[
@@ -198,6 +194,19 @@ AbstainBelow: TypeAlias = Annotated[
         max=1.0,
         metavar="P",
         help="Give no label where the confidence is lower than P.",
+    ),
+]
+Sets: TypeAlias = Annotated[
+    float | None,
+    option(
+        "--sets",
+        panel=METHOD,
+        min=0.01,
+        max=0.999,
+        metavar="SHARE",
+        help="Add a column set: labels of which one is right for this share of images, such as "
+        "0.9. Needs --examples; where the method learns, half of them only say how large sets must "
+        "be.",
     ),
 ]
 Seed: TypeAlias = Annotated[

@@ -69,7 +69,8 @@ def parts_of(
     """
     own, later = _offered(classifier)
     found = ["chances", *own]
-    if examples and "examples" not in (*own, *later):
+    compares = hasattr(classifier, "encoder")
+    if examples and compares and "examples" not in (*own, *later):
         found.append("examples")
     return tuple(name for name in found if asks or name != "demonstrations")  # type: ignore[misc]
 

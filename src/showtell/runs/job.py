@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import showtell.evaluate as measuring
-from showtell import mllm, recipes
+from showtell import classify, datasets, mllm, recipes
 from showtell._progress import Progress, no_progress
 from showtell.errors import InputError, RunError, RunInterrupt
 from showtell.evaluate import provenance
@@ -24,7 +24,7 @@ from showtell.runs.meter import Meter
 from showtell.runs.requests import deciding
 
 if TYPE_CHECKING:
-    from showtell.classify import Evolution, MediaClassifier, Predictions
+    from showtell.classify import CalibratedSets, Evolution, MediaClassifier, Predictions
     from showtell.datasets import Dataset
     from showtell.evaluate import Record
     from showtell.mllm import MLLM, Model, Request
@@ -290,6 +290,57 @@ class Job:
         """
         watched = self.watched(progress)
         return folder.until_stopped(lambda: classifier.classify(data.images, progress=watched))
+
+    def parted_for_sets(self, examples: Dataset | None) -> tuple[Dataset, Dataset]:
+        """Part labelled images into those to learn from and those to calibrate sets on.
+
+        Parameters
+        ----------
+        examples : Dataset or None
+
+        Returns
+        -------
+        examples, held : Dataset
+            Both all of them where the method does not learn.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        if examples is None or not len(examples):
+            raise InputError(
+                "`sets` are calibrated on labelled images: give some with `examples` DIR, a folder "
+                "per label.",
+                param=("sets", "examples"),
+            )
+        if not self.recipe.learns(available=True):
+            return examples, examples
+        parts = datasets.split_dataset(examples, test_size=0.5, seed=self.recipe.seed)
+        text = f"{len(parts.test):,} of {len(examples):,} examples only say how large sets must be"
+        self.tell(Event(kind="note", text=f"{text}; the others are learned from."))
+        return parts.train, parts.test
+
+    def calibrate_sets(
+        self,
+        classifier: MediaClassifier,
+        held: Dataset,
+        coverage: float,
+        *,
+        progress: Progress = no_progress,
+    ) -> CalibratedSets:
+        """Calibrate sets of labels, and say where there are too few images for the promise."""
+        rule = classify.calibrate_sets(
+            classifier, held.images, held.y, coverage=coverage, progress=progress
+        )
+        if rule.n_calibration < rule.n_needed:
+            text = (
+                f"A promise of {100 * coverage:g} % needs {rule.n_needed:,} labelled images that "
+                f"are not learned from; there are {rule.n_calibration:,}, so every set holds all "
+                "labels."
+            )
+            self.tell(Event(kind="note", text=text))
+        return rule
 
     def measure(
         self,

@@ -48,6 +48,8 @@ showtell classify photos/ --labels-file labels.txt -o labels.csv --report page.h
 
 showtell classify photos/ --examples sorted/ --abstain-below 0.6
 
+showtell classify photos/ --examples sorted/ --sets 0.9
+
 showtell classify photos/ --labels "cat,dog" --model google:gemini-2.5-flash --max-cost 1
 
 showtell classify photos/ --examples sorted/ --shots 3 --model ollama:llava --run tuesday/
@@ -82,6 +84,7 @@ def classify(
     transductive: o.Transductive = None,
     shots: o.Shots = None,
     abstain_below: o.AbstainBelow = None,
+    sets: o.Sets = None,
     seed: o.Seed = 0,
     called: ModelOptions,
     caps: BudgetOptions,
@@ -133,6 +136,9 @@ def classify(
     begin_job(session, ctx, job)
     data = images_of(session, images, image_column, limit, seed, boxes)
     support = examples_of(sought.examples)
+    held = None
+    if sets is not None:
+        support, held = job.parted_for_sets(support)
     classifier = job.fit(support)
     _note_if_shown(session, classifier, data, support)
     session.detail(
@@ -140,7 +146,12 @@ def classify(
         f"{counted(len(classifier.classes_), 'label')}"
     )
     with session.progress() as progress:
+        rule = None
+        if held is not None and sets is not None:
+            rule = job.calibrate_sets(classifier, held, sets, progress=progress)
         predictions, stop = job.classify(classifier, data, progress=progress)
+    if rule is not None:
+        predictions = rule.added_to(predictions)
     facts = {}
     if report is not None or run is not None:
         facts = job.facts(classifier, data, session.seconds)

@@ -31,6 +31,7 @@ from showtell.cli.groups import (
     TalkOptions,
     grouped,
 )
+from showtell.cli.help import ALL_METHODS
 from showtell.cli.output import (
     check_page,
     note_if_all_failed,
@@ -98,9 +99,9 @@ def compare(
             panel=o.METHOD,
             common=True,
             metavar="NAMES",
-            help="Ways to compare on the same images: zero-shot,prototype,linear; with "
-            "--model also direct,in-context,fusion,evolving or likelihood. Each goes with every "
-            "--encoder or --model; METHOD@NAME goes with that one only.",
+            help="Ways to compare on the same images, such as zero-shot,prototype,linear. "
+            f"{ALL_METHODS} Each goes with every --encoder or --model; METHOD@NAME goes with that "
+            "one only.",
         ),
     ] = None,
     sought: LabelOptions,

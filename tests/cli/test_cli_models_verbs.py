@@ -231,7 +231,7 @@ def test_fusion_asks_twice_an_image_and_is_priced_before(cli, shapes, server, ro
     ("more", "said"),
     [
         (("--shots", "2"), "does not take --shots"),
-        (("--n-samples", "3"), "does not use --n-samples"),
+        (("--n-samples", "3"), "does not take --n-samples"),
         (("--calibrate", "5"), "give some, --examples DIR"),
     ],
 )

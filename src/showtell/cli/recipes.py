@@ -303,7 +303,8 @@ def writer_of(ctx: typer.Context) -> Recipe | None:
     InputError
         If it runs in this process, or options about asking were typed without a model.
     """
-    values = options_of(ctx)
+    about = {*recipes.ACCESS, "prompt_dir"}  # other options of such a verb are its own
+    values = {name: value for name, value in options_of(ctx).items() if name in about}
     model = ctx.params["model"]
     if model is None:
         refuse_idle(ctx, values)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
 from showtell.errors import InputError
@@ -74,7 +75,7 @@ class CalibratedSets:
 def calibrate_sets(
     classifier: MediaClassifier,
     X: Sequence[Media],
-    y: Sequence[Any],
+    y: Sequence[Any] | NDArray[Any],
     *,
     coverage: float = 0.9,
     progress: Progress = no_progress,

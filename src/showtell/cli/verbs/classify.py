@@ -127,6 +127,7 @@ def classify(
             "examples": sought.examples,
             "limit": limit,
             **({} if boxes is None else {"boxes": boxes}),
+            **({} if sets is None else {"sets": sets}),
         },
         run=run,
         tell=session.tell,

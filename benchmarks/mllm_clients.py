@@ -49,7 +49,7 @@ def ask_showtell(url: str, scratch: Path) -> Ask:
             cache=scratch / "answers.sqlite",
         ),
         labels=LABELS,
-        batch_size=1,
+        images_per_request=1,
     ).fit()
 
     def ask(photos: Sequence[Path]) -> list[str]:
@@ -60,10 +60,11 @@ def ask_showtell(url: str, scratch: Path) -> Ask:
 
 def ask_showtell_client(url: str, scratch: Path) -> Ask:
     """The same path without the classifier on top of it, and so without scikit-learn."""
+    from showtell.prompts.reconcile import reconcile
+
     from showtell.media import read_media
     from showtell.mllm import AnswerCache, Client, Journal, Settings, load_mllm, prepare_image
     from showtell.prompts import AnswerParser, RequestForm, load_prompts, render_request
-    from showtell.prompts.reconcile import reconcile
     from showtell.prompts.requests import Query, query_ids
 
     mllm = load_mllm(f"openai:{MODEL}", base_url=f"{url}/showtell/v1")

@@ -25,15 +25,17 @@ def inputs(n):
     return [picture(label, i) for i, label in enumerate(labels)], labels
 
 
-def classifier(model, url, folder, method, batch_size):
+def classifier(model, url, folder, method, images_per_request):
     """The classifier that every process of a run makes."""
     from showtell import DirectClassifier, InContextClassifier, Model
 
     model = Model(model, base_url=url, run_folder=folder, cache=None, max_concurrency=6)
     if method == "direct":
-        return DirectClassifier(model, labels=COLOURS, batch_size=batch_size).fit()
+        return DirectClassifier(model, labels=COLOURS, images_per_request=images_per_request).fit()
     shown, labels = inputs(1000)
-    return InContextClassifier(model, shots=1, batch_size=batch_size).fit(shown[996:], labels[996:])
+    return InContextClassifier(model, shots=1, images_per_request=images_per_request).fit(
+        shown[996:], labels[996:]
+    )
 
 
 def classify(folder, n, **made):

@@ -353,7 +353,7 @@ def test_pictures_of_reports_are_small_and_say_nothing_of_where_they_were_taken(
 @pytest.mark.parametrize("kind", ["openai", "google", "anthropic"])
 def test_batch_jobs_leave_nothing_behind(kind, server, photos, watch, monkeypatch):
     monkeypatch.setattr("showtell.mllm.jobs.client.POLL_EVERY", 0.05)
-    watch.run("classify", photos / "test", "--labels", ",".join(LABELS), "--batch-api", "-v",
+    watch.run("classify", photos / "test", "--labels", ",".join(LABELS), "--jobs", "-v",
               "--debug", *_at(server.url_for(kind), kind), "--run", "jobs", "--report",
               "j.html")  # fmt: skip
     watch.check(n_files=4)

@@ -47,19 +47,21 @@ def in_context(script=None, *, known=None, X_fit=X, y_fit=Y, **params):
 
 
 def test_a_perfect_model_is_always_right():
-    clf, mllm = direct(batch_size=12)
+    clf, mllm = direct(images_per_request=12)
     assert clf.predict(X).tolist() == Y.tolist()
     assert len(mllm.requests) == 1
 
 
 def test_a_model_that_answers_in_reverse_order_is_always_right():
-    clf, mllm = direct(lambda n, request, items: dumps(items[::-1]), batch_size=12)
+    clf, mllm = direct(lambda n, request, items: dumps(items[::-1]), images_per_request=12)
     assert clf.predict(X).tolist() == Y.tolist()
     assert len(mllm.requests) == 1
 
 
 def test_one_dropped_item_is_asked_again_alone_and_once():
-    clf, mllm = direct(lambda n, r, items: dumps(items[1:]) if n == 0 else None, batch_size=12)
+    clf, mllm = direct(
+        lambda n, r, items: dumps(items[1:]) if n == 0 else None, images_per_request=12
+    )
     predictions = clf.classify(X)
     assert predictions.label.tolist() == Y.tolist()
     first = mllm.asked[0]
@@ -68,13 +70,17 @@ def test_one_dropped_item_is_asked_again_alone_and_once():
 
 
 def test_what_is_missing_from_several_requests_is_asked_about_together():
-    clf, mllm = direct(lambda n, r, items: dumps(items[2:]) if n < 3 else None, batch_size=4)
+    clf, mllm = direct(
+        lambda n, r, items: dumps(items[2:]) if n < 3 else None, images_per_request=4
+    )
     assert clf.predict(X).tolist() == Y.tolist()
     assert [len(ids) for ids in mllm.asked] == [4, 4, 4, 4, 2]
 
 
 def test_asking_again_says_so_and_stops_after_two_more_times():
-    clf, mllm = direct(lambda n, r, items: dumps(items[1:] if len(items) > 1 else []), batch_size=3)
+    clf, mllm = direct(
+        lambda n, r, items: dumps(items[1:] if len(items) > 1 else []), images_per_request=3
+    )
     predictions = clf.classify(X[:3])
     assert predictions.status.tolist() == ["error", "ok", "ok"]
     assert predictions.errors[0] == "the model's answers left this image out (asked 3 times)"
@@ -92,7 +98,7 @@ def test_agreeing_duplicates_are_fine_and_conflicting_ones_are_asked_again():
         wrong = {**items[0], "label": "blue" if items[0]["label"] != "blue" else "red"}
         return dumps([*items, items[1], wrong])
 
-    clf, mllm = direct(script, batch_size=12)
+    clf, mllm = direct(script, images_per_request=12)
     assert clf.predict(X).tolist() == Y.tolist()
     assert mllm.asked[1:] == [mllm.asked[0][:1]]
 
@@ -103,7 +109,7 @@ def test_unknown_ids_are_joined_to_nothing():
             return dumps([{**items[0], "id": "other"}, *items[1:]])
         return None
 
-    clf, mllm = direct(script, batch_size=12)
+    clf, mllm = direct(script, images_per_request=12)
     assert clf.predict(X).tolist() == Y.tolist()
     assert mllm.asked[1:] == [mllm.asked[0][:1]]
 
@@ -113,7 +119,7 @@ def test_a_label_out_of_the_set_is_asked_again_and_then_abstained_never_guessed(
         return dumps([{**item, "label": "zorb"} if item["label"] == "red" else item
                       for item in items])  # fmt: skip
 
-    clf, _ = direct(script, batch_size=12)
+    clf, _ = direct(script, images_per_request=12)
     predictions = clf.classify(X)
     red = Y == "red"
     assert (predictions.status[red] == "abstained").all()
@@ -136,7 +142,7 @@ def test_a_label_out_of_the_set_is_asked_again_and_then_abstained_never_guessed(
     ],
 )
 def test_prose_fences_and_misnamed_fields_cost_no_second_request(spoil):
-    clf, mllm = direct(lambda n, request, items: spoil(dumps(items)), batch_size=12)
+    clf, mllm = direct(lambda n, request, items: spoil(dumps(items)), images_per_request=12)
     assert clf.predict(X).tolist() == Y.tolist()
     assert len(mllm.requests) == 1
 
@@ -145,13 +151,15 @@ def test_prose_fences_and_misnamed_fields_cost_no_second_request(spoil):
 
 
 def test_batches_are_halved_after_repeated_failure_and_the_halving_ends():
-    clf, mllm = direct(lambda n, r, items: "garbage" if len(items) > 3 else None, batch_size=12)
+    clf, mllm = direct(
+        lambda n, r, items: "garbage" if len(items) > 3 else None, images_per_request=12
+    )
     assert clf.predict(X).tolist() == Y.tolist()
     assert [len(ids) for ids in mllm.asked] == [12, 12, 6, 6, 3, 3, 3, 3]
 
 
 def test_nothing_but_garbage_ends_with_error_rows():
-    clf, mllm = direct(lambda n, r, items: "garbage", batch_size=8)
+    clf, mllm = direct(lambda n, r, items: "garbage", images_per_request=8)
     predictions = clf.classify(X[:8])
     # a single answer that is no label at all is out of the set: the model said something
     assert predictions.counts["ok"] == 0
@@ -172,7 +180,7 @@ def test_a_refused_batch_is_split_until_the_one_image_is_found():
     def mllm_of(_):
         return holder[0]
 
-    clf, mllm = direct(script, batch_size=12)
+    clf, mllm = direct(script, images_per_request=12)
     holder.append(mllm)
     predictions = clf.classify(X)
     blue = Y == "blue"
@@ -183,7 +191,9 @@ def test_a_refused_batch_is_split_until_the_one_image_is_found():
 
 
 def test_a_refusal_in_words_is_a_refusal():
-    clf, mllm = direct(lambda n, r, items: "I'm sorry, I can't help with that.", batch_size=1)
+    clf, mllm = direct(
+        lambda n, r, items: "I'm sorry, I can't help with that.", images_per_request=1
+    )
     predictions = clf.classify(X[:1])
     assert predictions.columns["reason"] == ["refused"]
     assert len(mllm.requests) == 1
@@ -194,7 +204,7 @@ def test_an_answer_cut_at_its_longest_keeps_what_is_whole_and_asks_for_the_rest(
         text = dumps(items)
         return None if n else mllm.answer(text[: len(text) * 2 // 3], finish="length")
 
-    clf, mllm = direct(script, batch_size=12)
+    clf, mllm = direct(script, images_per_request=12)
     assert clf.predict(X).tolist() == Y.tolist()
     assert sum(len(ids) for ids in mllm.asked) < 24
     assert mllm.requests[-1].settings.max_tokens == 2 * mllm.requests[0].settings.max_tokens
@@ -204,7 +214,7 @@ def test_a_request_that_is_too_large_is_halved():
     def script(n, request, items):
         return MLLMRequestError("too many images") if len(items) > 5 else None
 
-    clf, mllm = direct(script, batch_size=12)
+    clf, mllm = direct(script, images_per_request=12)
     assert clf.predict(X).tolist() == Y.tolist()
     assert [len(ids) for ids in mllm.asked] == [12, 6, 6, 3, 3, 3, 3]
 
@@ -216,7 +226,7 @@ def test_a_failed_request_is_an_error_row_of_its_images_alone():
     def script(n, request, items):
         return MLLMRequestError("no such model") if items[0]["label"] == "red" else None
 
-    clf, _ = direct(script, batch_size=1)
+    clf, _ = direct(script, images_per_request=1)
     predictions = clf.classify(X)
     assert predictions.counts == {"ok": 8, "abstained": 0, "error": 4}
     assert predictions.errors[0] == "no such model"
@@ -226,14 +236,14 @@ def test_a_failed_request_is_an_error_row_of_its_images_alone():
 
 
 def test_a_wrong_key_ends_the_run():
-    clf, mllm = direct(lambda n, r, items: MLLMAuthError("wrong key"), batch_size=1)
+    clf, mllm = direct(lambda n, r, items: MLLMAuthError("wrong key"), images_per_request=1)
     with pytest.raises(MLLMAuthError, match="wrong key"):
         clf.classify(X)
     assert len(mllm.requests) <= 64
 
 
 def test_a_cap_on_requests_stops_the_run_and_a_higher_one_goes_on_from_there(tmp_path):
-    clf, mllm = direct(batch_size=1, max_requests=5, cache=tmp_path / "a.sqlite")
+    clf, mllm = direct(images_per_request=1, max_requests=5, cache=tmp_path / "a.sqlite")
     with pytest.raises(BudgetError):
         clf.classify(X)
     assert len(mllm.requests) == 5
@@ -248,10 +258,10 @@ def test_a_cap_on_requests_stops_the_run_and_a_higher_one_goes_on_from_there(tmp
 
 
 def test_a_run_folder_resumes_whatever_the_batches_and_inputs_are_now(tmp_path):
-    params = {"cache": None, "run_folder": tmp_path / "run", "batch_size": 4}
+    params = {"cache": None, "run_folder": tmp_path / "run", "images_per_request": 4}
     clf, _ = direct(**params)
     clf.classify(X[:6])
-    again, other = direct(**params | {"batch_size": 3})
+    again, other = direct(**params | {"images_per_request": 3})
     predictions = again.classify([picture("green", 999), *X])
     assert predictions.label.tolist() == ["green", *Y]
     assert sorted(len(ids) for ids in other.asked) == [1, 3, 3]
@@ -267,7 +277,7 @@ def test_failed_requests_are_asked_again_by_the_next_run(tmp_path):
     def script(n, request, items):
         return MLLMRequestError("closed") if broken[0] and items[0]["label"] == "red" else None
 
-    clf, mllm = direct(script, batch_size=1, run_folder=tmp_path / "run")
+    clf, mllm = direct(script, images_per_request=1, run_folder=tmp_path / "run")
     assert clf.classify(X[:3]).counts["error"] == 1
     broken.clear()
     broken.append(False)
@@ -300,7 +310,9 @@ def test_shares_of_a_request_add_up_exactly(tokens, cost, n):
 
 
 def test_columns_add_up_to_what_the_run_took():
-    clf, mllm = direct(lambda n, r, items: dumps(items[1:]) if n == 0 else None, batch_size=7)
+    clf, mllm = direct(
+        lambda n, r, items: dumps(items[1:]) if n == 0 else None, images_per_request=7
+    )
     predictions = clf.classify(X + X[:5])
     n = len(mllm.requests)
     assert sum(predictions.columns["cost_usd"]) == Decimal("0.003") * n
@@ -310,14 +322,14 @@ def test_columns_add_up_to_what_the_run_took():
 
 
 def test_an_unknown_price_stays_unknown():
-    clf, mllm = direct(known={"cost": None}, batch_size=5)
+    clf, mllm = direct(known={"cost": None}, images_per_request=5)
     predictions = clf.classify(X)
     assert set(predictions.columns["cost_usd"]) == {None}
     assert sum(predictions.columns["input_tokens"]) == 1000 * len(mllm.requests)
 
 
 def test_duplicates_are_asked_about_once_and_cost_once():
-    clf, mllm = direct(batch_size=1)
+    clf, mllm = direct(images_per_request=1)
     predictions = clf.classify([X[0], X[1], X[0].copy(), X[0]])
     assert predictions.label.tolist() == ["red", "green", "red", "red"]
     assert len(mllm.requests) == 2
@@ -326,7 +338,7 @@ def test_duplicates_are_asked_about_once_and_cost_once():
 
 
 def test_a_second_call_is_answered_from_the_cache(tmp_path):
-    clf, mllm = direct(batch_size=4, cache=tmp_path / "answers.sqlite")
+    clf, mllm = direct(images_per_request=4, cache=tmp_path / "answers.sqlite")
     first, second = clf.classify(X), clf.classify(X)
     assert len(mllm.requests) == 3
     assert set(second.columns["from_cache"]) == {True}
@@ -337,7 +349,7 @@ def test_a_second_call_is_answered_from_the_cache(tmp_path):
 def test_bad_images_are_error_rows_and_never_sent(tmp_path):
     torn = tmp_path / "torn.jpg"
     torn.write_bytes(b"\xff\xd8\xff\xe0 no picture")
-    clf, mllm = direct(batch_size=12)
+    clf, mllm = direct(images_per_request=12)
     predictions = clf.classify([str(torn), X[0], "nowhere.jpg", X[1], str(torn)])
     assert predictions.status.tolist() == ["error", "ok", "error", "ok", "error"]
     assert predictions.columns["reason"] == ["image", None, "image", None, "image"]
@@ -399,7 +411,7 @@ def test_a_model_that_guesses_at_random_scores_as_chance():
 def test_fewer_shots_are_part_of_more_and_requests_share_their_beginning():
     one, two = in_context(shots=1)[0], in_context(shots=2)[0]
     assert set(one.support_) < set(two.support_)
-    clf, mllm = in_context(shots=2, batch_size=5)
+    clf, mllm = in_context(shots=2, images_per_request=5)
     clf.classify(X)
     starts = {(r.system, r.parts[: r.n_prefix]) for r in mllm.requests}
     assert len(mllm.requests) == 3
@@ -467,7 +479,7 @@ def test_verbalised_confidence_is_a_tenth_of_the_number():
     def script(n, request, items):
         return dumps([{**item, "confidence": c} for item, c in zip(items, (7, 10, 0), strict=True)])
 
-    clf, _ = direct(script, batch_size=3)
+    clf, _ = direct(script, images_per_request=3)
     predictions = clf.classify(X[:3])
     np.testing.assert_allclose(predictions.confidence_all[:2], [0.7, 1.0])
     np.testing.assert_allclose(predictions.confidence_all[2], 1 / 3, rtol=1e-4)  # else not best
@@ -484,7 +496,7 @@ def test_votes_ask_with_the_labels_in_another_order_and_count():
         wrong = {**items[0], "label": "blue"}
         return dumps([wrong]) if request.sample == 1 else dumps(items)
 
-    clf, mllm = direct(script, n_samples=4, batch_size=1)
+    clf, mllm = direct(script, n_samples=4, images_per_request=1)
     predictions = clf.classify(X[:1])
     assert len(mllm.requests) == 4
     np.testing.assert_allclose(predictions.proba, [[0.75, 0, 0.25]], atol=1e-6)
@@ -500,7 +512,7 @@ def test_a_vote_without_an_answer_counts_in_the_shares():
     def script(n, request, items):
         return dumps([{**items[0], "label": "zorb"}]) if request.sample == 1 else None
 
-    clf, _ = direct(script, n_samples=4, batch_size=1)
+    clf, _ = direct(script, n_samples=4, images_per_request=1)
     predictions = clf.classify(X[:1])
     assert predictions.label.tolist() == ["red"]
     np.testing.assert_allclose(
@@ -597,7 +609,9 @@ TEN = ["red", "green", "blue", "yellow", "black", "white", "purple", "orange", "
 
 def test_two_steps_ask_for_the_best_of_each_group_and_then_of_those():
     many, truth = pictures(TEN, 2)
-    clf, mllm = direct(known={"max_enum": 4}, labels=TEN, shortlist="two-step", batch_size=20)
+    clf, mllm = direct(
+        known={"max_enum": 4}, labels=TEN, shortlist="two-step", images_per_request=20
+    )
     assert clf.predict(many).tolist() == truth.tolist()
     for request in mllm.requests:
         item = request.schema["properties"]["answers"]["items"]
@@ -628,7 +642,7 @@ def test_a_short_list_by_encoder_shows_only_its_labels_and_demonstrations():
         shortlist=3,
         encoder=HashEncoder(64),
         store=None,
-        batch_size=1,
+        images_per_request=1,
     ).fit(many, truth)
     assert (clf.predict(many) == truth).mean() == 1
     for request in mllm.requests:
@@ -656,7 +670,7 @@ def test_more_labels_than_a_schema_takes_are_listed_in_the_text():
         ({"confidence": "logprobs"}, r"offers no 'logprobs'. Allowed for it: auto, verbalised"),
         ({"confidence": "decisions"}, "offers no 'decisions'"),
         ({"n_samples": 0}, "`n_samples` is a whole number from 1"),
-        ({"batch_size": 0}, "`batch_size` is a whole number from 1 up, or 'auto'"),
+        ({"images_per_request": 0}, "`images_per_request` is a whole number from 1 up, or 'auto'"),
         ({"shortlist": "three-step"}, "`shortlist` is a whole number"),
         ({"max_side": 3}, "`max_side`"),
         ({"calibrate": -1}, "`calibrate`"),
@@ -705,7 +719,7 @@ def test_requests_stay_within_the_images_and_bytes_a_model_takes():
     assert clf.predict(X).tolist() == Y.tolist()
     assert max(mllm.n_images) <= 9
     size = max(len(d.image.data) for d in clf.demonstrations_)
-    clf, mllm = direct(known={"max_request_bytes": 65536 + size * 6}, batch_size=12)
+    clf, mllm = direct(known={"max_request_bytes": 65536 + size * 6}, images_per_request=12)
     assert clf.predict(X).tolist() == Y.tolist()
     assert len(mllm.requests) >= 2
 
@@ -726,7 +740,7 @@ KINDS = ("fine", "drop", "twice", "conflict", "unknown", "out_of_set", "garbage"
 
 @settings(max_examples=60)
 @given(st.integers(0, 2**32), st.sampled_from([1, 2, 5, 12]), st.sampled_from([0.2, 0.6, 1.0]))
-def test_whatever_a_model_answers_every_image_gets_exactly_one_row(seed, batch_size, rate):
+def test_whatever_a_model_answers_every_image_gets_exactly_one_row(seed, images_per_request, rate):
     def script(n, request, items):
         rng = np.random.default_rng([seed, n])
         kind = KINDS[rng.integers(1, len(KINDS))] if rng.random() < rate else "fine"
@@ -758,7 +772,7 @@ def test_whatever_a_model_answers_every_image_gets_exactly_one_row(seed, batch_s
                 return MLLMRequestError("gone")
         return dumps(items[::-1])
 
-    clf, mllm = direct(script, batch_size=batch_size)
+    clf, mllm = direct(script, images_per_request=images_per_request)
     predictions = clf.classify(X)
     assert len(predictions) == 12
     for row in range(12):

@@ -154,20 +154,20 @@ LABELS = ["fox", "cat", "dog"]
 CASES = [
     Case("direct", DirectClassifier, {"labels": LABELS}),
     Case("direct labels of y", DirectClassifier),
-    Case("direct one by one", DirectClassifier, {"batch_size": 1}),
+    Case("direct one by one", DirectClassifier, {"images_per_request": 1}),
     Case("direct votes", DirectClassifier, {"n_samples": 3}),
     Case("direct decisions", DirectClassifier, known={"decisions": True}),
-    Case("direct turned", DirectClassifier, {"permutations": "all"}),
+    Case("direct turned", DirectClassifier, {"rotations": "all"}),
     Case(
         "direct corrected",
         DirectClassifier,
-        {"correct": "contextual", "permutations": 2},
+        {"debias": "contextual", "rotations": 2},
         known={"decisions": True},
     ),
     Case(
         "in context turned and corrected",
         InContextClassifier,
-        {"correct": "contextual", "permutations": "all"},
+        {"debias": "contextual", "rotations": "all"},
         known={"decisions": True},
     ),
     Case("in context", InContextClassifier),
@@ -175,7 +175,7 @@ CASES = [
         "in context given labels", InContextClassifier, {"shots": 3, "labels": LABELS}, accuracy=0.7
     ),
     Case("in context anonymous", InContextClassifier, {"anonymise": True}),
-    Case("in context votes", InContextClassifier, {"n_samples": 2, "batch_size": 7}),
+    Case("in context votes", InContextClassifier, {"n_samples": 2, "images_per_request": 7}),
     Case("in context decisions", InContextClassifier, known={"decisions": True}),
 ]
 
@@ -213,7 +213,7 @@ def test_duplicates_get_equal_rows_and_are_asked_about_once(case):
     clf.model.model.requests.clear()
     rows = clf.predict_proba(X_TEST * 50)
     asked = [name for names in clf.model.model.asked for name in names]
-    assert len(asked) == len(X_TEST) * clf.n_samples * clf.permutations_
+    assert len(asked) == len(X_TEST) * clf.n_samples * clf.rotations_
     for k in range(50):
         np.testing.assert_array_equal(rows[k * len(X_TEST) : (k + 1) * len(X_TEST)], rows[:6])
 

@@ -58,16 +58,16 @@ def direct(model, **params):
     return DirectClassifier(model, **params)
 
 
-# Permutations
+# Rotations
 
 
 def test_all_shifts_cancel_weights_of_places_exactly():
     honest = direct(Leaning()).fit().predict_proba(X)
     leaning = direct(Leaning((30, 5, 1)))
     assert np.abs(leaning.fit().predict_proba(X) - honest).max() > 0.3
-    leaning.set_params(permutations="all")
+    leaning.set_params(rotations="all")
     np.testing.assert_allclose(leaning.fit().predict_proba(X), honest, atol=1e-6)
-    assert leaning.permutations_ == 3
+    assert leaning.rotations_ == 3
 
 
 def test_neutral_names_move_too_so_weights_of_names_and_places_cancel():
@@ -75,7 +75,7 @@ def test_neutral_names_move_too_so_weights_of_names_and_places_cancel():
     params = {"shots": 1, "anonymise": True, "random_state": 3}
     honest = InContextClassifier(Model(Leaning(), cache=None), **params).fit(X, Y).predict_proba(X)
     model = Leaning((9, 2, 1), names)
-    clf = InContextClassifier(Model(model, cache=None), permutations="all", **params).fit(X, Y)
+    clf = InContextClassifier(Model(model, cache=None), rotations="all", **params).fit(X, Y)
     np.testing.assert_allclose(clf.predict_proba(X), honest, atol=1e-6)
     for request in model.requests:  # the list itself stays as it is
         assert Scene(request).labels == ["class_0", "class_1", "class_2"]
@@ -86,7 +86,7 @@ def test_neutral_names_move_too_so_weights_of_names_and_places_cancel():
 def test_every_class_is_shown_last_in_one_turn():
     model = ScriptedMLLM()
     clf = InContextClassifier(
-        Model(model, cache=None), shots=2, permutations="all", random_state=1, batch_size=12
+        Model(model, cache=None), shots=2, rotations="all", random_state=1, images_per_request=12
     ).fit(X, Y)
     clf.classify(X)
     assert len(model.requests) == 3
@@ -99,7 +99,7 @@ def test_every_class_is_shown_last_in_one_turn():
 
 def test_every_label_stands_first_in_one_turn():
     model = ScriptedMLLM()
-    direct(model, permutations="all", batch_size=12).fit().classify(X)
+    direct(model, rotations="all", images_per_request=12).fit().classify(X)
     assert [Scene(r).labels for r in model.requests] == [
         ["red", "green", "blue"], ["green", "blue", "red"], ["blue", "red", "green"],
     ]  # fmt: skip
@@ -111,9 +111,9 @@ def test_fewer_turns_are_spread_and_more_than_labels_are_not_asked():
     assert [rotated("ab", turn, 3)[0] for turn in range(3)] == ["a", "b", "a"]
     assert rotated("", 1, 2) == ()
     model = ScriptedMLLM()
-    clf = direct(model, permutations=50, batch_size=12).fit()
+    clf = direct(model, rotations=50, images_per_request=12).fit()
     clf.classify(X)
-    assert clf.permutations_ == len(model.requests) == 3
+    assert clf.rotations_ == len(model.requests) == 3
 
 
 def test_demonstrations_of_one_class_or_none_stay():
@@ -137,7 +137,7 @@ def test_votes_over_all_shifts_do_not_depend_on_the_order_of_labels():
     for k in range(3):
         labels = LABELS[k:] + LABELS[:k]
         plain.append(direct(ScriptedMLLM(first_of_the_list), labels=labels).fit().predict(X))
-        clf = direct(ScriptedMLLM(first_of_the_list), labels=labels, permutations="all").fit()
+        clf = direct(ScriptedMLLM(first_of_the_list), labels=labels, rotations="all").fit()
         assert clf.confidence_ == "votes"
         voted.append(clf.predict(X))
     assert (np.array(plain) != plain[0]).any()
@@ -152,7 +152,7 @@ def test_draws_among_equal_votes_do_not_depend_on_the_order_of_labels():
     answers = []
     for k in range(3):
         labels = LABELS[k:] + LABELS[:k]
-        clf = direct(ScriptedMLLM(place_of_the_list), labels=labels, permutations="all").fit()
+        clf = direct(ScriptedMLLM(place_of_the_list), labels=labels, rotations="all").fit()
         predictions = clf.classify(X)
         answers.append(predictions.label.tolist())
         np.testing.assert_allclose(predictions.proba, 1 / 3, atol=1e-4)
@@ -160,9 +160,9 @@ def test_draws_among_equal_votes_do_not_depend_on_the_order_of_labels():
     assert len(set(answers[0])) > 1  # drawn, not always the same
 
 
-def test_repetitions_and_permutations_multiply():
+def test_repetitions_and_rotations_multiply():
     model = ScriptedMLLM()
-    clf = direct(model, permutations=3, n_samples=2, batch_size=12).fit()
+    clf = direct(model, rotations=3, n_samples=2, images_per_request=12).fit()
     assert clf.predict(X).tolist() == Y.tolist()
     orders = [tuple(Scene(r).labels) for r in model.requests]
     assert len(orders) == 6
@@ -177,7 +177,7 @@ def test_stated_confidences_are_averaged_over_shifts():
             {**item, "confidence": 9 if item["label"] == listed[0] else 6} for item in items
         ])  # fmt: skip
 
-    clf = direct(ScriptedMLLM(sure_of_the_first), confidence="verbalised", permutations="all").fit()
+    clf = direct(ScriptedMLLM(sure_of_the_first), confidence="verbalised", rotations="all").fit()
     predictions = clf.classify(X)
     assert predictions.label.tolist() == Y.tolist()
     np.testing.assert_allclose(predictions.confidence, (0.9 + 0.6 + 0.6) / 3, rtol=1e-5)
@@ -200,17 +200,17 @@ def test_log_probabilities_are_averaged_geometrically():
         return model.answer(text, logprobs=tokens)
 
     model = ScriptedMLLM(script, logprobs=True)
-    clf = direct(model, confidence="logprobs", permutations="all").fit()
+    clf = direct(model, confidence="logprobs", rotations="all").fit()
     np.testing.assert_allclose(clf.predict_proba(X[:1])[0], [0.5, 0.3, 0.2], atol=1e-3)
 
 
-def test_a_run_folder_keeps_other_permutations_apart(tmp_path):
+def test_a_run_folder_keeps_other_rotations_apart(tmp_path):
     model = ScriptedMLLM()
-    params = {"run_folder": tmp_path / "run", "batch_size": 12}
+    params = {"run_folder": tmp_path / "run", "images_per_request": 12}
     direct(model, **params).fit().classify(X)
-    direct(model, permutations=3, **params).fit().classify(X)
+    direct(model, rotations=3, **params).fit().classify(X)
     assert len(model.requests) == 4
-    direct(model, permutations=3, **params).fit().classify(X)
+    direct(model, rotations=3, **params).fit().classify(X)
     assert len(model.requests) == 4
 
 
@@ -236,7 +236,7 @@ def test_what_is_said_of_nothing_is_divided_out():
     plain = direct(Leaning(names=PLANTED, sees=blank_or)).fit()
     assert (plain.predict(X) == "blue").mean() > 0.5
     model = Leaning(names=PLANTED, sees=blank_or)
-    clf = direct(model, correct="contextual").fit()
+    clf = direct(model, debias="contextual").fit()
     assert len(model.requests) == 3
     np.testing.assert_allclose(clf.prior_, np.array([1, 1, 300]) / 302, rtol=1e-5)
     np.testing.assert_allclose(clf.predict_proba(X), honest, atol=2e-3)
@@ -246,17 +246,17 @@ def test_what_is_said_of_nothing_is_divided_out():
 
 
 def test_the_record_says_what_was_corrected_by():
-    clf = direct(Leaning(sees=blank_or), correct="contextual", permutations=2).fit()
+    clf = direct(Leaning(sees=blank_or), debias="contextual", rotations=2).fit()
     about = about_estimator(clf)
-    assert about["params"]["correct"] == "contextual"
-    assert about["fitted"]["permutations_"] == 2
+    assert about["params"]["debias"] == "contextual"
+    assert about["fitted"]["rotations_"] == 2
     assert "red 0.333" in about["fitted"]["correction_"]
     assert about["fitted"]["fit_cost_usd_"] == str(clf.fit_cost_usd_)
 
 
 def test_images_of_fit_become_their_mean_and_blurs_with_the_same_demonstrations():
     model = Leaning(sees=blank_or)
-    clf = InContextClassifier(Model(model, cache=None), shots=1, correct="contextual").fit(X, Y)
+    clf = InContextClassifier(Model(model, cache=None), shots=1, debias="contextual").fit(X, Y)
     assert len(model.requests) == 6
     shown = [[data for data, _ in Scene(request).shown] for request in model.requests]
     clf.classify(X[:1])
@@ -279,7 +279,7 @@ def test_pictures_that_show_nothing_pass_over_what_cannot_be_read():
 def test_null_images_of_ones_own_are_asked_about():
     model = Leaning(sees=blank_or)
     own = [np.full((20, 20, 3), 90, np.uint8)]
-    clf = direct(model, correct="contextual", null_images=own).fit()
+    clf = direct(model, debias="contextual", null_images=own).fit()
     assert len(model.requests) == 1
     assert "1 picture showing nothing" in clf.correction_
     with pytest.raises(InputError, match="'default' or a sequence"):
@@ -293,7 +293,7 @@ def test_a_model_that_says_nothing_of_nothing_leaves_answers_as_they_are():
         return dumps([{**item, "label": "zorb"} for item in items])
 
     model = ScriptedMLLM(refuses)
-    clf = direct(model, correct="contextual", permutations=3, batch_size=3)
+    clf = direct(model, debias="contextual", rotations=3, images_per_request=3)
     with pytest.warns(LimitsWarning, match="nothing to work on: the model gave no label"):
         clf.fit()
     assert clf.prior_ is None
@@ -306,7 +306,7 @@ def test_a_model_that_says_nothing_of_nothing_leaves_answers_as_they_are():
 def test_the_mean_over_a_balanced_batch_undoes_a_planted_prior():
     many, truth = pictures(LABELS, 12)
     plain = direct(Leaning(names=PLANTED)).fit().predict(many)
-    clf = direct(Leaning(names=PLANTED), correct="batch").fit()
+    clf = direct(Leaning(names=PLANTED), debias="batch").fit()
     assert (clf.predict(many) == truth).mean() > (plain == truth).mean() + 0.3
     proba = clf.predict_proba(many)
     np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-5)
@@ -315,7 +315,7 @@ def test_the_mean_over_a_balanced_batch_undoes_a_planted_prior():
 
 
 def test_few_images_are_remarked_on_and_one_is_refused():
-    clf = direct(Leaning(), correct="batch").fit()
+    clf = direct(Leaning(), debias="batch").fit()
     with pytest.warns(LimitsWarning, match="3 labels want 30 or more"):
         clf.classify(X)
     with pytest.raises(InputError, match="10 a label"):
@@ -327,7 +327,7 @@ def test_few_images_are_remarked_on_and_one_is_refused():
 
 def test_labelled_images_fix_the_mean_and_its_strength():
     many, truth = pictures(LABELS, 12)
-    clf = direct(Leaning(names=PLANTED), correct="batch", calibrate=True).fit(many, truth)
+    clf = direct(Leaning(names=PLANTED), debias="batch", calibrate=True).fit(many, truth)
     assert clf.prior_ is not None
     assert clf.calibration_.n == len(many)
     alone = np.concatenate([clf.predict_proba([x]) for x in many[:6]])
@@ -338,7 +338,7 @@ def test_labelled_images_fix_the_mean_and_its_strength():
 
 def test_confidences_are_calibrated_after_the_correction():
     many, truth = pictures(LABELS, 20)
-    params = {"correct": "contextual", "calibrate": True}
+    params = {"debias": "contextual", "calibrate": True}
     clf = direct(Leaning(names=PLANTED, sees=blank_or), **params).fit(many, truth)
     uncorrected = direct(Leaning(names=PLANTED, sees=blank_or), calibrate=True).fit(many, truth)
     # nearly all answers are right after the correction; a map made before it would say otherwise
@@ -351,16 +351,16 @@ def test_confidences_are_calibrated_after_the_correction():
 
 def test_one_answer_with_a_stated_confidence_has_nothing_to_correct():
     for confidence in ("auto", "verbalised"):
-        with pytest.raises(InputError, match="Set `permutations`"):
-            direct(ScriptedMLLM(), correct="batch", confidence=confidence).fit()
+        with pytest.raises(InputError, match="Set `rotations`"):
+            direct(ScriptedMLLM(), debias="batch", confidence=confidence).fit()
     with pytest.raises(InputError, match="confidence=None"):
-        direct(ScriptedMLLM(), correct="batch", confidence=None, permutations=2).fit()
-    direct(ScriptedMLLM(), correct="batch", permutations=2).fit()
+        direct(ScriptedMLLM(), debias="batch", confidence=None, rotations=2).fit()
+    direct(ScriptedMLLM(), debias="batch", rotations=2).fit()
 
 
 def test_answers_that_all_agree_leave_nothing_to_correct():
     many, truth = pictures(LABELS, 10)
-    clf = direct(ScriptedMLLM(), correct="batch", permutations="all").fit()
+    clf = direct(ScriptedMLLM(), debias="batch", rotations="all").fit()
     with pytest.warns(LimitsWarning, match="all answers name one label"):
         found = clf.classify(many)
     assert found.label.tolist() == truth.tolist()
@@ -376,9 +376,9 @@ def test_frequencies_move_an_answer_only_to_a_label_that_was_named():
         ])  # fmt: skip
 
     many, truth = pictures(LABELS, 10)
-    plain = direct(ScriptedMLLM(script), permutations="all").fit()
+    plain = direct(ScriptedMLLM(script), rotations="all").fit()
     assert set(plain.predict(many)[truth == "red"]) == {"blue"}
-    clf = direct(ScriptedMLLM(script), permutations="all", correct="batch").fit()
+    clf = direct(ScriptedMLLM(script), rotations="all", debias="batch").fit()
     found = clf.classify(many)
     assert set(found.label[truth == "red"]) == {"red"}
     np.testing.assert_allclose(found.proba[truth == "red", 1], 0, atol=1e-6)
@@ -387,10 +387,10 @@ def test_frequencies_move_an_answer_only_to_a_label_that_was_named():
 
 def test_impossible_values_are_refused():
     with pytest.raises(UnknownNameError, match="contextual, batch"):
-        direct(ScriptedMLLM(), correct="everything").fit()
+        direct(ScriptedMLLM(), debias="everything").fit()
     for wrong in (0, -1, 1.5, True, "some"):
-        with pytest.raises(InputError, match="permutations"):
-            direct(ScriptedMLLM(), permutations=wrong).fit()
+        with pytest.raises(InputError, match="rotations"):
+            direct(ScriptedMLLM(), rotations=wrong).fit()
 
 
 # Estimates, saved folders
@@ -398,7 +398,7 @@ def test_impossible_values_are_refused():
 
 def test_an_estimate_has_what_fit_and_classify_ask():
     many, truth = pictures(LABELS, 6)
-    params = {"correct": "contextual", "permutations": 3, "calibrate": 5, "batch_size": 4}
+    params = {"debias": "contextual", "rotations": 3, "calibrate": 5, "images_per_request": 4}
     model = ScriptedMLLM()
     planned = direct(model, **params).prepare(many, truth)
     requests = list(planned.requests(X))
@@ -414,19 +414,19 @@ def test_an_estimate_has_what_fit_and_classify_ask():
 
 
 def test_a_saved_one_keeps_its_prior(tmp_path):
-    clf = direct(Leaning(names=PLANTED, sees=blank_or), correct="contextual", permutations=2).fit()
+    clf = direct(Leaning(names=PLANTED, sees=blank_or), debias="contextual", rotations=2).fit()
     again = load_classifier(clf.save(tmp_path / "clf"), model=clf.model)
     n_before = len(clf.model.model.requests)
     np.testing.assert_array_equal(again.prior_, clf.prior_)
     np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
     assert len(clf.model.model.requests) == n_before + 4 * len(X)
-    for name in ("correction_", "gamma_", "permutations_", "fit_cost_usd_"):
+    for name in ("correction_", "gamma_", "rotations_", "fit_cost_usd_"):
         assert getattr(again, name) == getattr(clf, name)
 
 
 def test_content_free_answers_come_from_the_cache_the_second_time(tmp_path):
     model = Leaning(sees=blank_or)
-    params = {"correct": "contextual", "cache": tmp_path / "answers.sqlite"}
+    params = {"debias": "contextual", "cache": tmp_path / "answers.sqlite"}
     first = direct(model, **params).fit()
     second = direct(model, **params).fit()
     assert len(model.requests) == 3
@@ -444,9 +444,9 @@ def test_a_short_list_is_turned_too():
     model = ScriptedMLLM()
     clf = direct(
         model, labels=[*LABELS, "yellow", "black"], shortlist=2, encoder=ColourEncoder(),
-        store=None, permutations="all", batch_size=1,
+        store=None, rotations="all", images_per_request=1,
     ).fit()  # fmt: skip
-    assert clf.permutations_ == 2
+    assert clf.rotations_ == 2
     assert clf.predict([picture("red", 5)]).tolist() == ["red"]
     first, second = [Scene(r).labels for r in model.requests]
     assert first == second[::-1]

@@ -65,7 +65,7 @@ def test_a_pull_towards_places_flips_no_answer_any_more(pull):
                 Model("openai:try", base_url=server.base_url, cache=None), labels=labels, **params
             ).fit()
 
-        before, after = answers(make), answers(make, permutations="all")
+        before, after = answers(make), answers(make, rotations="all")
     assert flip_rate(before) > 0.5
     assert flip_rate(after) <= MOST_FLIPS
     right, now = before[:, 0] == TRUTH, after[:, 0] == TRUTH
@@ -90,7 +90,7 @@ def test_a_pull_towards_the_last_example_flips_no_answer_any_more(anonymise):
             return [LABELS.index(n) for n in clf.fit(SHOWN, LABELS * 2).predict(X)]
 
         before = np.array([predict(seed) for seed in range(4)]).T
-        after = np.array([predict(seed, permutations="all") for seed in range(4)]).T
+        after = np.array([predict(seed, rotations="all") for seed in range(4)]).T
     assert flip_rate(before) > 0.5
     # neutral names differ from draw to draw as well, so that other images are pulled
     assert flip_rate(after) <= (0.1 if anonymise else MOST_FLIPS)
@@ -100,7 +100,7 @@ def test_a_pull_towards_the_last_example_flips_no_answer_any_more(anonymise):
 
 def test_without_a_bias_nothing_changes():
     with servers.LocalServer("openai", truth=label_of) as server:
-        for params in ({}, {"permutations": "all"}):
+        for params in ({}, {"rotations": "all"}):
             clf = DirectClassifier(
                 Model("openai:try", base_url=server.base_url, cache=None), labels=LABELS, **params
             ).fit()
@@ -112,8 +112,8 @@ def test_a_correction_of_answers_that_agree_leaves_them():
         clf = DirectClassifier(
             Model("openai:try", base_url=server.base_url, cache=None),
             labels=LABELS,
-            permutations="all",
-            correct="batch",
+            rotations="all",
+            debias="batch",
         ).fit()
         with pytest.warns(UserWarning, match="nothing to work on"):
             found = clf.predict(X)
@@ -149,7 +149,7 @@ def test_weights_of_places_cancel_on_photographs(butterflies):
             return decisions(server, listed, **params)
 
         before = answers(make, images, labels)
-        after = answers(make, images, labels, permutations="all")
+        after = answers(make, images, labels, rotations="all")
     with servers.LocalServer("all") as server:
         honest = [labels.index(name) for name in decisions(server, labels).predict(images)]
     assert flip_rate(before) > 0.5
@@ -165,13 +165,13 @@ def test_a_planted_prior_is_undone_by_blank_pictures_and_by_a_balanced_batch(but
     right = {}
     with servers.LocalServer("all", bias=servers.Bias(prior=prior)) as server:
         for name in (None, "contextual", "batch"):
-            found = decisions(server, labels, correct=name).predict(images)
+            found = decisions(server, labels, debias=name).predict(images)
             right[name] = np.array([labels.index(n) for n in found]) == truth
     with servers.LocalServer("all") as server:
         found = decisions(server, labels).predict(images)
         honest = np.array([labels.index(n) for n in found]) == truth
         for name in ("contextual", "batch"):
-            found = decisions(server, labels, correct=name).predict(images)
+            found = decisions(server, labels, debias=name).predict(images)
             unbiased = np.array([labels.index(n) for n in found]) == truth
             # no worse than chance would show
             assert unbiased.mean() > honest.mean() or mcnemar_exact(unbiased, honest).p_value > 0.05
@@ -188,7 +188,7 @@ def test_votes_with_a_prior_and_an_order_are_corrected_too(butterflies):
     right = {}
     with servers.LocalServer("all", bias=bias) as server:
         for name in ("once", None, "contextual", "batch"):
-            params = {} if name == "once" else {"permutations": "all", "correct": name}
+            params = {} if name == "once" else {"rotations": "all", "debias": name}
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 clf = DirectClassifier(

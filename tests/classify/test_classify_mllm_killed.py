@@ -86,16 +86,22 @@ def killed_until_done(forks, server, draw, n_kills, job, most=8, **arguments):
     return n_killed
 
 
-def classify_killed(forks, tmp_path, kind, method, batch_size, *, seed, n_kills, idempotent=True):
+def classify_killed(
+    forks, tmp_path, kind, method, images_per_request, *, seed, n_kills, idempotent=True
+):
     """Yield each run that was killed and resumed until its end: server, folder, arguments."""
     draw, number = random.Random(f"{kind} {method} {seed}"), 0
     while n_kills > 0:
         folder = tmp_path / f"run-{number}"
         number += 1
         with serve(kind, latency=0.02, jitter=0.06, idempotent=idempotent) as server:
-            made = {"method": method, "batch_size": batch_size, "folder": str(folder)}
+            made = {
+                "method": method,
+                "images_per_request": images_per_request,
+                "folder": str(folder),
+            }
             made |= {"model": MODELS[kind], "url": server.base_url}
-            made["n"] = 40 if batch_size == 1 else 90
+            made["n"] = 40 if images_per_request == 1 else 90
             n_killed = killed_until_done(forks, server, draw, min(n_kills, 10), "classify", **made)
             del made["n"]
             assert n_killed > 0
@@ -107,15 +113,15 @@ def classify_killed(forks, tmp_path, kind, method, batch_size, *, seed, n_kills,
 
 
 @pytest.mark.parametrize(
-    ("kind", "method", "batch_size"),
+    ("kind", "method", "images_per_request"),
     [("openai", "direct", 1), ("google", "direct", 3), ("anthropic", "in-context", 3)],
 )
 def test_no_query_is_lost_or_paid_for_twice_where_the_server_knows_a_request_again(
-    forks, tmp_path, kind, method, batch_size
+    forks, tmp_path, kind, method, images_per_request
 ):
     doubts = replays = 0
     for stats, made, n in classify_killed(
-        forks, tmp_path, kind, method, batch_size, seed=1, n_kills=50
+        forks, tmp_path, kind, method, images_per_request, seed=1, n_kills=50
     ):
         assert len(stats.paid_images) == n
         assert Counter(stats.paid_images.values()) == {1: n}

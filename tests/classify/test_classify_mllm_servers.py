@@ -130,7 +130,9 @@ def check_faults(n, rate):
         "openai", truth=lambda query: label_of[query.image.data], faults=faults, retry_after=0.05
     ) as running:
         clf = DirectClassifier(
-            Model("openai:try", base_url=running.base_url, cache=None), labels=labels, batch_size=10
+            Model("openai:try", base_url=running.base_url, cache=None),
+            labels=labels,
+            images_per_request=10,
         ).fit()
         predictions = clf.classify(images)
         seen = running.stats.faults
@@ -148,7 +150,9 @@ def check_faults(n, rate):
 def test_what_requests_yields_is_what_is_sent_and_its_estimate_is_what_is_counted(server):
     need("openai:try")
     clf = InContextClassifier(
-        Model("openai:try", base_url=server.url_for("openai"), cache=None), shots=2, batch_size=9
+        Model("openai:try", base_url=server.url_for("openai"), cache=None),
+        shots=2,
+        images_per_request=9,
     ).fit(X, Y)
     planned = list(clf.requests(X))
     n_before = len(server.requests)
@@ -263,7 +267,7 @@ def test_batches_of_many_shots_cost_a_thirtieth_and_answer_the_same(looking, sha
         X_ask += [x for x, y in zip(test.images, test.y, strict=True) if y == label][:5]
     asked = Model("google:try", base_url=looking.url_for("google"), cache=None)
     batched = InContextClassifier(asked, shots=5).fit(X_fit, y_fit)
-    single = InContextClassifier(asked, shots=5, batch_size=1).fit(X_fit, y_fit)
+    single = InContextClassifier(asked, shots=5, images_per_request=1).fit(X_fit, y_fit)
     together, apart = batched.classify(X_ask), single.classify(X_ask)
     assert len(together) == 75
     assert together.label.tolist() == apart.label.tolist()

@@ -21,7 +21,7 @@ REASON = "stopped by the cap of 5 requests; raise it and run the same command ag
 
 def direct(script=None, **params):
     mllm = ScriptedMLLM(script)
-    common = {"labels": LABELS, "cache": None, "batch_size": 1, "max_concurrency": 1}
+    common = {"labels": LABELS, "cache": None, "images_per_request": 1, "max_concurrency": 1}
     model, params = asked(mllm, common | params)
     return DirectClassifier(model, **params).fit(), mllm
 
@@ -56,7 +56,7 @@ def test_rows_add_up_to_what_was_paid_where_images_were_half_asked_about():
 
 
 def mllm_tokens(mllm):
-    clf = DirectClassifier(Model(mllm, cache=None), labels=LABELS, batch_size=1).fit()
+    clf = DirectClassifier(Model(mllm, cache=None), labels=LABELS, images_per_request=1).fit()
     return clf.classify(X[:1]).columns["input_tokens"][0]
 
 
@@ -77,12 +77,12 @@ def test_what_a_run_folder_knows_is_told_although_the_cap_is_used_up(tmp_path):
 
 def test_asking_again_in_a_resumed_run_puts_the_same_questions(tmp_path):
     """Pictures left out of an answer are asked about together with the same others as before."""
-    params = {"run_folder": tmp_path / "run", "batch_size": 4}
+    params = {"run_folder": tmp_path / "run", "images_per_request": 4}
 
     def leaves_out(n, request, items):
         return dumps(items[1:] if len(items) == 4 and n <= 3 else items)
 
-    whole, told = direct(leaves_out, batch_size=4)
+    whole, told = direct(leaves_out, images_per_request=4)
     whole.classify(X)
     some, first = direct(leaves_out, **params, max_requests=2)
     stopped(some, X)

@@ -117,7 +117,7 @@ def test_a_cap_stops_with_exit_code_3_and_the_next_run_goes_on(cli, pictures, se
         ((), "--model provider:name"),
         ((*MODEL, "--probes", "colour"), "example, position, order, majority, names"),
         ((*MODEL, "--probes", "order", "--shots", 0), "--shots must be 1 or more"),
-        ((*MODEL, "--corrections", "hope"), "permutations, contextual, batch"),
+        ((*MODEL, "--corrections", "hope"), "rotations, contextual, batch"),
         ((*MODEL, "--report", "page.pdf"), "should end in .html"),
         ((*MODEL, "--n", 0), "--n"),
     ],

@@ -1,4 +1,4 @@
-"""`--batch-api`: hand in, come back in another process, pay the batch price, and nothing twice."""
+"""`--jobs`: hand in, come back in another process, pay the batch price, and nothing twice."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def one_by_one(kind, server, *more):
 
 
 def asking(kind, server, *more):
-    return one_by_one(kind, server, "--batch-api", *more)
+    return one_by_one(kind, server, "--jobs", *more)
 
 
 def paid(result) -> Decimal:
@@ -110,7 +110,7 @@ def test_what_an_answer_leaves_out_goes_into_another_job(cli, shapes, serve):
     from showtell.testing.servers import Faults
 
     server = serve("openai", batch_delay=0.05, faults=Faults(drop=0.5), seed=3)
-    common = asking("openai", server, "--run", "jobs", "--batch-size", "3", "--json")
+    common = asking("openai", server, "--run", "jobs", "--images-per-request", "3", "--json")
     for _ in range(12):
         result = cli("classify", shapes, *common, "--no-wait")
         if result.exit_code != 3:
@@ -133,7 +133,7 @@ def test_refused_requests_are_not_handed_in_for_ever(cli, shapes, serve):
     from showtell.testing.servers import Faults
 
     server = serve("openai", faults=Faults(refuse=1.0))
-    common = asking("openai", server, "--run", "jobs", "--batch-size", "2", "--json")
+    common = asking("openai", server, "--run", "jobs", "--images-per-request", "2", "--json")
     for _ in range(12):
         result = cli("classify", shapes, *common, "--no-wait")
         if result.exit_code != 3:
@@ -148,7 +148,7 @@ def test_refused_requests_are_not_handed_in_for_ever(cli, shapes, serve):
 def test_evaluate_measures_at_the_batch_price(cli, parted, serve):
     server = serve("anthropic", batch_delay=0.1)
     options = ("--shots", "1", "--model", MODELS["anthropic"], "--base-url", server.base_url)
-    result = cli("evaluate", parted, *options, "--batch-api", "--run", "jobs", "--json")
+    result = cli("evaluate", parted, *options, "--jobs", "--run", "jobs", "--json")
     assert result.exit_code == 0, result.output
     value = json.loads(result.stdout)
     assert value["accuracy"] == 1.0
@@ -160,7 +160,7 @@ def test_evaluate_measures_at_the_batch_price(cli, parted, serve):
 
 def test_a_cap_counts_jobs_of_earlier_processes(cli, shapes, serve):
     server = serve("openai", batch_delay=1.0)
-    common = asking("openai", server, "--run", "jobs", "--batch-size", "1")
+    common = asking("openai", server, "--run", "jobs", "--images-per-request", "1")
     first = cli("classify", shapes, *common, "--no-wait", "--max-requests", "4")
     assert first.exit_code == 3, first.output
     again = cli("classify", shapes, *common, "--no-wait", "--max-requests", "4")
@@ -177,7 +177,7 @@ def test_a_cap_counts_jobs_of_earlier_processes(cli, shapes, serve):
 def test_estimate_with_jobs_is_at_the_batch_price(cli, shapes):
     common = ("estimate", shapes, "--labels", ",".join(LABELS), "--model", MODELS["openai"])
     plain = json.loads(cli(*common, "--json").stdout)
-    jobs = json.loads(cli(*common, "--batch-api", "--json").stdout)
+    jobs = json.loads(cli(*common, "--jobs", "--json").stdout)
     assert jobs["cost_usd_to_pay"] == plain["cost_usd_batch"] < plain["cost_usd_to_pay"]
     assert jobs["seconds"] is None
 
@@ -185,10 +185,10 @@ def test_estimate_with_jobs_is_at_the_batch_price(cli, shapes):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--model", MODELS["openai"], "--batch-api"), "--batch-api needs --run DIR"),
-        (("--model", MODELS["openai"], "--no-wait"), "it goes with --batch-api"),
-        (("--batch-api",), "about asking a multimodal LLM"),
-        (("--model", "ollama:llava", "--batch-api", "--run", "jobs"), "has no batch endpoint"),
+        (("--model", MODELS["openai"], "--jobs"), "--jobs needs --run DIR"),
+        (("--model", MODELS["openai"], "--no-wait"), "it goes with --jobs"),
+        (("--jobs",), "about asking a multimodal LLM"),
+        (("--model", "ollama:llava", "--jobs", "--run", "jobs"), "has no batch endpoint"),
         (
             ("--model", MODELS["openai"], "--transductive", "balance"),
             "not take --transductive",

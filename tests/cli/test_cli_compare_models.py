@@ -81,7 +81,7 @@ def test_answers_used_again_are_priced_at_what_they_cost(cli, parted, servers):
 
 def test_one_cap_stops_all_and_the_same_command_goes_on(cli, parted, servers):
     common = ("compare", parted, "--methods", "direct", *options(servers)[2:], "--run", "kept",
-              "--batch-size", "1", "--json")  # fmt: skip
+              "--images-per-request", "1", "--json")  # fmt: skip
     stopped = cli(*common, "--max-requests", "8")
     assert stopped.exit_code == 3, stopped.output
     openai, google = servers
@@ -98,7 +98,15 @@ def test_one_cap_stops_all_and_the_same_command_goes_on(cli, parted, servers):
 
 
 def test_a_cap_in_dollars_holds_for_all_models_together(cli, parted, servers):
-    common = ("compare", parted, "--methods", "direct", *options(servers)[2:], "--batch-size", "1")
+    common = (
+        "compare",
+        parted,
+        "--methods",
+        "direct",
+        *options(servers)[2:],
+        "--images-per-request",
+        "1",
+    )
     result = cli(*common, "--max-cost", "0.0001")
     assert result.exit_code == 3
     assert "that is more than --max-cost 0.0001" in result.stderr

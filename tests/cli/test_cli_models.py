@@ -122,7 +122,7 @@ def test_evaluate_asks_directly_or_shows_training_images(ask, parted, more, show
 
 
 def test_cap_stops_with_3_and_a_higher_one_goes_on(ask, shapes, server, rows):
-    common = ("classify", shapes, "--labels", EVERY_LABEL, "--batch-size", 1)
+    common = ("classify", shapes, "--labels", EVERY_LABEL, "--images-per-request", 1)
     n_before = server.stats.n_requests
     stopped = ask(*common, "--max-requests", 4)
     assert stopped.exit_code == 3
@@ -155,7 +155,7 @@ def test_unknown_price_is_unknown(ask, shapes, rows):
 
 
 def test_run_folder_resumes_and_refuses_other_requests(ask, shapes, server):
-    common = ("classify", shapes, "--labels", EVERY_LABEL, "--no-reuse", "--batch-size", 1)
+    common = ("classify", shapes, "--labels", EVERY_LABEL, "--no-reuse", "--images-per-request", 1)
     stopped = ask(*common, "--run", "kept", "--max-requests", 4)
     assert stopped.exit_code == 3
     assert Path("kept/journal.jsonl").is_file()
@@ -191,8 +191,8 @@ def test_calibration_asks_about_labelled_images(ask, parted, server):
     assert json.loads(result.stdout)["accuracy"] == 1.0
 
 
-def test_permutations_and_a_correction_are_asked_estimated_and_recorded(ask, shapes, server):
-    common = (shapes, "--labels", EVERY_LABEL, "--permutations", "all", "--correct", "contextual",
+def test_rotations_and_a_correction_are_asked_estimated_and_recorded(ask, shapes, server):
+    common = (shapes, "--labels", EVERY_LABEL, "--rotations", "all", "--debias", "contextual",
               "--no-reuse")  # fmt: skip
     planned = json.loads(ask("estimate", *common, "--json").stdout)
     n_labels = len(EVERY_LABEL.split(","))
@@ -207,13 +207,13 @@ def test_permutations_and_a_correction_are_asked_estimated_and_recorded(ask, sha
     assert "contextual" in json.dumps(request)
     other = ask("classify", *common[:-3], "--no-reuse", "--run", "turned")
     assert other.exit_code == 2
-    assert "correct was" in other.stderr
+    assert "debias was" in other.stderr
 
 
 def test_a_correction_without_probabilities_names_the_flags(ask, shapes):
-    result = ask("classify", shapes, "--labels", EVERY_LABEL, "--correct", "batch")
+    result = ask("classify", shapes, "--labels", EVERY_LABEL, "--debias", "batch")
     assert result.exit_code == 2
-    assert "Set --permutations (or --n-samples) to 2 or more" in result.stderr
+    assert "Set --rotations (or --n-samples) to 2 or more" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,10 @@ def test_a_correction_without_probabilities_names_the_flags(ask, shapes):
         (("--model", PRICED, "--templates", "plain"), "--templates belongs to zero-shot"),
         (("--model", PRICED, "--method", "direct", "--shots", "2"), "does not take --shots"),
         (("--model", PRICED, "--max-cost", "much"), "--max-cost must be a number"),
-        (("--model", PRICED, "--batch-size", "many"), "--batch-size is a whole number or 'auto'"),
+        (
+            ("--model", PRICED, "--images-per-request", "many"),
+            "--images-per-request is a whole number or 'auto'",
+        ),
         (("--model", "openal:gpt"), "Close: 'openai'"),
         (("--model", "gpt-4.1-mini"), "A model is named 'provider:name'"),
         (("--model", PRICED, "--confidence-from", "votes"), "--n-samples"),
@@ -297,8 +300,9 @@ def test_ctrl_c_ends_with_3_and_resumes(tmp_path):
     program = [sys.executable, "-c", "from showtell.cli.main import run; run()"]
     with servers.LocalServer("openai", encoder=ColourEncoder(), latency=0.4) as slow:
         arguments = [
-            "classify", str(tmp_path / "many"), "--labels", EVERY_LABEL, "--batch-size", "1",
-            "--max-concurrency", "2", "--model", PRICED, "--base-url", slow.base_url,
+            "classify", str(tmp_path / "many"), "--labels", EVERY_LABEL,
+            "--images-per-request", "1", "--max-concurrency", "2", "--model", PRICED,
+            "--base-url", slow.base_url,
         ]  # fmt: skip
         process = subprocess.Popen(
             [*program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

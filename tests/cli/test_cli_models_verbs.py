@@ -96,7 +96,7 @@ def test_estimate_needs_no_key_and_agrees_with_what_the_run_paid(cli, shapes, se
 def test_the_caps_that_estimate_names_let_the_first_request_out_and_all_of_them(
     cli, shapes, server, monkeypatch
 ):
-    options = (shapes, "--labels", EVERY_LABEL, "--model", PRICED, "--batch-size", 1)
+    options = (shapes, "--labels", EVERY_LABEL, "--model", PRICED, "--images-per-request", 1)
     result = cli("estimate", *options, "--json")
     said = json.loads(result.stdout)
     begins, ends = (Decimal(repr(said[f"max_cost_to_{when}"])) for when in ("begin", "end"))
@@ -117,7 +117,7 @@ def test_the_caps_that_estimate_names_let_the_first_request_out_and_all_of_them(
 
 
 def test_estimate_of_examples_counts_them_in_every_request(cli, parted):
-    common = ("estimate", parted / "test", "--model", PRICED, "--batch-size", 1, "--json")
+    common = ("estimate", parted / "test", "--model", PRICED, "--images-per-request", 1, "--json")
     direct = json.loads(cli(*common, "--labels", EVERY_LABEL).stdout)
     shown = json.loads(cli(*common, "--examples", parted / "train", "--shots", 2).stdout)
     assert direct["n_requests"] == shown["n_requests"] == 6
@@ -126,7 +126,17 @@ def test_estimate_of_examples_counts_them_in_every_request(cli, parted):
 
 
 def test_estimated_time_follows_slots_and_limits(cli, shapes):
-    common = ("estimate", shapes, "-l", EVERY_LABEL, "--model", PRICED, "--batch-size", 1, "--json")
+    common = (
+        "estimate",
+        shapes,
+        "-l",
+        EVERY_LABEL,
+        "--model",
+        PRICED,
+        "--images-per-request",
+        1,
+        "--json",
+    )
 
     def seconds(*more):
         return json.loads(cli(*common, "--latency", 2, *more).stdout)["seconds"]

@@ -47,7 +47,7 @@ def ask(cli, server, monkeypatch):
 
     def run(*arguments):
         return cli(*arguments, "--model", MODEL, "--base-url", server.base_url,
-                   "--batch-size", "1", "--no-reuse")  # fmt: skip
+                   "--images-per-request", "1", "--no-reuse")  # fmt: skip
 
     return run
 

@@ -221,9 +221,9 @@ def test_a_saved_audit_comes_back_whole(tmp_path):
 
 def test_corrections_are_measured_through_the_classifier():
     mllm = model(bias=Bias(first=0.3))
-    found = audit(direct(mllm), DATA, n=36, probes=["position"], corrections=["permutations"])
+    found = audit(direct(mllm), DATA, n=36, probes=["position"], corrections=["rotations"])
     (gain,) = found.gains
-    assert gain.name == "permutations='all'"
+    assert gain.name == "rotations='all'"
     assert gain.accuracy > gain.accuracy_before
     assert gain.flip_rate_before > 0.2
     assert gain.flip_rate <= 0.02

@@ -23,8 +23,17 @@ from showtell.testing import ColourEncoder, draw_shape
 
 FORMAT1 = Path(__file__).parent / "format1"
 
-RENAMED_OPTIONS: dict[str, str | None] = {"--batch": "--transductive", "--concept": "--domain"}
+RENAMED_OPTIONS: dict[str, str | None] = {
+    "--batch": "--transductive",
+    "--batch-api": "--jobs",
+    "--batch-size": "--images-per-request",
+    "--concept": "--domain",
+    "--correct": "--debias",
+    "--permutations": "--rotations",
+}
 """Options of then, as ``"--flag"`` or ``"verb --flag"``, to those of now; None: gone on purpose."""
+RENAMED_VALUES = {"permutations": "rotations"}
+"""Words that options were given."""
 RENAMED_NAMES: dict[str, str | None] = {}
 """Names of ``showtell.__all__`` of then to those of now; None: gone on purpose."""
 
@@ -118,7 +127,7 @@ def as_of_now(argv: Sequence[str], url: str) -> list[str]:
     for word in argv:
         new = RENAMED_OPTIONS.get(f"{verb} {word}", RENAMED_OPTIONS.get(word, word))
         assert new is not None, f"{word} of {verb} is gone, and a frozen run needs it"
-        found.append(new.replace("{url}", url))
+        found.append(RENAMED_VALUES.get(new, new).replace("{url}", url))
     return found
 
 

@@ -365,7 +365,7 @@ def trained(start_serve, tmp_path_factory):
         Model(name, base_url="http://127.0.0.1:9/v1", cache=None),
         labels=LABELS,
         prompt_dir=prompts,
-        batch_size=1,
+        images_per_request=1,
     ).fit()
     learn_colours(model, processor, list(clf.requests(pictures)), pictures, labels)
     model.save_pretrained(folder)
@@ -378,7 +378,7 @@ def test_transformers_serve_answers_about_the_images_it_is_sent(trained):
     clf = DirectClassifier(
         Model(name, base_url=f"{url}/v1", cache=None, timeout=300),
         labels=LABELS,
-        batch_size=1,
+        images_per_request=1,
         prompt_dir=prompts,
         max_tokens=40,
     ).fit()
@@ -402,7 +402,7 @@ def test_the_command_line_asks_transformers_serve_once_and_then_its_cache(traine
     for where, from_cache in ((f"{url}/v1", False), ("http://127.0.0.1:9/v1", True)):
         done = CliRunner().invoke(app, [
             "classify", *images, "--labels", ",".join(LABELS), "--model", name, "--base-url",
-            where, "--batch-size", "1", "--prompt-dir", str(prompts), "--json", "-q",
+            where, "--images-per-request", "1", "--prompt-dir", str(prompts), "--json", "-q",
         ])  # fmt: skip
         assert done.exit_code == 0, done.output
         rows = json.loads(done.stdout)["predictions"]
@@ -429,7 +429,7 @@ def test_nonsense_is_a_row_without_a_label_after_it_was_asked_again(random_weigh
     clf = DirectClassifier(
         Model(name, base_url=f"{url}/v1", cache=None, timeout=300),
         labels=["quokka", "zeppelin"],
-        batch_size=1,
+        images_per_request=1,
         max_tokens=20,
     ).fit()
     X = [coloured("red", 0), coloured("blue", 1)]
@@ -449,7 +449,7 @@ def test_several_images_in_a_request_reach_the_model(random_weights):
     clf = DirectClassifier(
         Model(name, base_url=f"{url}/v1", cache=None, timeout=300),
         labels=["quokka", "zeppelin"],
-        batch_size=3,
+        images_per_request=3,
         max_tokens=8,
     ).fit()
     X = [coloured(label, i) for i, label in enumerate(LABELS[:3])]

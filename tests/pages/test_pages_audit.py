@@ -57,7 +57,7 @@ def audit():
         flips=flips,
         gains=(
             Gain(
-                name="permutations='all'", n=40, accuracy=0.9, accuracy_before=0.8, p_value=0.1,
+                name="rotations='all'", n=40, accuracy=0.9, accuracy_before=0.8, p_value=0.1,
                 flip_rate=0.0, flip_rate_before=0.2, requests_each=4.0, cost_usd=None,
             ),
         ),

@@ -276,27 +276,27 @@ def test_fifteen_classes_of_five_shots_cost_a_thirtieth_of_one_by_one():
         (Capabilities(), {"shared_tokens": 0}, 1, "price"),
         (Capabilities(), {"shared_tokens": 99_000}, 100, "longest batch"),
         (Capabilities(), {"shared_tokens": 99_000, "max_output_tokens": 1000}, 25, "answer tokens"),
-        (Capabilities(), {"batch_size": 7}, 7, "asked for"),
-        (Capabilities(max_images=4), {"batch_size": 7}, 4, "images"),
+        (Capabilities(), {"images_per_request": 7}, 7, "asked for"),
+        (Capabilities(max_images=4), {"images_per_request": 7}, 4, "images"),
         (Capabilities(max_request_bytes=4_000_000),
          {"shared_bytes": 1_500_000, "query_bytes": 50_000, "shared_tokens": 99_000}, 30, "bytes"),
     ],
 )  # fmt: skip
 def test_what_limits_a_batch(capabilities, more, size, limit):
     plan = plan_batches(1000, capabilities=capabilities, **more)
-    assert (plan.batch_size, plan.limit) == (size, limit)
+    assert (plan.images_per_request, plan.limit) == (size, limit)
 
 
 def test_batches_are_even():
     plan = plan_batches(101, capabilities=Capabilities(), shared_tokens=99_000)
-    assert (plan.batch_size, plan.n_requests) == (51, 2)
+    assert (plan.images_per_request, plan.n_requests) == (51, 2)
 
 
 def test_demonstrations_that_fill_the_request_are_refused():
     with pytest.raises(InputError, match=r"takes 20 images per request\. Show fewer `shots`"):
         plan_batches(5, capabilities=Capabilities(max_images=20), n_demonstrations=20)
-    with pytest.raises(InputError, match="batch_size"):
-        plan_batches(5, capabilities=Capabilities(), batch_size=0)
+    with pytest.raises(InputError, match="images_per_request"):
+        plan_batches(5, capabilities=Capabilities(), images_per_request=0)
 
 
 def packed(packer, items):
@@ -306,19 +306,19 @@ def packed(packer, items):
 
 
 @given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 7), st.integers(20, 90))
-def test_packing_loses_nothing_and_keeps_order_and_limits(sizes, batch_size, max_bytes):
+def test_packing_loses_nothing_and_keeps_order_and_limits(sizes, images_per_request, max_bytes):
     items = list(enumerate(sizes))
-    packer = Packer(batch_size=batch_size, max_bytes=max_bytes)
+    packer = Packer(images_per_request=images_per_request, max_bytes=max_bytes)
     batches = [b.items for b in packed(packer, [(i, {"n_bytes": i[1]}) for i in items])]
     assert [item for batch in batches for item in batch] == items
     for batch in batches:
-        assert 1 <= len(batch) <= batch_size
+        assert 1 <= len(batch) <= images_per_request
         assert len(batch) == 1 or sum(size for _, size in batch) <= max_bytes
 
 
 def test_packing_keeps_candidates_together_within_the_limit():
     wants = {"a": (0, 1), "b": (1, 2), "c": (5, 6), "d": None, "e": None, "f": (7,)}
-    packer = Packer(batch_size=9, max_labels=3)
+    packer = Packer(images_per_request=9, max_labels=3)
     batches = packed(packer, [(name, {"candidates": codes}) for name, codes in wants.items()])
     assert [(b.items, b.candidates) for b in batches] == [
         (["a", "b"], (0, 1, 2)),

@@ -58,7 +58,7 @@ def test_a_recipe_becomes_json_and_back():
 
 
 def test_what_is_as_usual_is_not_written():
-    bare = Recipe(options={"shots": None, "permutations": 1}, access={"timeout": 120.0})
+    bare = Recipe(options={"shots": None, "rotations": 1}, access={"timeout": 120.0})
     assert bare == Recipe()
     assert bare.to_dict() == {"method": "auto", "encoder": "mini", "seed": 0}
 

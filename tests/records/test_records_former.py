@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from showtell.cli.runs import claim
 
 from showtell.classify import ConceptClassifier, ZeroShotClassifier, load_classifier
 from showtell.errors import InputError
 from showtell.evaluate.controls import Control, Controls
 from showtell.prompts import DescriptionSet, read_descriptions
 from showtell.records import former, saved
+from showtell.runs.folder import claim
 from showtell.testing import WordEncoder
 
 WORDS = WordEncoder(["cat", "dog", "fur", "paws"])
@@ -51,8 +51,12 @@ def test_the_head_of_a_concept_classifier_was_called_its_model(tmp_path):
 
 
 def test_a_run_of_before_goes_on_under_the_new_names_and_another_is_refused(tmp_path):
-    was = {"verb": "classify", "batch": "adapt", "evolving": {"concept": "bird"}}
-    now = {"verb": "classify", "transductive": "adapt", "evolving": {"domain": "bird"}}
+    was = {"verb": "audit", "batch": "adapt", "evolving": {"concept": "bird"},
+           "rounds": [{"permutations": "2", "correct": "batch", "batch_size": "1"}],
+           "corrections": ["permutations", "batch"]}  # fmt: skip
+    now = {"verb": "audit", "transductive": "adapt", "evolving": {"domain": "bird"},
+           "rounds": [{"rotations": "2", "debias": "batch", "images_per_request": "1"}],
+           "corrections": ["rotations", "batch"]}  # fmt: skip
     (tmp_path / "run.json").write_text(json.dumps({"format": "showtell-run", "request": was}))
     assert claim(tmp_path, now) is True
     with pytest.raises(InputError, match="transductive was 'adapt' and is None"):

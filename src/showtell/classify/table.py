@@ -65,13 +65,13 @@ OPTIONS: Mapping[str, Any] = MappingProxyType(
         "role": None,
         "confidence": "auto",
         "n_samples": 1,
-        "permutations": 1,
-        "correct": None,
+        "rotations": 1,
+        "debias": None,
         "calibrate": 0,
         "shortlist": None,
         "rule": "sum",
         "question": None,
-        "batch_size": "auto",
+        "images_per_request": "auto",
         "max_side": 768,
         "sampling_temperature": "auto",
         "prompt_dir": None,
@@ -174,8 +174,8 @@ class Method:
 _ENCODED = ("templates", "shots", "abstain_below")
 _DESCRIBED = ("descriptions", "domain", "abstain_below")
 _ASKED = (
-    "abstain_below", "role", "confidence", "n_samples", "permutations", "correct", "calibrate",
-    "shortlist", "batch_size", "max_side", "sampling_temperature", "prompt_dir", "jobs",
+    "abstain_below", "role", "confidence", "n_samples", "rotations", "debias", "calibrate",
+    "shortlist", "images_per_request", "max_side", "sampling_temperature", "prompt_dir", "jobs",
     "wait",
 )  # fmt: skip
 _WORDS: tuple[Told, ...] = ("names", "descriptions", "aliases")
@@ -273,7 +273,7 @@ _ROWS = (
         takes=(*_ASKED,),
         told=_WORDS,
         learns="to calibrate",
-        examples_for={"calibrate": None, "correct": "contextual"},
+        examples_for={"calibrate": None, "debias": "contextual"},
         automatic=("model",),
         explains=("chances",),
     ),

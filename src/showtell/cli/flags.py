@@ -11,7 +11,6 @@ _PARAMETER_OF = {
     "tokens_per_minute": "tpm",
     "run_folder": "run",
     "rule": "score",
-    "jobs": "batch_api",
     "wait": "no_wait",
 }
 _OPTION_OF = {parameter: name for name, parameter in _PARAMETER_OF.items()}

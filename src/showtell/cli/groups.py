@@ -75,13 +75,13 @@ class PromptOptions:
     role: o.Role = None
     confidence_from: o.ConfidenceFrom = "auto"
     n_samples: o.NSamples = 1
-    permutations: o.Permutations = "1"
-    correct: o.Correct = None
+    rotations: o.Rotations = "1"
+    debias: o.Debias = None
     calibrate: o.Calibrate = 0
     shortlist: o.Shortlist = None
     score: o.Score = "sum"
     question: o.Question = None
-    batch_size: o.BatchSize = "auto"
+    images_per_request: o.ImagesPerRequest = "auto"
     max_side: o.MaxSide = 768
     temperature: o.Temperature = None
 

@@ -312,10 +312,10 @@ NSamples: TypeAlias = Annotated[
         help="Ask so many times, each with the labels in another order. Costs N times as much.",
     ),
 ]
-Permutations: TypeAlias = Annotated[
+Rotations: TypeAlias = Annotated[
     str,
     option(
-        "--permutations",
+        "--rotations",
         panel=MODEL,
         metavar="N|all",
         help="Ask with N shifts of the list of labels, and of the examples, and put the answers "
@@ -323,14 +323,14 @@ Permutations: TypeAlias = Annotated[
         "times as much.",
     ),
 ]
-Correct: TypeAlias = Annotated[
+Debias: TypeAlias = Annotated[
     Literal["contextual", "batch"] | None,
     option(
-        "--correct",
+        "--debias",
         panel=MODEL,
         metavar="contextual|batch",
         help="Divide out what the prompt says of any image: by pictures that show nothing, or by "
-        "the mean over all images, whose labels should be about even. Needs --permutations or "
+        "the mean over all images, whose labels should be about even. Needs --rotations or "
         "--n-samples, or --confidence-from logprobs or decisions.",
     ),
 ]
@@ -376,10 +376,10 @@ Question: TypeAlias = Annotated[
         "given.",
     ),
 ]
-BatchSize: TypeAlias = Annotated[
+ImagesPerRequest: TypeAlias = Annotated[
     str,
     option(
-        "--batch-size",
+        "--images-per-request",
         panel=MODEL,
         metavar="N|auto",
         help="Images asked about in one request; auto: from limits and price.",
@@ -448,10 +448,10 @@ Reuse: TypeAlias = Annotated[
     ),
 ]
 
-BatchApi: TypeAlias = Annotated[
+Jobs: TypeAlias = Annotated[
     bool,
     option(
-        "--batch-api",
+        "--jobs",
         panel=MODEL,
         help="Ask through the provider's batch endpoint (OpenAI, Google, Anthropic): for half the "
         "price or so, within a day. Needs --run.",
@@ -462,7 +462,7 @@ NoWait: TypeAlias = Annotated[
     option(
         "--no-wait",
         panel=MODEL,
-        help="With --batch-api: hand in and end, with exit code 3. The same command later collects "
+        help="With --jobs: hand in and end, with exit code 3. The same command later collects "
         "what is done.",
     ),
 ]

@@ -42,7 +42,7 @@ __all__ = [
     "writer_of",
 ]
 
-_WHOLE_OR = {"permutations": "all", "shortlist": "two-step", "batch_size": "auto"}
+_WHOLE_OR = {"rotations": "all", "shortlist": "two-step", "images_per_request": "auto"}
 """Options that are a whole number or this word."""
 
 

@@ -324,8 +324,8 @@ def _without(classifier: InContextClassifier, place: int | None) -> InContextCla
     """Copy a classifier that shows all demonstrations but one."""
     alone = copy.copy(classifier)
     alone.model = as_model(classifier.model).with_params(run_folder=None, jobs=False)
-    if alone.correct == "batch" and alone.prior_ is None:
-        alone.correct = None  # one image has no mean to divide by
+    if alone.debias == "batch" and alone.prior_ is None:
+        alone.debias = None  # one image has no mean to divide by
     if place is None:
         return alone
     shown = classifier.demonstrations_

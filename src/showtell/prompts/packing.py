@@ -26,7 +26,7 @@ T = TypeVar("T")
 class BatchPlan:
     """How queries are spread over requests. Made by `plan_batches`."""
 
-    batch_size: int
+    images_per_request: int
     """Queries per request, at most."""
     n_requests: int
     limit: str
@@ -46,7 +46,7 @@ def plan_batches(
     shared_bytes: int = 0,
     query_bytes: int = 0,
     max_output_tokens: int | None = 8192,
-    batch_size: int | None = None,
+    images_per_request: int | None = None,
 ) -> BatchPlan:
     r"""Choose the number of queries per request.
 
@@ -69,7 +69,7 @@ def plan_batches(
         Bytes of their images before base64; 0 for unknown.
     max_output_tokens : int or None, default=8192
         Longest answer; None for no limit.
-    batch_size : int, optional
+    images_per_request : int, optional
         What the user asks for: taken as it is, unless the provider refuses so much.
 
     Returns
@@ -79,7 +79,8 @@ def plan_batches(
     Raises
     ------
     InputError
-        If the demonstrations alone are more than a request may hold, or `batch_size` is below 1.
+        If the demonstrations alone are more than a request may hold, or `images_per_request` is
+        below 1.
 
     References
     ----------
@@ -91,14 +92,19 @@ def plan_batches(
     --------
     >>> plan = plan_batches(75, capabilities=Capabilities(max_images=3000), n_demonstrations=75,
     ...                     shared_tokens=75 * 270 + 300, query_tokens=270)
-    >>> plan.batch_size, plan.n_requests, round(plan.tokens_per_query)
+    >>> plan.images_per_request, plan.n_requests, round(plan.tokens_per_query)
     (75, 1, 544)
     >>> plan_batches(75, capabilities=Capabilities(max_images=100), n_demonstrations=75,
-    ...              shared_tokens=75 * 270 + 300, query_tokens=270).batch_size
+    ...              shared_tokens=75 * 270 + 300, query_tokens=270).images_per_request
     25
     """
-    if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
-        raise InputError(f"`batch_size` is a whole number from 1 up or 'auto'; got {batch_size!r}.")
+    if images_per_request is not None and (
+        isinstance(images_per_request, bool) or images_per_request < 1
+    ):
+        raise InputError(
+            "`images_per_request` is a whole number from 1 up or 'auto'; got "
+            f"{images_per_request!r}."
+        )
     room: dict[str, float] = {"number of queries": max(n_queries, 1)}
     if capabilities.max_images is not None:
         room["images"] = capabilities.max_images - n_demonstrations
@@ -118,8 +124,8 @@ def plan_batches(
             f"{what} leave no room for a query: the model takes {allowed} per request. Show fewer "
             "`shots`, make images smaller with `max_side`, or use a model that takes more."
         )
-    if batch_size is not None:
-        best = min(hard, (batch_size, "asked for"), key=lambda pair: pair[0])
+    if images_per_request is not None:
+        best = min(hard, (images_per_request, "asked for"), key=lambda pair: pair[0])
     else:
         wanted = [hard, (MOST_QUERIES, "longest batch")]
         if max_output_tokens is not None:
@@ -129,9 +135,11 @@ def plan_batches(
         wanted.append((max(1, pays), "price"))
         best = min(wanted, key=lambda pair: pair[0])
     n_requests = -(-n_queries // best[0])
-    size = best[0] if batch_size is not None or not n_queries else -(-n_queries // n_requests)
+    size = (
+        best[0] if images_per_request is not None or not n_queries else -(-n_queries // n_requests)
+    )
     return BatchPlan(
-        batch_size=size,
+        images_per_request=size,
         n_requests=n_requests,
         limit=best[1],
         tokens_per_query=shared_tokens / size + query_tokens,
@@ -152,7 +160,7 @@ class Packer(Generic[T]):
 
     Parameters
     ----------
-    batch_size : int
+    images_per_request : int
         Items per batch, at most.
     max_bytes : float, default=inf
         Of a batch; a single item that is larger goes alone, and the provider will tell.
@@ -161,7 +169,7 @@ class Packer(Generic[T]):
 
     Examples
     --------
-    >>> packer = Packer(batch_size=2)
+    >>> packer = Packer(images_per_request=2)
     >>> [[batch.items for batch in packer.push(letter)] for letter in "abc"]
     [[], [['a', 'b']], []]
     >>> [batch.items for batch in packer.flush()]
@@ -169,9 +177,10 @@ class Packer(Generic[T]):
     """
 
     def __init__(
-        self, *, batch_size: int, max_bytes: float = math.inf, max_labels: int | None = None
+        self, *, images_per_request: int, max_bytes: float = math.inf, max_labels: int | None = None
     ) -> None:
-        self.batch_size, self.max_bytes, self.max_labels = batch_size, max_bytes, max_labels
+        self.images_per_request = images_per_request
+        self.max_bytes, self.max_labels = max_bytes, max_labels
         self._clear()
 
     def _clear(self) -> None:
@@ -205,7 +214,7 @@ class Packer(Generic[T]):
         self._items.append(item)
         self._bytes += n_bytes
         self._labels, self._whole = union, whole
-        if len(self._items) >= self.batch_size:
+        if len(self._items) >= self.images_per_request:
             done += self.flush()
         return done
 

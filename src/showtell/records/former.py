@@ -12,7 +12,11 @@ __all__ = ["current_params", "current_request"]
 
 _RENAMED = {
     "batch": "transductive",
+    "batch_api": "jobs",
+    "batch_size": "images_per_request",
     "concept": "domain",
+    "correct": "debias",
+    "permutations": "rotations",
 }
 """Old name to new, wherever either may stand."""
 
@@ -22,6 +26,10 @@ _OF_CLASS = {
     "InContextClassifier": {"batch_api": "jobs", "batch_wait": "wait"},
 }
 """Those of one class, whose old name means something else in others."""
+
+
+_VALUES = {"corrections": {"permutations": "rotations"}}
+"""Names among the values of an option."""
 
 
 def current_params(kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,10 +73,15 @@ def current_request(request: Mapping[str, Any]) -> dict[str, Any]:
     >>> current_request({"verb": "classify", "batch": None})
     {'verb': 'classify', 'transductive': None}
     """
-    return {_RENAMED.get(name, name): _current(value) for name, value in request.items()}
+    return {
+        _RENAMED.get(name, name): _current(value, _VALUES.get(name, {}))
+        for name, value in request.items()
+    }
 
 
-def _current(value: Any) -> Any:
+def _current(value: Any, words: Mapping[str, str]) -> Any:
     if isinstance(value, list):
-        return [_current(one) for one in value]
+        return [_current(one, words) for one in value]
+    if isinstance(value, str):
+        return words.get(value, value)
     return current_request(value) if isinstance(value, Mapping) else value

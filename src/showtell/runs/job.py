@@ -127,7 +127,7 @@ class Job:
         self._books = self.run
         for one in asking:
             self._load(one)
-            again = len(asking) > 1 or self.steps > 1 or one.calibrates or one.option("correct")
+            again = len(asking) > 1 or self.steps > 1 or one.calibrates or one.option("debias")
             if self._books is None and again and {"max_cost", "max_requests"} & set(one.access):
                 self._books = self._closing.enter_context(
                     tempfile.TemporaryDirectory(prefix="showtell-")

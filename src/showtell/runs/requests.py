@@ -15,7 +15,6 @@ _RENAMED = {
     "confidence_from": "confidence",
     "temperature": "sampling_temperature",
     "score": "rule",
-    "batch_api": "jobs",
 }
 """What options were called in run folders before they held recipes."""
 
@@ -116,7 +115,7 @@ def _decides(option: str, row: Method | None) -> bool:
 
 def _value(option: str, value: Any) -> Any:
     """Read a value as it was typed."""
-    if option in ("permutations", "shortlist", "batch_size") and isinstance(value, str):
+    if option in ("rotations", "shortlist", "images_per_request") and isinstance(value, str):
         return int(value) if value.isdecimal() else value
     if option == "confidence" and value == "none":
         return None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Confidence",
-    "Correction",
+    "Debias",
     "check_arguments",
     "check_correction",
     "chosen_confidence",
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 Confidence: TypeAlias = Literal["auto", "verbalised", "logprobs", "votes", "decisions"]
-Correction: TypeAlias = Literal["contextual", "batch"]
+Debias: TypeAlias = Literal["contextual", "batch"]
 _CORRECTIONS = ("contextual", "batch", "None")
 _CONFIDENCES = ("auto", "verbalised", "logprobs", "votes", "decisions", "None")
 _ROUND = 50  # labels per question of two steps, where the provider states no limit
@@ -35,22 +35,22 @@ def check_arguments(clf: MLLMClassifier) -> None:
     if clf.confidence is not None and clf.confidence not in _CONFIDENCES[:-1]:
         raise UnknownNameError("confidence", str(clf.confidence), _CONFIDENCES)
     whole(1, n_samples=clf.n_samples)
-    whole(1, also=["all"], permutations=clf.permutations)
-    if clf.confidence == "votes" and clf.n_samples < 2 and clf.permutations == 1:
+    whole(1, also=["all"], rotations=clf.rotations)
+    if clf.confidence == "votes" and clf.n_samples < 2 and clf.rotations == 1:
         raise InputError(
             "`confidence='votes'` counts repeated answers: set `n_samples` to 2 or more, or "
-            "`permutations`.",
-            param=("n_samples", "permutations"),
+            "`rotations`.",
+            param=("n_samples", "rotations"),
         )
-    if clf.correct is not None and clf.correct not in _CORRECTIONS[:-1]:
-        raise UnknownNameError("correction", str(clf.correct), _CORRECTIONS)
+    if clf.debias is not None and clf.debias not in _CORRECTIONS[:-1]:
+        raise UnknownNameError("correction", str(clf.debias), _CORRECTIONS)
     if isinstance(clf.null_images, str) and clf.null_images != "default":
         raise InputError(
             f"`null_images` is 'default' or a sequence of images; got {clf.null_images!r}.",
             param="null_images",
         )
     whole(1, also=["two-step", None], shortlist=clf.shortlist)
-    whole(1, also=["auto"], batch_size=clf.batch_size)
+    whole(1, also=["auto"], images_per_request=clf.images_per_request)
     whole(1, also=["auto", None], max_tokens=clf.max_tokens)
     whole(16, also=[None], max_side=clf.max_side)
     whole(0, also=[True, False], calibrate=clf.calibrate)
@@ -70,7 +70,7 @@ def chosen_confidence(clf: MLLMClassifier, capabilities: Capabilities) -> Confid
     if chosen == "auto":
         if capabilities.decisions:
             return "decisions"
-        repeats = clf.n_samples > 1 or clf.permutations != 1
+        repeats = clf.n_samples > 1 or clf.rotations != 1
         return "votes" if repeats else "verbalised"
     offered = {
         "logprobs": capabilities.logprobs,
@@ -82,26 +82,26 @@ def chosen_confidence(clf: MLLMClassifier, capabilities: Capabilities) -> Confid
         raise InputError(
             f"{clf.model_} offers no {chosen!r}. Allowed for it: {', '.join(allowed)}."
         )
-    if chosen == "logprobs" and clf.batch_size not in ("auto", 1):
+    if chosen == "logprobs" and clf.images_per_request not in ("auto", 1):
         raise InputError(
             "`confidence='logprobs'` reads the tokens of one label, so it asks about one image "
-            "per request: leave `batch_size` at 'auto'."
+            "per request: leave `images_per_request` at 'auto'."
         )
     return chosen
 
 
 def check_correction(clf: MLLMClassifier) -> None:
     """Refuse a correction that has no probabilities to work on."""
-    if clf.correct is None:
+    if clf.debias is None:
         return
     if clf.confidence_ is None:
-        raise InputError("`correct` changes probabilities, and `confidence=None` has none.")
+        raise InputError("`debias` changes probabilities, and `confidence=None` has none.")
     by_label = clf.confidence_ in ("verbalised", "votes")
-    if by_label and clf.n_samples * clf.permutations_ < 2:
+    if by_label and clf.n_samples * clf.rotations_ < 2:
         raise InputError(
-            f"`correct={clf.correct!r}` divides the probabilities of labels by a prior, and "
+            f"`debias={clf.debias!r}` divides the probabilities of labels by a prior, and "
             "one answer with a stated confidence says nothing of the labels it does not name. "
-            "Set `permutations` (or `n_samples`) to 2 or more, so that there are frequencies, "
+            "Set `rotations` (or `n_samples`) to 2 or more, so that there are frequencies, "
             "or take confidence='logprobs' or 'decisions' where the model offers them."
         )
 
@@ -115,7 +115,7 @@ def n_rotations(clf: MLLMClassifier, capabilities: Capabilities) -> int:
     elif needs_rounds(clf, most):
         assert most is not None
         listed = min(most, -(-n // most))  # only the last round is rotated
-    return listed if clf.permutations == "all" else min(int(clf.permutations), listed)
+    return listed if clf.rotations == "all" else min(int(clf.rotations), listed)
 
 
 def most_labels(clf: MLLMClassifier, capabilities: Capabilities) -> int | None:

@@ -15,7 +15,7 @@ from showtell._progress import Progress, no_progress
 from showtell.classify.asking.access import AsksModel
 from showtell.classify.asking.arguments import (
     Confidence,
-    Correction,
+    Debias,
     check_arguments,
     check_correction,
     chosen_confidence,
@@ -70,15 +70,15 @@ class MLLMClassifier(AsksModel, MediaClassifier):
         role: str = DEFAULT_ROLE,
         confidence: Confidence | None = "auto",
         n_samples: int = 1,
-        permutations: int | Literal["all"] = 1,
-        correct: Correction | None = None,
+        rotations: int | Literal["all"] = 1,
+        debias: Debias | None = None,
         null_images: Sequence[Media] | Literal["default"] = "default",
         calibrate: bool | int = False,
         abstain_below: float | None = None,
         shortlist: int | Literal["two-step"] | None = None,
         encoder: str | Encoder = "mini",
         store: Store = "default",
-        batch_size: int | Literal["auto"] = "auto",
+        images_per_request: int | Literal["auto"] = "auto",
         max_side: int | None = 768,
         sampling_temperature: float | Literal["auto"] | None = "auto",
         max_tokens: int | Literal["auto"] | None = "auto",
@@ -92,15 +92,15 @@ class MLLMClassifier(AsksModel, MediaClassifier):
         self.role = role
         self.confidence = confidence
         self.n_samples = n_samples
-        self.permutations = permutations
-        self.correct = correct
+        self.rotations = rotations
+        self.debias = debias
         self.null_images = null_images
         self.calibrate = calibrate
         self.abstain_below = abstain_below
         self.shortlist = shortlist
         self.encoder = encoder
         self.store = store
-        self.batch_size = batch_size
+        self.images_per_request = images_per_request
         self.max_side = max_side
         self.sampling_temperature = sampling_temperature
         self.max_tokens = max_tokens
@@ -125,7 +125,7 @@ class MLLMClassifier(AsksModel, MediaClassifier):
         access = self._access()
         self.model_ = access.name
         self.confidence_ = chosen_confidence(self, access.capabilities)
-        self.permutations_ = n_rotations(self, access.capabilities)
+        self.rotations_ = n_rotations(self, access.capabilities)
         check_correction(self)
         self._wording = write_labels(
             words, load_prompts(self.prompt_dir), anonymise=self._anonymise, seed=self._seed
@@ -135,7 +135,7 @@ class MLLMClassifier(AsksModel, MediaClassifier):
         self.calibration_ = ConfidenceMap(kind="none")
         self.prior_: NDArray[np.float64] | None = None
         self.gamma_, self.correction_ = 1.0, ""
-        if self.correct == "batch":
+        if self.debias == "batch":
             self.correction_ = "batch: divided by the mean of each call"
         self.fit_cost_usd_: Decimal | None = Decimal(0)
         self._to_learn = ()
@@ -225,9 +225,9 @@ class MLLMClassifier(AsksModel, MediaClassifier):
                 f"This {type(self).__name__} is prepared for an estimate, not fitted: `fit` asks "
                 f"about {len(self._to_learn)} pictures first. Call `fit`."
             )
-        if self.correct == "batch" and self.prior_ is None and len(images) == 1:
+        if self.debias == "batch" and self.prior_ is None and len(images) == 1:
             raise InputError(
-                "correct='batch' divides by the mean over all images of a call, and one image has "
+                "debias='batch' divides by the mean over all images of a call, and one image has "
                 "none. Classify many at once (10 a label), or call `fit(X, y)` with `calibrate` "
                 "set, which fixes the mean."
             )
@@ -297,13 +297,13 @@ class MLLMClassifier(AsksModel, MediaClassifier):
 
     def _label_order(self) -> LabelOrder:
         neutral = None if self.label_key_ is None else self.names_sent_
-        return LabelOrder(n_rotations=self.permutations_, seed=self._seed, neutral=neutral)
+        return LabelOrder(n_rotations=self.rotations_, seed=self._seed, neutral=neutral)
 
     def _judge(self) -> Judge:
         return Judge(
             classes=self.classes_,
             confidence=self.confidence_,
-            n_rotations=self.permutations_,
+            n_rotations=self.rotations_,
             seed=self._seed,
             calibration=self.calibration_,
             abstain_below=self.abstain_below,

@@ -40,16 +40,16 @@ class DirectClassifier(MLLMClassifier):
         - ``"verbalised"``: the model says 0 to 10 after the label. Free; overconfident.
         - ``"logprobs"``: from the probabilities of the label's tokens, where the provider tells
           them. One image per request.
-        - ``"votes"``: share of the answers of `n_samples` repetitions and `permutations`.
+        - ``"votes"``: share of the answers of `n_samples` repetitions and `rotations`.
         - ``"decisions"``: the probabilities of a provider's classification endpoint, one image
           per request; label sets beyond its limit in rounds.
         - ``"auto"``: decisions where the model is such an endpoint, votes where `n_samples` or
-          `permutations` is above 1, else verbalised.
+          `rotations` is above 1, else verbalised.
         - None: none is asked for, and there are no probabilities.
     n_samples : int, default=1
         Repetitions of every question, with the labels in another order each time. Costs so many
         times as much. Without votes their probabilities are averaged.
-    permutations : int or "all", default=1
+    rotations : int or "all", default=1
         Ask about every image with so many cyclic shifts of the list of labels, spread evenly, and
         put the answers together: by the geometric mean where there are probabilities (log-
         probabilities, decisions), else by votes, or by the mean of stated confidences. As many as
@@ -57,10 +57,10 @@ class DirectClassifier(MLLMClassifier):
         shifted too, so that each class is shown last in turn, and neutral names move to other
         labels. Costs so many times as much; temperature stays 0. More than a question lists
         labels are not asked.
-    correct : {"contextual", "batch"} or None, default=None
+    debias : {"contextual", "batch"} or None, default=None
         Divide the prior of the prompt out of the probabilities, before confidences are
         calibrated. It needs probabilities of all labels (log-probabilities, decisions), or
-        frequencies over `permutations` or `n_samples`; frequencies move an answer only to a label
+        frequencies over `rotations` or `n_samples`; frequencies move an answer only to a label
         that was named about that image.
 
         - ``"contextual"``: what the model says, in `fit`, about pictures that show nothing, with
@@ -70,7 +70,7 @@ class DirectClassifier(MLLMClassifier):
           too. With `calibrate`, the mean over the labelled images, and the strength that makes
           them right most often.
     null_images : sequence of Media or "default", default="default"
-        Pictures that show nothing, for ``correct="contextual"``. "default": grey, noise, blurred
+        Pictures that show nothing, for ``debias="contextual"``. "default": grey, noise, blurred
         noise, and where `fit` has images their mean and two of them blurred.
     calibrate : bool or int, default=False
         Ask about the labelled images given to `fit` (so many of them, or all) and learn how often
@@ -85,7 +85,7 @@ class DirectClassifier(MLLMClassifier):
         the text alone.
     encoder, store
         For `shortlist`, as in `ZeroShotClassifier`.
-    batch_size : int or "auto", default="auto"
+    images_per_request : int or "auto", default="auto"
         Images per request; "auto" plans it from limits and price (`plan_batches`).
     max_side : int or None, default=768
         Pixels of the longer side of what is sent; None sends what the provider can use.
@@ -107,7 +107,7 @@ class DirectClassifier(MLLMClassifier):
         The kind in use.
     names_sent_ : tuple of str
         How labels are written in requests.
-    permutations_ : int
+    rotations_ : int
         Shifts of the list that are asked with.
     calibration_ : ConfidenceMap
     prior_ : ndarray of shape (n_classes,) or None
@@ -142,7 +142,7 @@ class DirectClassifier(MLLMClassifier):
         Parameters
         ----------
         X : sequence of Media, optional
-            Looked at to calibrate, and to make content-free pictures of for `correct`.
+            Looked at to calibrate, and to make content-free pictures of for `debias`.
         y : array-like of shape (n_samples,), optional
             Gives the label set where `labels` is None.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell.checks import flag, one_of, whole
-from showtell.classify.asking.arguments import Confidence, Correction
+from showtell.classify.asking.arguments import Confidence, Debias
 from showtell.classify.asking.classifier import MLLMClassifier
 from showtell.classify.asking.learning import learn
 from showtell.classify.asking.orders import ended_by_rotations
@@ -61,12 +61,12 @@ class InContextClassifier(MLLMClassifier):
           alike. Requests then share no prefix, so "auto" asks about one image at a time.
     labels, descriptions, aliases, role, confidence, n_samples
         As in `DirectClassifier`. Repetitions also show the demonstrations in another order.
-    permutations, correct, null_images
+    rotations, debias, null_images
         As in `DirectClassifier`. Each class is shown last in turn.
     calibrate : bool or int, default=False
         Ask about the labelled images that are not shown (so many of them, or all); see
         `DirectClassifier`.
-    abstain_below, shortlist, encoder, store, batch_size, max_side
+    abstain_below, shortlist, encoder, store, images_per_request, max_side
         As in `DirectClassifier`. With `shortlist` only demonstrations of listed labels are shown.
     sampling_temperature, max_tokens, prompt_dir
         As in `DirectClassifier`.
@@ -83,7 +83,7 @@ class InContextClassifier(MLLMClassifier):
         What is shown, in order; with "nearest", what there is to choose from.
     label_key_ : LabelKey or None
         Which neutral name stands for which label.
-    model_, confidence_, names_sent_, permutations_, calibration_, prior_, gamma_, correction_
+    model_, confidence_, names_sent_, rotations_, calibration_, prior_, gamma_, correction_
         As in `DirectClassifier`.
     fit_cost_usd_, prompt_version_
         As in `DirectClassifier`.
@@ -114,15 +114,15 @@ class InContextClassifier(MLLMClassifier):
         role: str = DEFAULT_ROLE,
         confidence: Confidence | None = "auto",
         n_samples: int = 1,
-        permutations: int | Literal["all"] = 1,
-        correct: Correction | None = None,
+        rotations: int | Literal["all"] = 1,
+        debias: Debias | None = None,
         null_images: Sequence[Media] | Literal["default"] = "default",
         calibrate: bool | int = False,
         abstain_below: float | None = None,
         shortlist: int | Literal["two-step"] | None = None,
         encoder: str | Encoder = "mini",
         store: Store = "default",
-        batch_size: int | Literal["auto"] = "auto",
+        images_per_request: int | Literal["auto"] = "auto",
         max_side: int | None = 768,
         sampling_temperature: float | Literal["auto"] | None = "auto",
         max_tokens: int | Literal["auto"] | None = "auto",
@@ -137,15 +137,15 @@ class InContextClassifier(MLLMClassifier):
             role=role,
             confidence=confidence,
             n_samples=n_samples,
-            permutations=permutations,
-            correct=correct,
+            rotations=rotations,
+            debias=debias,
             null_images=null_images,
             calibrate=calibrate,
             abstain_below=abstain_below,
             shortlist=shortlist,
             encoder=encoder,
             store=store,
-            batch_size=batch_size,
+            images_per_request=images_per_request,
             max_side=max_side,
             sampling_temperature=sampling_temperature,
             max_tokens=max_tokens,
@@ -287,9 +287,9 @@ class InContextClassifier(MLLMClassifier):
 
     def _ordered(self, own: Sequence[Demonstration], view: int) -> tuple[Demonstration, ...]:
         """Mix for every repetition after the first; end with another class in every rotation."""
-        sample, rotation = divmod(view, self.permutations_)
+        sample, rotation = divmod(view, self.rotations_)
         mixed = self._shuffled(own, sample) if sample else own
-        return ended_by_rotations(mixed, rotation, self.permutations_)
+        return ended_by_rotations(mixed, rotation, self.rotations_)
 
     def _embed_pool(self) -> None:
         encoder = load_encoder(self.encoder)
@@ -312,7 +312,7 @@ class InContextClassifier(MLLMClassifier):
     # What is shown
 
     def _one_by_one(self) -> bool:
-        return self._pool is not None and self.batch_size == "auto"
+        return self._pool is not None and self.images_per_request == "auto"
 
     def _usual_demonstrations(self, most_labels: int | None) -> Sequence[Demonstration]:
         counts: dict[int, int] = {}
@@ -359,9 +359,9 @@ class InContextClassifier(MLLMClassifier):
             for code in sorted(listed):
                 own = np.flatnonzero(codes == code)
                 chosen += own[np.argsort(-alike[own], kind="stable")[: int(self.shots)]].tolist()
-            sample, rotation = divmod(view, self.permutations_)
+            sample, rotation = divmod(view, self.rotations_)
             mixed = self._shuffled([self.demonstrations_[i] for i in sorted(chosen)], sample)
-            return ended_by_rotations(mixed, rotation, self.permutations_)
+            return ended_by_rotations(mixed, rotation, self.rotations_)
 
         return nearest
 

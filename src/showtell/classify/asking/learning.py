@@ -39,7 +39,7 @@ def what_to_learn_from(
 ) -> tuple[Sequence[Media], NDArray[np.intp]]:
     """Pictures that show nothing, and rows of labelled images to ask about."""
     nulls: Sequence[Media] = ()
-    if clf.correct == "contextual":
+    if clf.debias == "contextual":
         if isinstance(clf.null_images, str):
             seen = images or [d.image.data for d in clf._usual_demonstrations(None)]
             nulls = content_free_pictures(clf._seed % 2**63, images=seen)
@@ -71,10 +71,10 @@ def learn(
     judge = clf._judge()
     evidence = [judge.evidence(item) for item in found.items]
     of_row = [None if d < 0 else evidence[d] for d in found.distinct]
-    if clf.correct == "contextual":
+    if clf.debias == "contextual":
         _learn_from_nulls(clf, of_row[: len(nulls)])
     of_row, truth = of_row[len(nulls) :], codes[held]
-    if clf.correct == "batch" and len(held):
+    if clf.debias == "batch" and len(held):
         _learn_batch(clf, of_row, truth)
     if not len(held):
         return
@@ -89,9 +89,9 @@ def _learn_from_nulls(clf: MLLMClassifier, evidence: Sequence[Evidence | None]) 
     usable = [e for e in evidence if e is not None]
     if not usable:
         warnings.warn(
-            "correct='contextual' has nothing to work on: the model gave no label to any of "
+            "debias='contextual' has nothing to work on: the model gave no label to any of "
             f"{len(evidence)} pictures that show nothing. Answers stay as they are; give "
-            "other `null_images`, or set correct='batch'.",
+            "other `null_images`, or set debias='batch'.",
             LimitsWarning,
             stacklevel=4,
         )
@@ -137,9 +137,9 @@ def _say_if_few(n: int, n_classes: int) -> None:
     wanted = _PER_LABEL * n_classes
     if n < wanted:
         warnings.warn(
-            f"correct='batch' looks at the mean over {n} images, and {n_classes} "
+            f"debias='batch' looks at the mean over {n} images, and {n_classes} "
             f"labels want {wanted} or more. Take the result with care, give `fit` labelled "
-            "images with `calibrate` set, or use correct='contextual'.",
+            "images with `calibrate` set, or use debias='contextual'.",
             LimitsWarning,
             stacklevel=5,
         )
@@ -149,12 +149,12 @@ def corrected(clf: MLLMClassifier, evidence: Sequence[Evidence | None]) -> list[
     """Divide the prior of the prompt out of all rows."""
     usable = [e for e in evidence if e is not None]
     prior = clf.prior_
-    if clf.correct is None or not usable:
+    if clf.debias is None or not usable:
         return list(evidence)
-    if clf.correct == "batch" and prior is None:
+    if clf.debias == "batch" and prior is None:
         if len(usable) < 2:
             warnings.warn(
-                "correct='batch' has nothing to work on: only one image was answered.",
+                "debias='batch' has nothing to work on: only one image was answered.",
                 LimitsWarning,
                 stacklevel=4,
             )
@@ -165,9 +165,9 @@ def corrected(clf: MLLMClassifier, evidence: Sequence[Evidence | None]) -> list[
         return list(evidence)
     if len(usable) >= _PER_LABEL and is_certain(usable):
         warnings.warn(
-            f"correct={clf.correct!r} has nothing to work on: about every image all answers "
+            f"debias={clf.debias!r} has nothing to work on: about every image all answers "
             "name one label and leave nothing for others. Answers stay as they are; more "
-            "`permutations`, or confidence='logprobs', may show what the model hesitates "
+            "`rotations`, or confidence='logprobs', may show what the model hesitates "
             "between.",
             LimitsWarning,
             stacklevel=4,

@@ -52,8 +52,8 @@ def make_run(clf: MLLMClassifier, client: Client | None, images: Sequence[Media]
         client=client,
         form=form,
         parser=AnswerParser(wording.names, wording.aliases),
-        settings=settings_of(clf, plan.batch_size, capabilities),
-        batch_size=plan.batch_size,
+        settings=settings_of(clf, plan.images_per_request, capabilities),
+        images_per_request=plan.images_per_request,
         demonstrations=clf._demonstrations(images),
         capabilities=capabilities,
         max_side=clf.max_side,
@@ -93,7 +93,7 @@ def _plan(
     system = text_tokens(render_request(form, (), [Query(id="x", image=_BLANK)]).system)
     schema = text_tokens(json.dumps(answer_schema(form.labels, verbalised=form.verbalised)))
     single = clf.confidence_ in ("decisions", "logprobs") or clf._one_by_one()
-    size = 1 if single else None if clf.batch_size == "auto" else clf.batch_size
+    size = 1 if single else None if clf.images_per_request == "auto" else clf.images_per_request
     n_bytes = sum(len(d.image.data) for d in shown)
     return plan_batches(
         n_queries,
@@ -104,18 +104,20 @@ def _plan(
         shared_bytes=n_bytes,
         query_bytes=n_bytes // len(shown) if shown else 0,
         max_output_tokens=None if clf.max_tokens == "auto" else clf.max_tokens,
-        batch_size=size,
+        images_per_request=size,
     )
 
 
-def settings_of(clf: MLLMClassifier, batch_size: int, capabilities: Capabilities) -> Settings:
+def settings_of(
+    clf: MLLMClassifier, images_per_request: int, capabilities: Capabilities
+) -> Settings:
     """Say how requests of so many images are to be answered."""
     temperature = clf.sampling_temperature
     if temperature == "auto":
         temperature = 0.0 if clf.n_samples == 1 else _VOTING_TEMPERATURE
     longest = clf.max_tokens
     if longest == "auto":
-        longest = _OUTPUT_BASE + _OUTPUT_EACH * batch_size
+        longest = _OUTPUT_BASE + _OUTPUT_EACH * images_per_request
     logprobs = None
     if clf.confidence_ == "logprobs":
         logprobs = min(_TOP_LOGPROBS, capabilities.max_top_logprobs or _TOP_LOGPROBS)
@@ -147,8 +149,8 @@ def fingerprint_of(clf: MLLMClassifier, run: AskRun) -> str:
         "shown": shown,
         "seed": clf._seed,
     }
-    if clf.permutations_ > 1:
-        content["permutations"] = clf.permutations_
+    if clf.rotations_ > 1:
+        content["permutations"] = clf.rotations_  # as ever: runs that are kept go on
     if run.client is not None and run.client.kept.endpoint:
         content["endpoint"] = run.client.kept.endpoint
     text = json.dumps(content, sort_keys=True, default=str)

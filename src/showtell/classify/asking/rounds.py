@@ -64,7 +64,7 @@ def _final_round(
     """Ask in every repetition and rotation."""
     order = clf._label_order()
     return AskRound(
-        n_views=clf.n_samples * clf.permutations_,
+        n_views=clf.n_samples * clf.rotations_,
         choice=choice,
         order=order.listed,
         written=order.written,

@@ -56,7 +56,7 @@ class AskRun:
     form: RequestForm
     parser: AnswerParser
     settings: Settings
-    batch_size: int
+    images_per_request: int
     demonstrations: Callable[[int, tuple[int, ...], Sequence[ImageState]], Sequence[Demonstration]]
     """Of a view, the codes listed in a request, and the images it asks about."""
     capabilities: Capabilities
@@ -78,7 +78,7 @@ class AskRun:
         self._looking = Looking(
             capabilities=self.capabilities,
             max_side=self.max_side,
-            n_images=self.n_demonstrations + (1 if self.decisions else self.batch_size),
+            n_images=self.n_demonstrations + (1 if self.decisions else self.images_per_request),
         )
         self._replies = Replies(
             labels=self.form.labels,
@@ -265,11 +265,15 @@ class AskRun:
         self, queries: Iterator[tuple[ImageState, ImagePart]], this_round: AskRound
     ) -> Iterator[_Batch]:
         """Yield batches as images come in; every view of a batch in turn."""
-        packers = [self._packer(this_round, self.batch_size) for _ in range(this_round.n_views)]
-        loose = [self._packer(this_round, self.batch_size) for _ in range(this_round.n_views)]
+        packers = [
+            self._packer(this_round, self.images_per_request) for _ in range(this_round.n_views)
+        ]
+        loose = [
+            self._packer(this_round, self.images_per_request) for _ in range(this_round.n_views)
+        ]
         for item, part in queries:
             for view, packer in enumerate(packers):
-                ask = OpenQuestion(item=item, view=view, limit=self.batch_size)
+                ask = OpenQuestion(item=item, view=view, limit=self.images_per_request)
                 for batch in self._push(packer, ask, part, this_round):
                     yield from self._left_of(batch, this_round, loose[view])
         for packer, rest in zip(packers, loose, strict=True):
@@ -320,7 +324,9 @@ class AskRun:
         if self.capabilities.max_request_bytes is not None:
             room = self.capabilities.max_request_bytes - _TEXT_BYTES
             most_bytes = room * 3 / 4 - self.shared_bytes  # base64 makes 4 bytes of 3
-        return Packer(batch_size=limit, max_bytes=most_bytes, max_labels=this_round.most_labels)
+        return Packer(
+            images_per_request=limit, max_bytes=most_bytes, max_labels=this_round.most_labels
+        )
 
     @staticmethod
     def _push(

@@ -44,7 +44,7 @@ def to_saved(clf: MLLMClassifier) -> Saving:
         "prompt_version": clf.prompt_version_,
         "prompts": dict(wording.prompts.texts),
         "calibration": clf.calibration_.to_json(),
-        "permutations": clf.permutations_,
+        "rotations": clf.rotations_,
         "prior": None if clf.prior_ is None else clf.prior_.tolist(),
         "gamma": clf.gamma_,
         "correction": clf.correction_,
@@ -113,7 +113,7 @@ def from_saved(cls: type[M], saved: SavedFolder, *, encoder: Any, model: Any) ->
     )
     clf._show_wording()
     clf.calibration_ = ConfidenceMap.from_json(values["calibration"])
-    clf.permutations_ = int(values.get("permutations", 1))
+    clf.rotations_ = int(values.get("rotations", values.get("permutations", 1)))
     prior, spent = values.get("prior"), values.get("fit_cost_usd", "0")
     clf.prior_ = None if prior is None else np.array(prior, np.float64)
     clf.gamma_, clf.correction_ = float(values.get("gamma", 1)), str(values.get("correction", ""))

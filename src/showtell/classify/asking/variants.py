@@ -284,7 +284,7 @@ def _arm_run(
         return None if asked[item.first_row, view] else ()
 
     values |= {
-        "batch_size": 1,
+        "images_per_request": 1,
         "demonstrations": demonstrations,
         "settings": settings_of(classifier, 1, usual.capabilities),
         "n_demonstrations": max(

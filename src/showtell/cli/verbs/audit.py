@@ -46,7 +46,7 @@ __all__ = ["add_to", "audit"]
 
 _PROBES = ("example", "position", "order", "majority", "names")
 _SHOWING = ("order", "majority", "names")
-_CORRECTIONS = ("permutations", "contextual", "batch")
+_CORRECTIONS = ("rotations", "contextual", "batch")
 _AUDIT = "What to audit"
 
 _EPILOG = """# Examples
@@ -55,7 +55,7 @@ showtell audit butterflies/ --model google:gemini-2.5-flash --report audit.html
 
 showtell audit butterflies/ --model openai:gpt-4.1-mini --probes example,position --shots 0
 
-showtell audit butterflies/ --model ollama:llava --n 60 --corrections permutations --run audit/
+showtell audit butterflies/ --model ollama:llava --n 60 --corrections rotations --run audit/
 
 # Probes
 
@@ -112,7 +112,7 @@ def audit(
             panel=_AUDIT,
             common=True,
             metavar="NAMES",
-            help="Measure what permutations, contextual or batch gain. Each asks about every image "
+            help="Measure what rotations, contextual or batch gain. Each asks about every image "
             "twice per label.",
         ),
     ] = None,

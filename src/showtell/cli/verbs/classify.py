@@ -54,7 +54,7 @@ showtell classify photos/ --labels "cat,dog" --model google:gemini-2.5-flash --m
 
 showtell classify photos/ --examples sorted/ --shots 3 --model ollama:llava --run tuesday/
 
-showtell classify photos/ -l "cat,dog" --model openai:gpt-4.1 --batch-api --run jobs/ --no-wait
+showtell classify photos/ -l "cat,dog" --model openai:gpt-4.1 --jobs --run jobs/ --no-wait
 
 find . -name "*.jpg" | showtell classify - --labels "cat,dog" --json
 """
@@ -90,7 +90,7 @@ def classify(
     caps: BudgetOptions,
     questions: PromptOptions,
     sending: RequestOptions,
-    batch_api: o.BatchApi = False,
+    jobs: o.Jobs = False,
     no_wait: o.NoWait = False,
     limit: o.Limit = None,
     image_column: o.ImageColumn = None,

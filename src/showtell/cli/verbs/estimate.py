@@ -66,7 +66,7 @@ def estimate(
     caps: BudgetOptions,
     questions: PromptOptions,
     sending: RequestOptions,
-    batch_api: o.BatchApi = False,
+    jobs: o.Jobs = False,
     latency: Annotated[
         float | None,
         o.option(
@@ -132,4 +132,4 @@ def estimate(
             f"--calibrate looks at {recipe.option('calibrate'):,} labelled images besides, which "
             "are not counted here."
         )
-    show_estimate(session, found, json=json, in_jobs=batch_api)
+    show_estimate(session, found, json=json, in_jobs=jobs)

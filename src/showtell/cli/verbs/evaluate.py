@@ -96,7 +96,7 @@ def evaluate(
     caps: BudgetOptions,
     questions: PromptOptions,
     sending: RequestOptions,
-    jobs: o.BatchApi = False,
+    jobs: o.Jobs = False,
     no_wait: o.NoWait = False,
     test_size: o.TestSize = None,
     limit: o.Limit = None,

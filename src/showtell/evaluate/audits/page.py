@@ -43,9 +43,8 @@ _WORDS = {
 _REMEDIES = {
     "example": "Keep real labels out of the example of an answer: showtell's prompts have "
     "placeholders there.",
-    "position": "Average over rotations of the list: permutations='all'.",
-    "order": "Average over orders of the demonstrations: permutations='all' ends in each label "
-    "once.",
+    "position": "Average over rotations of the list: rotations='all'.",
+    "order": "Average over orders of the demonstrations: rotations='all' ends in each label once.",
     "majority": "Show as many demonstrations of every label.",
     "names": "Look at what the names suggest; anonymise=True leaves only what is shown.",
 }

@@ -75,7 +75,7 @@ class Gain:
     Parameters
     ----------
     name : str
-        What the classifier is set to: ``"correct='batch'"``.
+        What the classifier is set to: ``"debias='batch'"``.
     n : int
         Images with an answer before and after.
     accuracy, accuracy_before : float

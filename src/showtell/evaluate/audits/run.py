@@ -42,9 +42,9 @@ from showtell.mllm.model import as_model
 __all__ = ["CORRECTIONS", "audit", "audit_requests"]
 
 CORRECTIONS = {
-    "permutations": {"permutations": "all"},
-    "contextual": {"permutations": "all", "correct": "contextual"},
-    "batch": {"permutations": "all", "correct": "batch"},
+    "rotations": {"rotations": "all"},
+    "contextual": {"rotations": "all", "debias": "contextual"},
+    "batch": {"rotations": "all", "debias": "batch"},
 }
 """Corrections that can be measured, and what the classifiers are set to."""
 
@@ -86,7 +86,7 @@ def audit(
     n : int, optional
         Images to ask about, drawn with the mix of labels. Default: `audit_size`, enough to find a
         pull of 5 % with a chance of 95 %; all there are if those are fewer.
-    corrections : sequence of {"permutations", "contextual", "batch"}, default=()
+    corrections : sequence of {"rotations", "contextual", "batch"}, default=()
         Measure what these options of the classifiers gain. Each asks about every image twice per
         label: under the usual order of the list, and with it rotated by half.
     most_arms : int, default=10
@@ -322,7 +322,7 @@ def _renamed(classifier: Any) -> Any:
 
 
 def _refitted(classifier: Any, **parameters: Any) -> Any:
-    """Fit a clone with the same demonstrations; nothing is asked but what `correct` asks."""
+    """Fit a clone with the same demonstrations; nothing is asked but what `debias` asks."""
     twin = clone(classifier)
     shown = getattr(classifier, "demonstrations_", None)
     if shown is not None:
@@ -434,8 +434,8 @@ def _gains(
             index = np.array([plan.labels.index(label) for label in rows.classes])
             answers.append(np.where(rows.ok, index[rows.codes], NO_ANSWER))
             costs.append(_sum(rows.columns["cost_usd"]))
-            n_requests += len(images) * int(twin.permutations_)
-            n_kept += sum(map(bool, rows.columns["from_cache"])) * int(twin.permutations_)
+            n_requests += len(images) * int(twin.rotations_)
+            n_kept += sum(map(bool, rows.columns["from_cache"])) * int(twin.rotations_)
             note = str(getattr(twin, "correction_", ""))
         after = answers[0].astype(np.int64)
         both = (before != NO_ANSWER) & (after != NO_ANSWER)
@@ -479,7 +479,7 @@ def _corrected(classifier: Any, name: str, labels: list[str], *, fits: bool) -> 
     """Make the classifier with a correction; without `fits` nothing is asked for it."""
     parameters: dict[str, Any] = dict(CORRECTIONS[name])
     if not fits:
-        parameters.pop("correct", None)
+        parameters.pop("debias", None)
     return _refitted(classifier, labels=labels, **parameters)
 
 

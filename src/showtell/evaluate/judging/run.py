@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias, cast
@@ -242,19 +242,9 @@ def judge(
     (0.95, 0.004, 'A')
     """
     a, b = [str(x) for x in a], [str(x) for x in b]
-    n = len(a)
-    for what, given in (
-        ("b", b), ("gold", gold), ("images", images), ("questions", questions),
-        ("references", references),
-    ):  # fmt: skip
-        if given is not None and len(given) != n:
-            raise InputError(f"`a` has {n} answers, but `{what}` has {len(given)}.")
-    if orders not in _ORDERS:
-        raise UnknownNameError("order of judging", str(orders), _ORDERS)
-    strange = [i for i in (human or {}) if not 0 <= i < n]
-    if strange:
-        raise InputError(f"`human` names pair {strange[0]}; there are pairs 0 to {n - 1}.")
-    items = [media_name(x) for x in images] if images is not None else [str(i) for i in range(n)]
+    given = {"b": b, "gold": gold, "images": images, "questions": questions}
+    _check_arguments(len(a), {**given, "references": references}, orders, human)
+    items = [media_name(x) for x in images] if images is not None else list(map(str, range(len(a))))
     if gold is not None:
         return _by_gold(a, b, [str(x) for x in gold], items, names)
     if model is None:
@@ -262,71 +252,101 @@ def judge(
     if not 1 <= len(criteria) <= _MOST_CRITERIA:
         raise InputError(f"Give one to five criteria; got {len(criteria)}.")
     alike = np.array([_plain(x) == _plain(y) for x, y in zip(a, b, strict=True)], bool)
-    plan = _plan(np.flatnonzero(~alike), orders, random_state)
+    verdicts = _ask(
+        model,
+        _plan(np.flatnonzero(~alike), orders, random_state),
+        lambda i, order, image: _question(
+            (a[i], b[i]) if order == "AB" else (b[i], a[i]),
+            criteria,
+            image,
+            None if questions is None else questions[i],
+            None if references is None else references[i],
+            items[i],
+        ),
+        images,
+        items,
+        max_side,
+        progress,
+    )
+    table = np.full((len(a), 2), np.nan)
+    for i, verdict in verdicts:
+        if verdict.score_a is not None:
+            table[i, _TURNS.index(verdict.order)] = verdict.score_a
+    table[alike] = 0.5
+    scores = pair_scores(table)
+    costs = [verdict.cost_usd for _, verdict in verdicts]
+    known = [c for c in costs if c is not None]
+    return Judgement(
+        judge=as_model(model).name,
+        names=names,
+        verdicts=tuple(verdict for _, verdict in verdicts),
+        scores=scores,
+        result=win_rate(scores, None if images is None else np.array(items)),
+        position=position_bias(table[~alike]) if _is_both(orders, len(a)) else None,
+        lengths=by_length(scores, np.array([len(x) for x in a]), np.array([len(x) for x in b])),
+        corrected=_corrected(scores, human),
+        n_pairs=len(a),
+        n_alike=int(alike.sum()),
+        cost_usd=sum(known, Decimal(0)) if len(known) == len(costs) else None,
+        notes=_notes(scores, len(a)),
+    )
+
+
+def _check_arguments(
+    n: int,
+    given: Mapping[str, Sequence[Any] | None],
+    orders: Orders,
+    human: Mapping[int, float] | None,
+) -> None:
+    for what, values in given.items():
+        if values is not None and len(values) != n:
+            raise InputError(f"`a` has {n} answers, but `{what}` has {len(values)}.")
+    if orders not in _ORDERS:
+        raise UnknownNameError("order of judging", str(orders), _ORDERS)
+    strange = [i for i in (human or {}) if not 0 <= i < n]
+    if strange:
+        raise InputError(f"`human` names pair {strange[0]}; there are pairs 0 to {n - 1}.")
+
+
+def _ask(
+    model: Asked,
+    plan: Sequence[tuple[int, Order]],
+    question: Callable[[int, Order, ImagePart | None], Question[dict[str, str]]],
+    images: Sequence[Media] | None,
+    items: Sequence[str],
+    max_side: int,
+    progress: Progress,
+) -> list[tuple[int, Verdict]]:
+    """Ask about pairs in the orders planned; an image that cannot be read is an error verdict."""
+    sent: dict[int, ImagePart | None] = {}
     broken: dict[int, str] = {}
-    asked: list[tuple[int, Order]] = []
-    found: list[Checked[dict[str, str]]] = []
     with open_client(model) as client:
-        made: list[Question[dict[str, str]]] = []
-        sent: dict[int, ImagePart] = {}
-        for i, order in plan:
-            if images is not None and i not in sent and i not in broken:
-                try:
-                    sent[i] = prepare_image(
+        for i, _ in plan:
+            if i in sent or i in broken:
+                continue
+            try:
+                sent[i] = (
+                    None
+                    if images is None
+                    else prepare_image(
                         read_media(images[i]),
                         max_side=max_side,
                         capabilities=client.capabilities,
                         n_images=1,
                     )
-                except MediaError as error:
-                    broken[i] = " ".join(str(error).split())
-            if i in broken:
-                continue
-            pair = (a[i], b[i]) if order == "AB" else (b[i], a[i])
-            made.append(
-                _question(
-                    pair,
-                    criteria,
-                    sent.get(i),
-                    None if questions is None else questions[i],
-                    None if references is None else references[i],
-                    items[i],
                 )
-            )
-            asked.append((i, order))
+            except MediaError as error:
+                broken[i] = " ".join(str(error).split())
+        asked = [(i, order) for i, order in plan if i in sent]
+        made = [question(i, order, sent[i]) for i, order in asked]
         found = ask_checked(client, made, progress=progress, stage="Judging")
-    verdicts = [
-        _verdict(items[i], order, answer) for (i, order), answer in zip(asked, found, strict=True)
-    ]
-    table = np.full((n, 2), np.nan)
-    for (i, order), verdict in zip(asked, verdicts, strict=True):
-        if verdict.score_a is not None:
-            table[i, 0 if order == "AB" else 1] = verdict.score_a
-    verdicts += [
-        Verdict(
-            item=items[i], order=order, verdict=None, score_a=None, status="error", error=broken[i]
-        )
-        for i, order in plan
+    answers = dict(zip(asked, found, strict=True))
+    return [
+        (i, _failed(items[i], order, broken[i], Decimal(0)))
         if i in broken
+        else (i, _verdict(items[i], order, answers[i, order]))
+        for i, order in plan
     ]
-    table[alike] = 0.5
-    scores = pair_scores(table)
-    costs = [answer.spent.cost_usd for answer in found]
-    known = [c for c in costs if c is not None]
-    return Judgement(
-        judge=as_model(model).name,
-        names=names,
-        verdicts=tuple(verdicts),
-        scores=scores,
-        result=win_rate(scores, None if images is None else np.array(items)),
-        position=position_bias(table[~alike]) if _is_both(orders, n) else None,
-        lengths=by_length(scores, np.array([len(x) for x in a]), np.array([len(x) for x in b])),
-        corrected=_corrected(scores, human),
-        n_pairs=n,
-        n_alike=int(alike.sum()),
-        cost_usd=sum(known, Decimal(0)) if len(known) == len(costs) else None,
-        notes=_notes(scores, n),
-    )
 
 
 def _is_both(orders: Orders, n: int) -> bool:
@@ -394,12 +414,16 @@ def _fence(text: str) -> str:
     return f"<<<\n{text.replace('<<<', '« ').replace('>>>', ' »')}\n>>>"
 
 
+def _failed(item: str, order: Order, reason: str, cost: Decimal | None) -> Verdict:
+    return Verdict(
+        item=item, order=order, verdict=None, score_a=None, status="error", error=reason,
+        cost_usd=cost,
+    )  # fmt: skip
+
+
 def _verdict(item: str, order: Order, answer: Checked[dict[str, str]]) -> Verdict:
     if answer.value is None:
-        return Verdict(
-            item=item, order=order, verdict=None, score_a=None, status="error",
-            error=answer.reason, cost_usd=answer.spent.cost_usd,
-        )  # fmt: skip
+        return _failed(item, order, answer.reason or "no answer", answer.spent.cost_usd)
     said = cast("Said", answer.value["verdict"])
     score = _SCORES[said] if order == "AB" else 1 - _SCORES[said]
     return Verdict(

@@ -45,6 +45,7 @@ from showtell.classify import (
     ZeroShotClassifier,
 )
 from showtell.classify.base import LimitsWarning
+from showtell.classify.concepts.fitting import voters_of
 from showtell.classify.concepts.heads import fit_forest, fit_vote
 from showtell.classify.concepts.selection import Fold, select_clues
 from showtell.datasets import Dataset
@@ -221,7 +222,7 @@ def leaky(setting: Setting, seed: int, clf: ConceptClassifier) -> tuple[np.ndarr
     def fit(X: Any, y: Any, columns: Any) -> Any:
         if clf.head == "forest":
             return fit_forest(X[:, columns], y, random_state=seed).predict_proba
-        return fit_vote(X[:, columns], y, clf._voters(columns)[1]).predict_proba
+        return fit_vote(X[:, columns], y, voters_of(clf, columns)[1]).predict_proba
 
     chosen = select_clues(fit, features, codes, [fold], n_errors=0, random_state=seed)
     kept = np.array(chosen.kept)

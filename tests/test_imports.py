@@ -17,7 +17,7 @@ import showtell
 
 ROOMS = (
     "media", "datasets", "encoders", "metrics", "prompts", "classify", "recipes", "evaluate",
-    "explain", "runs",
+    "explain", "runs", "tables",
 )  # fmt: skip
 HEAVY = {"torch", "transformers", "onnxruntime", "onnx", "pandas", "pyarrow", "sklearn", "scipy"}
 

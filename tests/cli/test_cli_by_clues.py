@@ -62,7 +62,7 @@ def test_explain_names_clues(cli, parted, tree):
         (("--method", "concepts", "--concepts", "tree.json", "-k", "0"), "--shots is 1 or more"),
         (("--method", "concepts", "--concepts", "tree.json", "-l", "a,b"), "learns from examples"),
         (("--method", "concepts", "--concepts", "none.json", "--examples", "parted/train"),
-         "Cannot read 'none.json'"),
+         "There is no concept tree 'none.json'"),
         (("--method", "concept-forest", "--concepts", "tree.json", "--examples", "parted/train",
           "--transductive", "adapt"), "--transductive belongs to"),
     ],

@@ -6,8 +6,8 @@ import datetime as dt
 import json
 import os
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from showtell.errors import InputError, SavedFolderError
 from showtell.prompts import DescriptionSet
 from showtell.prompts.descriptions.descriptions import Provenance
 from showtell.records.former import current_request
+from showtell.records.plain import from_plain, to_plain
 from showtell.records.reading import loading, parse_json, read_text
 
 __all__ = [
@@ -49,29 +50,6 @@ class LabelChange:
     added_was: int = 0
     """The same for the added ones."""
 
-    def to_record(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "label": self.label,
-            "added": list(self.added),
-            "removed": list(self.removed),
-            "n_kept": self.n_kept,
-            "removed_was": self.removed_was,
-            "added_was": self.added_was,
-        }
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> LabelChange:
-        """Make one of what `to_record` returned."""
-        return cls(
-            label=str(record["label"]),
-            added=_texts(record["added"]),
-            removed=_texts(record["removed"]),
-            n_kept=int(record["n_kept"]),
-            removed_was=int(record["removed_was"]),
-            added_was=int(record["added_was"]),
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Confusion:
@@ -85,21 +63,6 @@ class Confusion:
     """Validation images that are."""
     n_near: int
     """Support images that are or nearly are; what the model is told of."""
-
-    def to_record(self) -> dict[str, Any]:
-        """Return plain values."""
-        return dict(vars(self))
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Confusion:
-        """Make one of what `to_record` returned."""
-        return cls(
-            label=str(record["label"]),
-            taken_for=str(record["taken_for"]),
-            n_support=int(record["n_support"]),
-            n_validation=int(record["n_validation"]),
-            n_near=int(record["n_near"]),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,31 +88,6 @@ class Exchange:
     accuracy: float | None = None
     """Of the answer, on the support images of these labels, among these labels."""
 
-    def to_record(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            **vars(self),
-            "labels": list(self.labels),
-            "gaps": dict(self.gaps),
-            "dropped": {label: list(words) for label, words in self.dropped.items()},
-        }
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Exchange:
-        """Make one of what `to_record` returned."""
-        return cls(
-            task=str(record["task"]),
-            labels=_texts(record["labels"]),
-            sample=int(record["sample"]),
-            told=str(record["told"]),
-            said=str(record["said"]),
-            reason=_text_or_none(record["reason"]),
-            gaps={str(k): str(v) for k, v in record["gaps"].items()},
-            dropped={str(k): _texts(v) for k, v in record["dropped"].items()},
-            n_repairs=int(record["n_repairs"]),
-            accuracy=_number_or_none(record["accuracy"]),
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
@@ -165,22 +103,6 @@ class Cluster:
     """Answers that could be used."""
     n_changes: int = 0
     """Single changes that the crossover made."""
-
-    def to_record(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {**vars(self), "labels": list(self.labels)}
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Cluster:
-        """Make one of what `to_record` returned."""
-        return cls(
-            labels=_texts(record["labels"]),
-            before=float(record["before"]),
-            after=float(record["after"]),
-            chosen=str(record["chosen"]),
-            n_candidates=int(record["n_candidates"]),
-            n_changes=int(record["n_changes"]),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,47 +144,6 @@ class Generation:
         """Descriptions that were added or removed."""
         return sum(len(change.added) + len(change.removed) for change in self.changes)
 
-    def to_record(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "number": self.number,
-            "descriptions": {label: list(words) for label, words in self.descriptions.items()},
-            "fitness": self.fitness,
-            "margin": self.margin,
-            "validation": self.validation,
-            "changes": [change.to_record() for change in self.changes],
-            "confusions": [confusion.to_record() for confusion in self.confusions],
-            "clusters": [cluster.to_record() for cluster in self.clusters],
-            "exchanges": [exchange.to_record() for exchange in self.exchanges],
-            "good_words": {label: list(words) for label, words in self.good_words.items()},
-            "bad_words": {label: list(words) for label, words in self.bad_words.items()},
-            "n_requests": self.n_requests,
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "cost_usd": None if self.cost_usd is None else str(self.cost_usd),
-        }
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Generation:
-        """Make one of what `to_record` returned."""
-        return cls(
-            number=int(record["number"]),
-            descriptions={str(k): _texts(v) for k, v in record["descriptions"].items()},
-            fitness=float(record["fitness"]),
-            margin=float(record["margin"]),
-            validation=_number_or_none(record["validation"]),
-            changes=tuple(map(LabelChange.from_record, record["changes"])),
-            confusions=tuple(map(Confusion.from_record, record["confusions"])),
-            clusters=tuple(map(Cluster.from_record, record["clusters"])),
-            exchanges=tuple(map(Exchange.from_record, record["exchanges"])),
-            good_words={str(k): _texts(v) for k, v in record["good_words"].items()},
-            bad_words={str(k): _texts(v) for k, v in record["bad_words"].items()},
-            n_requests=int(record["n_requests"]),
-            input_tokens=int(record["input_tokens"]),
-            output_tokens=int(record["output_tokens"]),
-            cost_usd=_money(record["cost_usd"]),
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -279,22 +160,6 @@ class Outcome:
     """Images that became wrong."""
     p_value: float
     """Of McNemar's exact test."""
-
-    def to_record(self) -> dict[str, Any]:
-        """Return plain values."""
-        return dict(vars(self))
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Outcome:
-        """Make one of what `to_record` returned."""
-        return cls(
-            n=int(record["n"]),
-            accuracy_before=float(record["accuracy_before"]),
-            accuracy_after=float(record["accuracy_after"]),
-            n_gained=int(record["n_gained"]),
-            n_lost=int(record["n_lost"]),
-            p_value=float(record["p_value"]),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -381,22 +246,7 @@ class Evolution:
 
     def to_record(self) -> dict[str, Any]:
         """Return plain values."""
-        return {
-            "showtell": _FORMAT,
-            "labels": list(self.labels),
-            "model": self.model,
-            "encoder": self.encoder,
-            "prompt_version": self.prompt_version,
-            "seed": self.seed,
-            "n_support": self.n_support,
-            "n_validation": self.n_validation,
-            "best": self.best,
-            "state": self.state,
-            "settings": dict(self.settings),
-            "cost_usd": None if self.cost_usd is None else str(self.cost_usd),
-            "test": None if self.test is None else self.test.to_record(),
-            "generations": [generation.to_record() for generation in self.generations],
-        }
+        return {"showtell": _FORMAT, **to_plain(self)}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Evolution:
@@ -409,33 +259,14 @@ class Evolution:
         """
         if not isinstance(record, Mapping) or record.get("showtell") != _FORMAT:
             raise InputError("This is no record of an evolution, or one of a newer showtell.")
-        try:
-            test = record["test"]
-            evolution = cls(
-                labels=_texts(record["labels"]),
-                model=str(record["model"]),
-                encoder=str(record["encoder"]),
-                prompt_version=str(record["prompt_version"]),
-                seed=int(record["seed"]),
-                n_support=int(record["n_support"]),
-                n_validation=int(record["n_validation"]),
-                generations=tuple(map(Generation.from_record, record["generations"])),
-                best=int(record["best"]),
-                state=str(record["state"]),
-                settings=current_request(record["settings"]),
-                cost_usd=_money(record["cost_usd"]),
-                test=None if test is None else Outcome.from_record(test),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-            raise InputError(f"The record of an evolution is damaged: {what}.") from None
+        what = "The record of an evolution"
+        evolution = from_plain(cls, record, what)
         numbers = [generation.number for generation in evolution.generations]
         if numbers != list(range(len(numbers))) or not 0 <= evolution.best < len(numbers):
             raise InputError(
-                f"The record of an evolution is damaged: generations {numbers}, the best of which "
-                f"is {evolution.best}."
+                f"{what} is damaged: generations {numbers}, the best of which is {evolution.best}."
             )
-        return evolution
+        return replace(evolution, settings=current_request(evolution.settings))
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write it as JSON, so that a reader sees the old file or the new one, never half of it.
@@ -495,21 +326,3 @@ def read_evolution(path: str | os.PathLike[str]) -> Evolution:
     with loading(repr(str(target)), error=SavedFolderError):
         value = parse_json(text, repr(str(target)), error=SavedFolderError)
         return Evolution.from_record(value)
-
-
-def _texts(values: Sequence[Any]) -> tuple[str, ...]:
-    if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
-        raise TypeError(f"a list of texts was expected, got {type(values).__name__}")
-    return tuple(values)
-
-
-def _text_or_none(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _number_or_none(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
-def _money(value: Any) -> Decimal | None:
-    return None if value is None else Decimal(str(value))

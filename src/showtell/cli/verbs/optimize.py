@@ -445,7 +445,7 @@ def _facts(evolution: Evolution) -> dict[str, Any]:
         "n_validation": evolution.n_validation,
         "n_descriptions": evolution.chosen.n_descriptions,
         "best_generation": evolution.best,
-        "test": None if test is None else test.to_record(),
+        "test": None if test is None else asdict(test),
         "n_requests": sum(g.n_requests for g in evolution.generations),
         "input_tokens": sum(g.input_tokens for g in evolution.generations),
         "output_tokens": sum(g.output_tokens for g in evolution.generations),

@@ -250,7 +250,7 @@ def test_labels_json_that_is_no_json_is_an_error(tmp_path):
     with pytest.raises(DataError, match="'a' stands twice"):
         load_dataset(tmp_path)
     (tmp_path / "labels.json").write_text("{")
-    with pytest.raises(DataError, match="is not JSON"):
+    with pytest.raises(DataError, match="not valid JSON"):
         load_dataset(tmp_path)
 
 

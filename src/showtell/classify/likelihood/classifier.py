@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeAlias, cast
@@ -13,12 +12,12 @@ from PIL import Image
 from scipy.special import log_softmax, softmax
 
 from showtell._progress import Progress, no_progress
-from showtell.checks import flag, one_of, whole
 from showtell.classify.asking.null_images import content_free_pictures
 from showtell.classify.base import MediaClassifier, _Named, make_predictions, media_list, say_once
 from showtell.classify.embedding.prototypes import cosines, text_prototypes
 from showtell.classify.estimator import check_is_fitted
 from showtell.classify.labels import Texts, codes_of, label_words, true_labels
+from showtell.classify.likelihood.arguments import LETTERS, check_arguments, check_sizes
 from showtell.classify.likelihood.saved import from_saved, to_saved
 from showtell.classify.predictions import Predictions
 from showtell.classify.probability import probabilities, smoothed_temperature
@@ -37,13 +36,11 @@ from showtell.records.saved import SavedFolder
 __all__ = ["LikelihoodClassifier", "LikelihoodRule", "LikelihoodTokens"]
 
 LikelihoodRule: TypeAlias = Literal["sum", "mean", "sum_eos", "pmi", "letter"]
-_RULES = ("sum", "mean", "sum_eos", "pmi", "letter")
 
 _MIN_CALIBRATION = 20
 _LONGEST_SIDE = 2048  # pixels that are kept of a picture; no model here reads more
 _OUTSIDE = np.float32(-1e30)  # stands for minus infinity, which embeddings may not hold
 _STUB, _LETTER_STUB = "It shows a", "The answer is"
-_LETTERS = string.ascii_uppercase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,12 +223,12 @@ class LikelihoodClassifier(MediaClassifier):
         RunError
             If the model's scores depend on how the prompt is read; see `LocalVLM.check`.
         """
-        self._check_arguments()
+        check_arguments(self)
         images = None if X is None else media_list(X)
         given = None if y is None else true_labels(y, None if images is None else len(images))
         words = label_words(self.labels, given, aliases=self.aliases)
         codes = None if given is None else codes_of(given, words.classes)
-        self._check_sizes(len(words.classes))
+        check_sizes(self, len(words.classes))
         self.classes_ = words.classes
         self._check_abstain_below()
         self.vlm_ = self._load_model()
@@ -335,49 +332,7 @@ class LikelihoodClassifier(MediaClassifier):
     def _from_saved(cls, saved: SavedFolder, *, encoder: Any, model: Any) -> Self:
         return from_saved(cls, saved, encoder=encoder, model=model)
 
-    # Arguments
-
-    def _check_arguments(self) -> None:
-        if not isinstance(self.model, str | LocalVLM):
-            raise InputError(
-                "`model` is 'local-dir:PATH', 'hf-hub:ORG/NAME' or a LocalVLM; got "
-                f"{type(self.model).__name__}."
-            )
-        one_of("rule", self.rule, _RULES)
-        flag(also=["auto"], calibrate=self.calibrate)
-        if isinstance(self.null_images, str) and self.null_images != "default":
-            raise InputError(
-                f"`null_images` is 'default', a sequence of images or None; got "
-                f"{self.null_images!r}."
-            )
-        gamma = self.batch_calibration
-        if gamma is not None and (isinstance(gamma, bool) or not -10 <= gamma <= 10):
-            raise InputError(f"`batch_calibration` is a number near 1, or None; got {gamma!r}.")
-        whole(1, also=[None], rotations=self.rotations, shortlist=self.shortlist)
-        if self.rotations is not None and self.rule != "letter":
-            raise InputError("`rotations` turns the options of rule='letter'; set that, or None.")
-        for name in ("question", "stub"):
-            if not isinstance(getattr(self, name), str):
-                raise InputError(f"`{name}` is text, got {getattr(self, name)!r}.")
-
-    def _check_sizes(self, n_classes: int) -> None:
-        short = self.shortlist is not None and self.shortlist < n_classes
-        n_asked = min(n_classes, self.shortlist or n_classes)
-        if self.rule == "letter" and n_asked > len(_LETTERS):
-            raise InputError(
-                f"rule='letter' has {len(_LETTERS)} letters for {n_asked} labels. Set "
-                f"`shortlist` to {len(_LETTERS)} or fewer, or take rule='sum'."
-            )
-        if short and self.batch_calibration is not None:
-            raise InputError(
-                "`batch_calibration` needs the probability of every label for every image, which "
-                "a short list does not give. Set one of the two to None."
-            )
-        if short and self.rule == "letter" and self.null_images is not None:
-            raise InputError(
-                "With rule='letter' and a short list each image has options of its own, so there "
-                "is no common null. Set `null_images=None` or `shortlist=None`."
-            )
+    # The model
 
     def _load_model(self) -> LocalVLM:
         """Load a model by name, unless this very one is loaded already."""
@@ -421,7 +376,7 @@ class LikelihoodClassifier(MediaClassifier):
 
     def _letter_prompt(self, order: Sequence[int]) -> tuple[str, Continuations]:
         """List the options in this order; the letters are what may follow."""
-        letters = _LETTERS[: len(order)]
+        letters = LETTERS[: len(order)]
         options = "\n".join(f"{a}. {self._names[c]}" for a, c in zip(letters, order, strict=True))
         stub = _LETTER_STUB if self.stub == "auto" else self.stub
         prompt = self.vlm_.prompt(

@@ -223,22 +223,6 @@ def read_classes(
         own = f" {normalise(label)} "
         return any(f" {normalise(labels[code])} " not in own for code in codes)
 
-    def sort(label: str, listed: Sequence[Any]) -> tuple[list[str], list[str]]:
-        kept: list[str] = []
-        dropped: list[str] = []
-        seen = {normalise(label)}
-        for entry in listed:
-            text = clean(entry)
-            if not text:
-                continue
-            plain = normalise(text)
-            wrong = plain in seen or len(text.split()) > MOST_WORDS or others_named(text, label)
-            if allowed is not None and plain not in allowed[label]:
-                wrong = True
-            (dropped if wrong or len(kept) >= n_most else kept).append(text)
-            seen.add(plain)
-        return kept, dropped
-
     def check(value: Any) -> Written:
         entries = value.get("classes") if isinstance(value, dict) else value
         if not isinstance(entries, list):
@@ -252,7 +236,8 @@ def read_classes(
             label = place.get(normalise(str(entry.get("name", ""))))
             if label is None or label in texts or label in gaps:
                 continue
-            kept, left = sort(label, entry["descriptors"])
+            usable = None if allowed is None else allowed[label]
+            kept, left = _sorted_out(entry["descriptors"], label, n_most, usable, others_named)
             if left:
                 dropped[label] = tuple(left)
             if len(kept) < n_least:
@@ -275,6 +260,30 @@ def read_classes(
         return Written(texts=texts, gaps=gaps, dropped=dropped)
 
     return check
+
+
+def _sorted_out(
+    listed: Sequence[Any],
+    label: str,
+    n_most: int,
+    usable: set[str] | None,
+    others_named: Callable[[str, str], bool],
+) -> tuple[list[str], list[str]]:
+    """Part what an answer lists for a label into what is kept and what is dropped."""
+    kept: list[str] = []
+    dropped: list[str] = []
+    seen = {normalise(label)}
+    for entry in listed:
+        text = clean(entry)
+        if not text:
+            continue
+        plain = normalise(text)
+        wrong = plain in seen or len(text.split()) > MOST_WORDS or others_named(text, label)
+        if usable is not None and plain not in usable:
+            wrong = True
+        (dropped if wrong or len(kept) >= n_most else kept).append(text)
+        seen.add(plain)
+    return kept, dropped
 
 
 def clean(entry: Any) -> str:

@@ -74,10 +74,10 @@ def test_a_method_that_becomes_another_without_examples_becomes_one_that_exists(
 
 
 def test_an_unknown_method_is_refused_with_all_that_there_are():
-    with pytest.raises(UnknownNameError, match="Unknown method 'linaer'") as caught:
-        find_method("linaer")
+    with pytest.raises(UnknownNameError, match="Unknown method 'few_shot'") as caught:
+        find_method("few_shot")
     assert caught.value.allowed == method_names()
-    assert "'linear'" in str(caught.value)
+    assert "'few-shot'" in str(caught.value)
 
 
 def test_a_row_cannot_take_what_does_not_exist():

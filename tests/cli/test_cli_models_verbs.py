@@ -242,7 +242,7 @@ def test_fusion_asks_twice_an_image_and_is_priced_before(cli, shapes, server, ro
     [
         (("--shots", "2"), "does not take --shots"),
         (("--n-samples", "3"), "does not take --n-samples"),
-        (("--calibrate", "5"), "give some, --examples DIR"),
+        (("--calibrate", "5"), "give some with --examples DIR"),
     ],
 )
 def test_fusion_refuses_what_belongs_to_other_methods(cli, shapes, monkeypatch, more, said):

@@ -68,7 +68,7 @@ def test_unknown_keys_options_and_limits_are_refused_by_name():
         (lambda: Recipe.from_dict({"method": "linear", "colour": 1}), "colour"),
         (lambda: Recipe(options={"shotz": 1}), "shotz"),
         (lambda: Recipe(access={"max_prize": 1}), "max_prize"),
-        (lambda: Recipe(method="linaer"), "linaer"),
+        (lambda: Recipe(method="few_shot"), "few_shot"),
     ):
         with pytest.raises(UnknownNameError, match=said):
             make()

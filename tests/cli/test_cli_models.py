@@ -108,7 +108,8 @@ def test_examples_are_shown_and_names_stay_home(ask, parted, rows, server):
 
 
 @pytest.mark.parametrize(
-    ("more", "shown"), [((), 0), (("--shots", 1), 3), (("--method", "in-context"), 12)]
+    ("more", "shown"),
+    [((), 12), (("--shots", 0), 0), (("--method", "direct"), 0), (("--shots", 1), 3)],
 )
 def test_evaluate_asks_directly_or_shows_training_images(ask, parted, more, shown, server):
     n_before = len(server.requests)
@@ -185,7 +186,7 @@ def test_one_cap_holds_for_a_whole_curve(ask, parted, server):
 
 def test_calibration_asks_about_labelled_images(ask, parted, server):
     n_before = len(server.requests)
-    result = ask("evaluate", parted, "--calibrate", 6, "--json")
+    result = ask("evaluate", parted, "--shots", 0, "--calibrate", 6, "--json")
     assert result.exit_code == 0, result.output
     assert sum(len(r.ids) for r in server.requests[n_before:]) == 12
     assert json.loads(result.stdout)["accuracy"] == 1.0

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from showtell.datasets import Dataset, LabelSet
     from showtell.media import Media
 
-__all__ = ["Parts", "examples_of", "images_of", "n_among", "parts_to_measure"]
+__all__ = [
+    "Parts",
+    "examples_of",
+    "images_of",
+    "labelled_data",
+    "n_among",
+    "offers_examples",
+    "parts_to_measure",
+]
 
 _DUPLICATES_UP_TO = 20_000
 
@@ -116,12 +124,56 @@ def _content(image: Media) -> str | None:
         return None
 
 
+def labelled_data(
+    session: Session, source: str, columns: Mapping[str, Any], *, labels_file: str | None
+) -> Dataset:
+    """Load the labelled images of DATA, and say what was odd about it.
+
+    Parameters
+    ----------
+    session : Session
+    source : str
+        A folder or a table.
+    columns : mapping
+        Columns of a table, by the names that `load_dataset` takes.
+    labels_file : str or None
+        The labels that samples may have, and other names for them.
+
+    Raises
+    ------
+    InputError
+        If nothing is labelled.
+    """
+    data = datasets.load_dataset(source, **columns, labels_file=labels_file)
+    if not data.labels:
+        raise InputError(
+            f"Nothing in {source!r} has a label, so nothing can be measured. {_where_to(source)} "
+            "`showtell classify` needs no labels."
+        )
+    for note in data.notes:
+        session.note(note)
+    return data.labelled()
+
+
+def offers_examples(
+    data: Dataset, *, examples: str | None, shots: int | None, test_size: float | None
+) -> bool:
+    """Say whether there is something to learn from, and leave to: what "auto" goes by.
+
+    That is --examples, the train part of a data set, or one that --shots or --test-size ask to be
+    set aside; and none of it with --shots 0.
+    """
+    if shots == 0:
+        return False
+    parted = {"train", "test"} <= set(data.split_names)
+    return examples is not None or parted or shots is not None or test_size is not None
+
+
 def parts_to_measure(
     session: Session,
     source: str,
-    columns: Mapping[str, Any],
+    data: Dataset,
     *,
-    labels_file: str | None,
     examples: Dataset | None,
     needs_examples: bool,
     check_duplicates: bool,
@@ -129,18 +181,16 @@ def parts_to_measure(
     limit: int | None,
     seed: int,
 ) -> Parts:
-    """Load DATA and decide what is scored and what may be learned from.
+    """Decide what of DATA is scored and what may be learned from.
 
     Parameters
     ----------
     session : Session
         Told what was decided where the data set itself does not say it.
     source : str
-        A folder or a table.
-    columns : mapping
-        Columns of a table, by the names that `load_dataset` takes.
-    labels_file : str or None
-        The labels that samples may have, and other names for them.
+        How DATA was named.
+    data : Dataset
+        As `labelled_data` loads it.
     examples : Dataset or None
         Learned from instead of a part of DATA.
     needs_examples : bool
@@ -156,17 +206,8 @@ def parts_to_measure(
     Raises
     ------
     InputError
-        If nothing is labelled, or ``test_size`` is given for data that has splits.
+        If ``test_size`` is given for data that has splits, or there is nothing to learn from.
     """
-    data = datasets.load_dataset(source, **columns, labels_file=labels_file)
-    if not data.labels:
-        raise InputError(
-            f"Nothing in {source!r} has a label, so nothing can be measured. {_where_to(source)} "
-            "`showtell classify` needs no labels."
-        )
-    for note in data.notes:
-        session.note(note)
-    data = data.labelled()
     names = data.split_names
     if "test" in names:
         if test_size is not None:

@@ -18,8 +18,10 @@ import numpy as np
 from PIL import Image
 
 from showtell import __version__
+from showtell.classify.table import methods
 from showtell.datasets import Dataset
 from showtell.media import Crop, Media, media_name
+from showtell.words import plural
 
 __all__ = [
     "about_data",
@@ -148,6 +150,32 @@ def about_estimator(clf: Any) -> dict[str, Any]:
     return about
 
 
+def learned_from(about: Mapping[str, Any]) -> str | None:
+    """Say how many labelled images an estimator was fitted on; None where it does not say.
+
+    Parameters
+    ----------
+    about : mapping
+        As of `about_estimator`.
+
+    Examples
+    --------
+    >>> learned_from({"class": "showtell.classify...FewShotClassifier", "n_support": 12})
+    'learned from 12 examples'
+    >>> learned_from({"class": "showtell.classify...ZeroShotClassifier"})
+    'learned from no examples'
+    >>> learned_from({"class": "sklearn.svm._classes.SVC"})
+    """
+    n = about.get("n_support")
+    if n is None:
+        name = str(about.get("class", "")).rpartition(".")[2]
+        learns = {row.learns for row in methods().values() if row.factory.endswith(f":{name}")}
+        n = None if not learns or "always" in learns else 0
+    if n is None:
+        return None
+    return f"learned from {plural(n, 'example') if n else 'no examples'}"
+
+
 def _steps(clf: Any) -> list[Any]:
     """List an estimator and what it wraps (Pipeline steps, searches, calibrators)."""
     found: list[Any] = []
@@ -188,6 +216,9 @@ def _support_of(clf: Any) -> int | None:
             value = getattr(part, name, None)
             if isinstance(value, int | np.integer):
                 return int(value)
+        shown = getattr(part, "demonstrations_", None)
+        if isinstance(shown, tuple):
+            return len(shown)
     return None
 
 

@@ -34,6 +34,7 @@ def write_explanations(
     *,
     overview: ConceptOverview | None = None,
     title: str | None = None,
+    how: str | None = None,
     thumbnails_mb: float = 8.0,
 ) -> Path:
     """Write one self-contained HTML page of explanations.
@@ -51,6 +52,9 @@ def write_explanations(
     overview : ConceptOverview, optional
         Of a classifier by clues; see `showtell.explain.concept_overview`.
     title : str, optional
+    how : str, optional
+        How the labels came about: a method, and how many examples it learned from. Names of the
+        methods unless given.
     thumbnails_mb : float, default=8.0
         Megabytes that small pictures may add. Mistakes come first.
 
@@ -90,7 +94,7 @@ def write_explanations(
         "showtell.explain",
         "explained.html.j2",
         title=title or _title(explanations, overview),
-        subtitle=_subtitle(explanations, overview),
+        subtitle=_subtitle(explanations, overview, how),
         overview=overview,
         tree=None if overview is None else overview.importances,
         best=_best(overview),
@@ -120,12 +124,14 @@ def _title(explanations: Sequence[Explanation], overview: ConceptOverview | None
     return "Why these labels"
 
 
-def _subtitle(explanations: Sequence[Explanation], overview: ConceptOverview | None) -> str:
+def _subtitle(
+    explanations: Sequence[Explanation], overview: ConceptOverview | None, how: str | None
+) -> str:
     parts = [plural(len(explanations), "picture")]
     if overview is not None:
         parts.append(plural(len(overview.cards), "label"))
         parts.append(plural(len(overview.importances.clues), "clue"))
-    methods = sorted({e.method for e in explanations})
+    methods = sorted({e.method for e in explanations}) if how is None else [how]
     return subtitle(*parts, *methods)
 
 

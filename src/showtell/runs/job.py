@@ -357,6 +357,23 @@ class Job:
             classifier, test, controls=controls, progress=self.watched(progress), **more
         )
 
+    def how(self, about: Mapping[str, Any]) -> str:
+        """Say by which method it is decided, and how many examples it learned from.
+
+        Parameters
+        ----------
+        about : mapping
+            Of the classifier, as `facts` and records have it: their "estimator".
+
+        Returns
+        -------
+        text : str
+            Such as "few-shot, learned from 12 examples".
+        """
+        name = self.recipe.row(examples=bool(about.get("n_support"))).name
+        learned = provenance.learned_from(about)
+        return name if learned is None else f"{name}, {learned}"
+
     def facts(self, classifier: MediaClassifier, data: Dataset, seconds: float) -> dict[str, Any]:
         """Say what was run on what, for a page and the run folder."""
         return {

@@ -50,7 +50,7 @@ def what_to_learn_from(
     if not len(rows):
         raise InputError(
             "`calibrate` needs labelled images besides those that are shown: call `fit(X, y)` "
-            "with more of them, or set `calibrate=False`."
+            "with more of them, show fewer with `shots`, or leave out `calibrate`."
         )
     if clf.calibrate is not True:
         rows = np.random.default_rng(clf._seed).permutation(rows)[: int(clf.calibrate)]

@@ -12,7 +12,7 @@ import typer
 import showtell.evaluate as measuring
 from showtell import runs
 from showtell.cli import options as o
-from showtell.cli.data import Parts, examples_of, parts_to_measure
+from showtell.cli.data import Parts, examples_of, labelled_data, parts_to_measure
 from showtell.cli.groups import (
     BudgetOptions,
     ColumnOptions,
@@ -270,7 +270,9 @@ def _shots(shots: int | None, named: list[str] | None) -> int:
 def _parts(session: Session, data: str, columns: dict[str, Any], **settings: Any) -> Parts:
     """Load DATA; without examples say that there is a way without."""
     try:
-        return parts_to_measure(session, data, columns, **settings)
+        labels_file = settings.pop("labels_file")
+        known = labelled_data(session, data, columns, labels_file=labels_file)
+        return parts_to_measure(session, data, known, **settings)
     except InputError as error:
         if "no train split" not in str(error):
             raise

@@ -33,6 +33,7 @@ from showtell.cli.output import (
 )
 from showtell.cli.recipes import begin_job, given_labels, recipe_of
 from showtell.cli.session import Session, begin
+from showtell.evaluate.provenance import about_estimator
 
 if TYPE_CHECKING:
     from showtell.classify.base import MediaClassifier
@@ -178,7 +179,8 @@ def classify(
         )
     elif output is None:
         print_predictions(session, predictions, proba=proba)
-    summary = summary_of(predictions, session.seconds)
+    how = job.how(about_estimator(classifier))
+    summary = f"{summary_of(predictions, session.seconds)}; {how}"
     if job.meters:
         summary += f"; {what_it_took(runs.taken(job.meters, [predictions]))}"
     session.summary(summary)

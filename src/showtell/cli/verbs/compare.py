@@ -20,7 +20,7 @@ from showtell.cli.comparisons import (
     show_comparison,
     show_expected,
 )
-from showtell.cli.data import examples_of, parts_to_measure
+from showtell.cli.data import examples_of, labelled_data, parts_to_measure
 from showtell.cli.groups import (
     BudgetOptions,
     ColumnOptions,
@@ -49,6 +49,7 @@ from showtell.cli.recipes import (
 )
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError
+from showtell.evaluate.provenance import learned_from
 
 if TYPE_CHECKING:
     from showtell.evaluate import Comparison, Record
@@ -218,8 +219,7 @@ def compare(
         parts = parts_to_measure(
             session,
             targets[0],
-            asdict(columns),
-            labels_file=sought.labels_file,
+            labelled_data(session, targets[0], asdict(columns), labels_file=sought.labels_file),
             examples=examples_of(sought.examples),
             needs_examples=any(one.recipe.learns(available=True) for one in ways),
             check_duplicates=check_duplicates,
@@ -299,6 +299,9 @@ def _sum_up(
     """Say in sentences what came of it, and what it took."""
     for record in records:
         note_if_all_failed(session, record.predictions, record.name)
+    learned = _learned(records)
+    if learned:
+        session.summary(learned)
     session.summary(comparison.sentence)
     session.summary(comparison.choice.sentence)
     for record in records:
@@ -307,6 +310,16 @@ def _sum_up(
     if job is not None and job.meters:
         asked = [r.predictions for r in records if "cost_usd" in r.predictions.columns]
         session.summary(what_it_took(runs.taken(job.meters, asked)))
+
+
+def _learned(records: Sequence[Record]) -> str:
+    """Say which ways learned from how many examples, and which from none."""
+    ways: dict[str, list[str]] = {}
+    for record in records:
+        said = learned_from(record.run.get("estimator") or {})
+        if said is not None:
+            ways.setdefault(said, []).append(record.name)
+    return "; ".join(f"{', '.join(names)}: {said}" for said, names in ways.items())
 
 
 def _page(records: Sequence[Record], comparison: Comparison, path: Path) -> None:

@@ -13,7 +13,7 @@ import showtell.evaluate as measuring
 from showtell import recipes, runs
 from showtell.classify import table
 from showtell.cli import options as o
-from showtell.cli.data import Parts, examples_of, parts_to_measure
+from showtell.cli.data import Parts, examples_of, labelled_data, offers_examples, parts_to_measure
 from showtell.cli.groups import (
     BudgetOptions,
     ColumnOptions,
@@ -157,19 +157,29 @@ def evaluate(
 ) -> None:
     """Classify labelled images and measure how often the answer is right, and how sure it was.
 
-    Images of test/ are scored; examples to learn from come from train/. Without such folders
-    zero-shot scores everything, and other methods set a part aside (--test-size).
+    Images of test/ are scored and those of train/ learned from, unless --shots 0 or --method
+    zero-shot say otherwise; the last line says which it was. Without such folders zero-shot scores
+    everything; --shots, --test-size and methods that learn set a part aside.
     With --predictions no image is looked at: answers that exist already are scored.
     """
     session = begin(ctx, saying)
     check_output(output)
     check_page(report)
     label_set = given_labels(sought.labels, sought.labels_file)
-    shown = curve or shots is not None or sought.examples is not None
+    _check(data, predictions)
+    known = None
+    if data is not None:
+        known = labelled_data(
+            session, data, {**asdict(columns), "boxes": boxes}, labels_file=sought.labels_file
+        )
+    shown = known is not None and (
+        offers_examples(known, examples=sought.examples, shots=shots, test_size=test_size)
+        or (curve and shots != 0)
+    )
     if predictions is not None and not given_here(ctx, "model"):
         recipe = recipes.Recipe()
     else:
-        recipe = recipe_of(ctx, shows=shown and shots != 0)
+        recipe = recipe_of(ctx, shows=shown)
     job = runs.Job(
         recipe=recipe,
         verb="evaluate",
@@ -187,7 +197,6 @@ def evaluate(
         steps=2 if curve else 1,
         tell=session.tell,
     )
-    _check(data, predictions)
     numbers = _numbers(curve_shots) if curve else None
     learns = recipe.learns(available=shown)
     if curve:
@@ -200,12 +209,12 @@ def evaluate(
         record = _score(predictions, actual, predicted, confidence, label_set)
     else:
         assert data is not None
+        assert known is not None
         begin_job(session, ctx, job)
         parts = parts_to_measure(
             session,
             data,
-            {**asdict(columns), "boxes": boxes},
-            labels_file=sought.labels_file,
+            known,
             examples=examples_of(sought.examples),
             needs_examples=learns,
             check_duplicates=check_duplicates,
@@ -296,13 +305,14 @@ def _measure(
 def _sum_up(session: Session, job: Job, record: Record) -> None:
     """Say in a sentence what was measured, and what it took."""
     m = record.metrics
-    took = ""
+    took, about = "", record.run.get("estimator")
+    learned = "" if about is None else f"; {job.how(about)}"
     if job.meters:
         took = f"; {what_it_took(runs.taken(job.meters, [record.predictions]))}"
     session.summary(
         f"{counted(m['n_samples'], 'sample')}: accuracy {m['accuracy']:.3f} "
         f"[{m['accuracy_low']:.3f}, {m['accuracy_high']:.3f}], {m['n_abstained']:,} abstained, "
-        f"{counted(m['n_errors'], 'error')}; {session.seconds:.1f} s{took}"
+        f"{counted(m['n_errors'], 'error')}{learned}; {session.seconds:.1f} s{took}"
     )
     note_if_all_failed(session, record.predictions)
     if record.controls is not None:

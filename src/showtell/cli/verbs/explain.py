@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,13 @@ import typer
 import showtell.explain as explaining
 from showtell import datasets, runs
 from showtell.cli import options as o
-from showtell.cli.data import examples_of, images_of, parts_to_measure
+from showtell.cli.data import (
+    examples_of,
+    images_of,
+    labelled_data,
+    offers_examples,
+    parts_to_measure,
+)
 from showtell.cli.groups import (
     BudgetOptions,
     ColumnOptions,
@@ -29,6 +35,7 @@ from showtell.cli.output import check_page, counted, dollars, print_json
 from showtell.cli.recipes import begin_job, given_labels, recipe_of
 from showtell.cli.session import Session, begin, printable
 from showtell.errors import InputError, ShowtellError
+from showtell.evaluate.provenance import about_estimator
 from showtell.tables import TABLE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -176,10 +183,16 @@ def explain(
         if given:
             raise InputError("--dry-run says what asking a model costs: name one with --model.")
     wanted = _parts(parts)
-    shows = (shots is not None or sought.examples is not None) and shots != 0
+    known = None
+    if label is None and len(data) == 1 and _has_labels(data[0], asdict(columns)):
+        known = labelled_data(session, data[0], asdict(columns), labels_file=sought.labels_file)
+    if known is None:
+        shows = sought.examples is not None and shots != 0
+    else:
+        shows = offers_examples(known, examples=sought.examples, shots=shots, test_size=test_size)
     recipe = recipe_of(ctx, shows=shows)
     task = _task(
-        session, data, sought, columns, recipe, label=label, test_size=test_size, shots=shots
+        session, data, known, sought, columns, recipe, label=label, test_size=test_size, shows=shows
     )
     job = runs.Job(recipe=replace(recipe, labels=task.label_set), verb="explain", tell=session.tell)
     if not dry_run:
@@ -207,15 +220,16 @@ def explain(
             max_requests=caps.max_requests if asks else None,
             progress=progress,
         )
+    how = job.how(about_estimator(classifier))
     overview = _overview(session, classifier, task, found, report)
     if report is not None:
-        explaining.write_explanations(found, report, overview=overview)
+        explaining.write_explanations(found, report, overview=overview, how=how)
         session.summary(f"wrote {report}")
     if json:
         print_json({"explanations": [one.to_dict() for one in found]})
     elif report is None:
         _print(session, found)
-    _sum_up(session, found, job)
+    _sum_up(session, found, job, how)
 
 
 def _parts(given: str | None) -> list[str] | None:
@@ -228,32 +242,25 @@ def _parts(given: str | None) -> list[str] | None:
 def _task(
     session: Session,
     arguments: Sequence[str],
+    known: Dataset | None,
     sought: LabelOptions,
     columns: ColumnOptions,
     recipe: Recipe,
     *,
     label: str | None,
     test_size: float | None,
-    shots: int | None,
+    shows: bool,
 ) -> _Task:
-    """Find out whether a labelled data set was given, or images."""
+    """Find out what is explained: of a labelled data set its test part, or images."""
     label_set = given_labels(sought.labels, sought.labels_file)
     examples = examples_of(sought.examples)
-    known = {
-        "image_column": columns.image_column,
-        "label_column": columns.label_column,
-        "split_column": columns.split_column,
-        "group_column": columns.group_column,
-    }
-    if label is None and len(arguments) == 1 and _has_labels(arguments[0], known):
-        available = shots is not None or examples is not None
+    if known is not None:
         of_data = parts_to_measure(
             session,
             arguments[0],
             known,
-            labels_file=sought.labels_file,
             examples=examples,
-            needs_examples=recipe.learns(available=available),
+            needs_examples=recipe.learns(available=shows),
             check_duplicates=False,
             test_size=test_size,
             limit=None,
@@ -396,7 +403,7 @@ def _print(session: Session, found: Sequence[Explanation]) -> None:
         session.note("-o why.html makes a page of these to click through.")
 
 
-def _sum_up(session: Session, found: Sequence[Explanation], job: Job) -> None:
+def _sum_up(session: Session, found: Sequence[Explanation], job: Job, how: str) -> None:
     n_errors = sum(one.status == "error" for one in found)
     known = [one for one in found if one.correct is not None and one.status != "error"]
     parts = [f"{counted(len(found), 'image')} explained"]
@@ -405,7 +412,7 @@ def _sum_up(session: Session, found: Sequence[Explanation], job: Job) -> None:
         parts.append(counted(n_errors, "error"))
     if known:
         parts.append(f"{sum(bool(one.correct) for one in known):,} of {len(known):,} right")
-    text = f"{', '.join(parts)}; {session.seconds:.1f} s"
+    text = f"{', '.join(parts)}; {how}; {session.seconds:.1f} s"
     for meter in job.meters:
         text += f"; {dollars(meter.total)} for {counted(meter.n_requests, 'request')}"
     session.summary(text)

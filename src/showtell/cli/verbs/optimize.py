@@ -12,7 +12,7 @@ import typer
 import showtell.evaluate as measuring
 from showtell import classify, encoders, runs
 from showtell.cli import options as o
-from showtell.cli.data import parts_to_measure
+from showtell.cli.data import labelled_data, parts_to_measure
 from showtell.cli.groups import (
     BudgetOptions,
     ColumnOptions,
@@ -267,8 +267,7 @@ def optimize(
     parts = parts_to_measure(
         session,
         data,
-        asdict(columns),
-        labels_file=labels_file,
+        labelled_data(session, data, asdict(columns), labels_file=labels_file),
         examples=None,
         needs_examples=True,
         check_duplicates=check_duplicates and not dry_run,

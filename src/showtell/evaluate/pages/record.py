@@ -27,7 +27,7 @@ from showtell.evaluate.pages.sections import (
     summary,
     trust_section,
 )
-from showtell.evaluate.provenance import dig, now
+from showtell.evaluate.provenance import dig, learned_from, now
 from showtell.media import Media
 from showtell.pages.page import check_page, subtitle, write_page
 from showtell.pages.thumbs import MIME, Thumbnails, is_there, make_thumbnails, row_order
@@ -161,7 +161,11 @@ def write_gallery(
         "kind": "gallery",
         "name": "",
         "title": title or f"{words.plural(n, 'picture')} by label",
-        "subtitle": subtitle(words.plural(len(predictions.classes), "label"), f"made {now()[:10]}"),
+        "subtitle": subtitle(
+            words.plural(len(predictions.classes), "label"),
+            learned_from(dig(run or {}, "estimator") or {}),
+            f"made {now()[:10]}",
+        ),
         "summary": None,
         "labels": label_counts(predictions),
         "confusion": None,
@@ -205,6 +209,7 @@ def _subtitle(record: Record) -> str:
     return subtitle(
         words.plural(len(record), "sample"),
         words.plural(len(record.classes), "label"),
+        learned_from(dig(record.run, "estimator") or {}),
         f"measured {str(finished)[:10]}" if finished else None,
     )
 

@@ -42,9 +42,10 @@ abstain-below = 0.5
 ```
 
 Exit codes: 0 all inputs got a row (unreadable images are rows too, and a line on standard error
-counts them), 1 the run failed, 2 bad usage or input, 3 stopped by Ctrl-C or a cap; the same command
-again goes on from there. Before the first image is sent to a model, its host is named on standard
-error, also with `-q`.
+counts them), 1 the run failed or not one input got an answer, 2 bad usage or input, 3 stopped by
+Ctrl-C, a cap or a server that died; the same command again goes on from there, 4 all was computed,
+but a file could not be written. Before the first image is sent to a model, its host is named on
+standard error, also with `-q`.
 """
 
 

@@ -392,11 +392,12 @@ def test_a_format_without_its_package_is_told_before_work_begins(cli, shapes, lo
 
 def test_where_nothing_could_be_used_the_first_reason_is_told(cli, shapes):
     result = cli("classify", "-", "--labels", "a,b", stdin="phtos\n")
-    assert result.exit_code == 0
-    told = "note: Not one image got an answer. The first reason: cannot read phtos: there is no"
+    assert result.exit_code == 1
+    told = "showtell: Not one image got an answer. The first reason: cannot read phtos: there is no"
     assert told in result.stderr
-    told = cli("classify", shapes, "-", "--labels", "a,b", stdin="phtos\n").stderr
-    assert "Not one image" not in told
+    assert result.stdout.splitlines()[1].startswith("phtos,,,error,")
+    more = cli("classify", shapes, "-", "--labels", "a,b", stdin="phtos\n")
+    assert (more.exit_code, "Not one image" in more.stderr) == (0, False)
 
 
 @pytest.mark.parametrize("name", ["phtos", "shapes/*.gif", "shapes/x[0-9].png", "", "a\nb.jpg"])

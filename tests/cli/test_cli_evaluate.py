@@ -353,8 +353,10 @@ def test_where_every_image_fails_the_first_reason_is_told(cli, workplace):
     for label in ("cat", "dog"):
         Path("broken", label).mkdir(parents=True)
         Path("broken", label, "1.jpg").write_text("no picture")
-    told = cli("evaluate", "broken").stderr
-    assert "note: Not one image got an answer. The first reason: cannot read broken" in told
-    told = cli("compare", "broken", "--methods", "zero-shot,waffle").stderr
-    assert "note: zero-shot: not one image got an answer. The first reason: cannot read" in told
-    assert "note: waffle: not one image" in told
+    result = cli("evaluate", "broken")
+    told = "showtell: Not one image got an answer. The first reason: cannot read broken"
+    assert (result.exit_code, told in result.stderr) == (1, True)
+    result = cli("compare", "broken", "--methods", "zero-shot,waffle")
+    told = "showtell: zero-shot: not one image got an answer. The first reason: cannot read"
+    assert (result.exit_code, told in result.stderr) == (1, True)
+    assert "showtell: waffle: not one image" in result.stderr

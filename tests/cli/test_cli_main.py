@@ -141,10 +141,10 @@ def test_a_full_disk_is_one_line(cli, shapes, monkeypatch):
     error = OSError(28, "No space left on device", "rows.csv")
     monkeypatch.setattr("showtell.classify.Predictions.write", breaking(error))
     result = cli("classify", shapes, "--labels", LABELS, "-o", "rows.csv")
-    assert result.exit_code == 1
-    assert result.stderr.endswith(
-        "showtell: The system refused: rows.csv: No space left on device.\n"
-    )
+    assert result.exit_code == 4
+    assert "showtell: rows.csv could not be written: No space left on device.\n" in result.stderr
+    assert result.stderr.endswith("run the same command again for it.\n")
+    assert len(result.stdout.splitlines()) > 1  # the rows are not lost
 
 
 def test_running_out_of_memory_is_one_line(cli, shapes, monkeypatch):

@@ -86,7 +86,10 @@ def test_estimate_needs_no_key_and_agrees_with_what_the_run_paid(cli, shapes, se
     paid = json.loads(run.stdout)["predictions"]
     assert server.stats.n_requests == said["n_requests"]
     assert sum(row["input_tokens"] for row in paid) == pytest.approx(said["input_tokens"], rel=0.05)
-    after = json.loads(cli("estimate", *options, "--json").stdout)
+    elsewhere = json.loads(cli("estimate", *options, "--json").stdout)
+    assert elsewhere["n_requests_kept"] == 0  # another server's answers are no answers of OpenAI's
+    there = ("--base-url", server.base_url, "--json")
+    after = json.loads(cli("estimate", *options, *there).stdout)
     assert after["n_requests_kept"] == after["n_requests"]
     assert (after["cost_usd_to_pay"], after["seconds"]) == (0, 0)
     assert (after["max_cost_to_begin"], after["max_cost_to_end"]) == (0, 0)

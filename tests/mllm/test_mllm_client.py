@@ -322,7 +322,7 @@ def test_a_budget_stops_the_run_with_everything_in_flight_noted(tmp_path):
     requests = [question(i, model="openai:gpt-4.1-mini") for i in range(5000)]
     budget = Budget(max_cost="0.005")
     with Journal(tmp_path) as journal:
-        with pytest.raises(BudgetError, match=r"max_cost=0\.005"):
+        with pytest.raises(BudgetError, match=r"of `max_cost` 0\.005"):
             ask_all(model, requests, budget=budget, journal=journal)
         assert journal.n_requests == len(model.asked)
         assert journal.spent == budget.spent
@@ -344,20 +344,20 @@ def test_caps_hold_under_64_in_flight_even_when_estimates_are_too_low():
 
 def test_a_cap_on_requests_is_exact():
     model = ScriptedModel(lambda r, n: MLLMServerError("x") if n % 3 == 0 else "cat", latency=0.2)
-    with pytest.raises(BudgetError, match="37 of max_requests=37"):
+    with pytest.raises(BudgetError, match="37 of `max_requests` 37"):
         ask_all(model, (question(i) for i in range(1000)), budget=Budget(max_requests=37))
     assert len(model.asked) == 37
 
 
 def test_a_dollar_cap_on_a_model_without_known_price_is_refused_before_anything_is_sent():
-    model = ScriptedModel(name="openai:try")
+    model = ScriptedModel(name="openai-compatible:x")
     with pytest.raises(InputError, match="price of this model is not known"):
         ask_all(model, [question(1)], budget=Budget(max_cost=1))
     assert model.asked == []
 
 
 def test_unknown_prices_stay_unknown_in_the_totals():
-    model = ScriptedModel(name="openai:try", cost=None)
+    model = ScriptedModel(name="openai-compatible:x", cost=None)
     outcomes, client, _ = ask_all(model, [question(i) for i in range(3)])
     assert all(o.usage.cost_usd is None for _, o in outcomes)
     assert (client.totals.n_unpriced, client.totals.cost_usd) == (3, 0)

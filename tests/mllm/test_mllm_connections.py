@@ -190,3 +190,31 @@ def test_a_proxy_of_the_environment_is_obeyed(monkeypatch):
         monkeypatch.setenv("http_proxy", proxy)
         monkeypatch.setenv("no_proxy", "")
         assert get("http://nowhere.example/") == ["hello"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_answer_longer_than_any_can_be_is_broken_off_before_it_fills_the_memory(packed):
+    """A body without an end: no more of it is read than an answer may have."""
+    n_sent = 0
+
+    class Endless(httpx2.AsyncByteStream):
+        async def __aiter__(self):
+            nonlocal n_sent
+            while True:
+                n_sent += 1_000_000
+                yield b" " * 1_000_000
+
+    headers = {"content-encoding": "gzip"} if packed else {}
+    transport = httpx2.MockTransport(
+        lambda request: httpx2.Response(200, headers=headers, stream=Endless())
+    )
+
+    async def ask():
+        client = connections.make_client()
+        client._transport = transport
+        async with client:
+            await client.post("http://h/v1")
+
+    with pytest.raises((httpx2.ReadError, httpx2.DecodingError)):
+        asyncio.run(ask())
+    assert n_sent <= (1_000_000 if packed else 17_000_000)

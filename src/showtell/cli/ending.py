@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import typer
@@ -20,8 +22,8 @@ __all__ = [
     "EXIT_STOPPED",
     "EXIT_UNWRITTEN",
     "Writing",
-    "end_if_unwritten",
     "fail_without_answers",
+    "forget_stdout",
     "got_answers",
     "why_unwritten",
 ]
@@ -79,10 +81,11 @@ class Writing:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._pipe: BrokenPipeError | None = None
         self.failed: list[str] = []
         """Names of the files that could not be written."""
 
-    def write(self, name: object, work: Callable[[], object], said: str = "") -> bool:
+    def write(self, name: object, work: Callable[[], object], said: str | None = "") -> bool:
         """Write one file.
 
         Parameters
@@ -90,8 +93,8 @@ class Writing:
         name : object
             Of the file, for messages.
         work : callable
-        said : str, default=""
-            What is said of it if it is not its name.
+        said : str or None, default=""
+            What is said of it if it is not its name; None for nothing.
 
         Returns
         -------
@@ -100,11 +103,57 @@ class Writing:
         try:
             work()
         except (OSError, ShowtellError) as error:
-            self.failed.append(str(name))
-            self._session.error(f"{name} could not be written: {why_unwritten(error)}")
+            self.fail(name, why_unwritten(error))
             return False
-        self._session.summary(f"wrote {said or name}")
+        if said is not None:
+            self._session.summary(f"wrote {said or name}")
         return True
+
+    def fail(self, name: object, why: str) -> None:
+        """Note that a file could not be written."""
+        self.failed.append(str(name))
+        self._session.error(f"{name} could not be written: {why}")
+
+    def print(self, work: Callable[[], object]) -> None:
+        """Print what came of it; a reader that had enough, or a full disk, stops no file."""
+        try:
+            work()
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            self._pipe = error
+            forget_stdout()
+        except OSError as error:
+            self.fail("standard output", why_unwritten(error))
+            forget_stdout()
+
+    def end(self) -> None:
+        """End with exit code 4 where something could not be written.
+
+        Raises
+        ------
+        typer.Exit
+        BrokenPipeError
+            If nobody reads what is printed.
+        """
+        if self.failed:
+            it = "it" if len(self.failed) == 1 else "them"
+            self._session.error(
+                f"All was computed, but {', '.join(self.failed)} could not be written. Make room "
+                f"or give another place, and run the same command again for {it}."
+            )
+            raise typer.Exit(EXIT_UNWRITTEN)
+        if self._pipe is not None:
+            raise self._pipe
+
+
+def forget_stdout() -> None:
+    """Keep the interpreter from complaining at exit about a place that takes nothing."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError, AttributeError):  # stdout is not a real file
+        return
 
 
 def why_unwritten(error: BaseException) -> str:
@@ -112,19 +161,3 @@ def why_unwritten(error: BaseException) -> str:
     if isinstance(error, OSError) and not isinstance(error, ShowtellError):
         return f"{error.strerror or error}."
     return " ".join(str(error).split())
-
-
-def end_if_unwritten(session: Session, failed: Sequence[str]) -> None:
-    """End with exit code 4 where files could not be written.
-
-    Raises
-    ------
-    typer.Exit
-    """
-    if failed:
-        it = "it" if len(failed) == 1 else "them"
-        session.error(
-            f"All was computed, but {', '.join(failed)} could not be written. Make room or give "
-            f"another place, and run the same command again for {it}."
-        )
-        raise typer.Exit(EXIT_UNWRITTEN)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
-import os
 import signal
 import sys
 import traceback
@@ -21,6 +21,7 @@ from showtell.cli.ending import (
     EXIT_OK,
     EXIT_STOPPED,
     EXIT_UNWRITTEN,
+    forget_stdout,
     got_answers,
 )
 from showtell.cli.help import Verb, overview
@@ -38,6 +39,7 @@ from showtell.errors import (
 
 __all__ = ["app", "run"]
 
+_NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _STOPPED_BY_TYPER = 130
 _HELP = """Classify images by showing a few examples or telling what to look for.
 
@@ -210,7 +212,7 @@ def _exit_code_of(invoke: Callable[[], object], session: Session, command: str) 
             if isinstance(end.__cause__, KeyboardInterrupt):
                 session.error(f"Stopped. {session.resume_hint}")
                 return EXIT_STOPPED
-            _forget_stdout()
+            forget_stdout()
             return EXIT_OK  # every input has got its row; the reader did not want them all
         except typer.TyperException as error:  # wrong usage
             return _usage_error(error, session, command)
@@ -228,12 +230,15 @@ def _exit_code_of(invoke: Callable[[], object], session: Session, command: str) 
         except ShowtellError as error:
             return _failed(error, error.told(session.flag_of), EXIT_FAILED, session)
         except BrokenPipeError:
-            _forget_stdout()
+            forget_stdout()
             return EXIT_OK
         except MemoryError as error:
             hint = "Out of memory. Try fewer inputs at once, or a smaller encoder."
             return _failed(error, hint, EXIT_FAILED, session)
         except OSError as error:  # a full disk, a folder that may not be written
+            if error.errno in _NO_ROOM:
+                message = f"{_os_error(error)} Make room, and run the same command again."
+                return _failed(error, message, EXIT_UNWRITTEN, session)
             return _failed(error, _os_error(error), EXIT_FAILED, session)
         except SystemExit as error:  # typer ends like this when nobody reads --help to its end
             return EXIT_OK if isinstance(error.__context__, BrokenPipeError) else error.code
@@ -284,13 +289,3 @@ def _let_any_name_be_printed() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
-
-
-def _forget_stdout() -> None:
-    """Keep the interpreter from complaining at exit about a pipe that nobody reads."""
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-    except (OSError, ValueError, AttributeError):  # stdout is not a real file
-        return

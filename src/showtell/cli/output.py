@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from showtell._extras import need
 from showtell.cli.session import Session, is_terminal, printable
 from showtell.errors import InputError
+from showtell.records.whole import close_to_others
 from showtell.tables import RowWriter
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ __all__ = [
     "check_page",
     "counted",
     "dollars",
-    "note_if_all_failed",
     "number",
     "print_csv",
     "print_json",
@@ -191,14 +191,6 @@ def print_predictions(session: Session, predictions: Predictions, *, proba: bool
         session.note(f"{n - shown:,} further rows are not shown; -o out.csv writes all of them.")
 
 
-def note_if_all_failed(session: Session, predictions: Predictions, name: str = "") -> None:
-    """Say so where every image is an error: what went wrong is seldom the images then."""
-    if len(predictions) and predictions.counts["error"] == len(predictions):
-        first = next(iter(predictions.errors.values()))
-        before = f"{name}: not" if name else "Not"
-        session.note(f"{before} one image got an answer. The first reason: {first}")
-
-
 def summary_of(predictions: Predictions, seconds: float) -> str:
     """Count the rows by status, and say how long it took."""
     n, counts = len(predictions), predictions.counts
@@ -240,7 +232,9 @@ def what_it_took(took: Taken) -> str:
     if not took.n_requests:
         if took.n_again and took.n_again == took.n_rows:
             return f"0 USD: all {took.n_rows:,} answers were there already{doubts}"
-        return f"0 USD: nothing was asked{doubts}"
+        if not took.n_sent:
+            return f"0 USD: nothing was asked{doubts}"
+        return f"0 USD: no answer to {counted(took.n_sent, 'request')}{_unanswered(took)}{doubts}"
     parts = [
         f"{dollars(took.cost_usd)} for {counted(took.n_requests, 'request')}",
         f"{took.input_tokens:,} tokens in",
@@ -248,7 +242,21 @@ def what_it_took(took: Taken) -> str:
     ]
     if took.n_again:
         parts.append(f"{took.n_again:,} of {took.n_rows:,} answers were there already")
-    return ", ".join(parts) + doubts
+    return ", ".join(parts) + _unanswered(took) + doubts
+
+
+def _unanswered(took: Taken) -> str:
+    """Say what became of requests without an answer, those in doubt excepted."""
+    said = ""
+    if took.n_unsent:
+        said += f"; {counted(took.n_unsent, 'try', 'tries')} found no server, so nothing was sent"
+    if took.n_turned_away:
+        was = "was" if took.n_turned_away == 1 else "were"
+        said += f"; {counted(took.n_turned_away, 'request')} {was} turned away, at no cost"
+    if took.n_never:
+        was = "was" if took.n_never == 1 else "were"
+        said += f"; {counted(took.n_never, 'image')} {was} not asked about"
+    return said
 
 
 def _in_doubt(took: Taken) -> str:
@@ -264,5 +272,6 @@ def _in_doubt(took: Taken) -> str:
 
 
 def say_what_is_kept(session: Session, folder: Path) -> None:
-    """Name the files of a run folder."""
+    """Let the owner alone read the files of a run folder, and name them."""
+    close_to_others(folder)
     session.summary(f"kept in {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")

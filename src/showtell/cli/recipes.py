@@ -323,4 +323,7 @@ def begin_job(session: Session, ctx: typer.Context, job: Job) -> None:
     ctx.call_on_close(job.close)
     job.open()
     if job.meters:
+        from showtell.mllm.call.background import tell_of_waiting
+
+        tell_of_waiting(session.always)
         session.live = lambda: spent_so_far(job.meters)

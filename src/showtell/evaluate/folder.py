@@ -13,6 +13,7 @@ import numpy as np
 
 from showtell.errors import SavedFolderError
 from showtell.records.reading import parse_json, read_text
+from showtell.records.whole import whole_file
 from showtell.tables import read_columns, write_columns
 
 __all__ = ["kind_of", "read_json", "read_table", "restore", "write_json", "write_table"]
@@ -21,9 +22,8 @@ __all__ = ["kind_of", "read_json", "read_table", "restore", "write_json", "write
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
     text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:

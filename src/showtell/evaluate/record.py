@@ -36,6 +36,7 @@ from showtell.media import Media
 from showtell.metrics import CoverageRisk
 from showtell.records.arrays import read_arrays
 from showtell.records.reading import loading
+from showtell.records.whole import whole_file
 
 if TYPE_CHECKING:
     from showtell.evaluate.comparison import Comparison
@@ -338,9 +339,8 @@ class Record:
         if self.predictions.distinct_proba is not None and self.predictions.distinct is not None:
             arrays["distinct_proba"] = self.predictions.distinct_proba
             arrays["distinct"] = self.predictions.distinct
-        with (folder / "arrays.npz.part").open("wb") as stream:
+        with whole_file(folder / "arrays.npz") as part, part.open("wb") as stream:
             np.savez_compressed(stream, allow_pickle=False, **arrays)
-        (folder / "arrays.npz.part").replace(folder / "arrays.npz")
         write_json(
             folder / "run.json",
             {

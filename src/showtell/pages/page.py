@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from showtell import __version__, words
 from showtell.errors import InputError
+from showtell.records.whole import whole_file
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -97,9 +98,8 @@ def write_page(
     )
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.part")
-    temporary.write_text(html, encoding="utf-8", errors="replace", newline="\n")
-    temporary.replace(target)
+    with whole_file(target) as part:
+        part.write_text(html, encoding="utf-8", errors="replace", newline="\n")
     return target
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from showtell.errors import InputError, RunError, RunInterrupt
 from showtell.evaluate import folder as files
 from showtell.records.former import current_request
+from showtell.records.whole import close_to_others, is_leftover
 from showtell.runs.requests import changes
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = ["claim", "finish", "until_stopped"]
 
 _FILE = "run.json"
 _FORMAT = "showtell-run"
+_OWNER_ONLY = 0o700
 
 
 def claim(folder: Path, request: Mapping[str, Any]) -> bool:
@@ -26,7 +28,7 @@ def claim(folder: Path, request: Mapping[str, Any]) -> bool:
     Parameters
     ----------
     folder : Path
-        Made if missing.
+        Made if missing, for its owner's eyes alone.
     request : mapping
         What decides about the answers, as JSON values. Not where they are written.
 
@@ -54,9 +56,9 @@ def claim(folder: Path, request: Mapping[str, Any]) -> bool:
                 "options to go on with it, or another folder."
             )
         return True
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and not all(is_leftover(file.name) for file in folder.iterdir()):
         raise InputError(f"{str(folder)!r} holds files but no run. Give a new or an empty folder.")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=_OWNER_ONLY)
     files.write_json(file, {"format": _FORMAT, "state": "started", "request": dict(request)})
     return False
 
@@ -92,7 +94,7 @@ def finish(
     *,
     state: str = "finished",
 ) -> None:
-    """Write the final run.json.
+    """Write the final run.json, and let the owner alone read what is there.
 
     Parameters
     ----------
@@ -108,3 +110,4 @@ def finish(
     file = folder / _FILE
     content = files.read_json(file) if facts is None else {"format": _FORMAT, **facts}
     files.write_json(file, {**content, "state": state, "request": dict(request)})
+    close_to_others(folder)

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from showtell.mllm import capabilities_of
+from showtell.errors import (
+    MLLMAuthError,
+    MLLMRequestError,
+    MLLMUnreachableError,
+    RateLimitedError,
+)
+from showtell.mllm import Usage, capabilities_of, estimate_tokens
 from showtell.mllm.call import background
 from showtell.mllm.prices import is_installed, price
+from showtell.mllm.tokens import most_output
 
 if TYPE_CHECKING:
     from showtell.classify import Predictions
@@ -44,8 +51,18 @@ class Meter:
         self.fingerprint = mllm.name
         """By which records name the model."""
         self.capabilities: Capabilities = getattr(mllm, "capabilities", capabilities_of(mllm.name))
+        self.n_sent = 0
+        """Requests that were tried, tries again included: the sum of the four numbers below."""
         self.n_requests = 0
         """Requests that were answered."""
+        self.n_turned_away = 0
+        """Requests that were refused, too many at once among them; they cost nothing."""
+        self.n_unsent = 0
+        """Requests that found no server, so that nothing was sent."""
+        self.n_in_doubt = 0
+        """Requests that broke off, or whose answer could not be read; they may be billed."""
+        self.in_doubt_usd: Decimal | None = Decimal(0)
+        """USD that these may cost, by estimate; None once one without a known price is there."""
         self.input_tokens = self.output_tokens = 0
         self.cost_usd = Decimal(0)
         """USD of all answers whose price is known."""
@@ -55,9 +72,47 @@ class Meter:
     async def ask(self, request: Request) -> Answer:
         """Pass on a request, and count the answer."""
         self.announce()
-        answer = await self.wrapped.ask(request)
+        self.n_sent += 1
+        try:
+            answer = await self.wrapped.ask(request)
+        except MLLMUnreachableError:
+            self.n_unsent += 1
+            raise
+        except (MLLMAuthError, MLLMRequestError, RateLimitedError):
+            self.n_turned_away += 1
+            raise
+        except BaseException:
+            self._count_doubt(request)
+            raise
         self.count(answer)
         return answer
+
+    def count_lost(self, n_requests: int, most: Decimal | None) -> None:
+        """Count requests of a batch job that may have been handed in although no answer said so.
+
+        Parameters
+        ----------
+        n_requests : int
+        most : Decimal or None
+            USD that they may cost together; None if it is not known.
+        """
+        self.n_sent += n_requests
+        self._add_doubts(n_requests, most)
+
+    def _count_doubt(self, request: Request) -> None:
+        """Count a request that may be billed although no answer came of it."""
+        most = Decimal(0) if self.capabilities.free else None
+        if most is None and is_installed():
+            n_input = estimate_tokens(request, self.capabilities).input
+            most = price(self.name, Usage(input_tokens=n_input, output_tokens=most_output(request)))
+        self._add_doubts(1, most)
+
+    def _add_doubts(self, n: int, most: Decimal | None) -> None:
+        self.n_in_doubt += n
+        if most is None or self.in_doubt_usd is None:
+            self.in_doubt_usd = None
+        else:
+            self.in_doubt_usd += most
 
     def announce(self) -> None:
         """Say, unless it was said before, that something is about to be sent."""
@@ -110,7 +165,13 @@ class Meter:
 class Taken:
     """What a run took."""
 
+    n_sent: int
+    """Requests that were tried, tries again included."""
     n_requests: int
+    """Those that were answered."""
+    n_turned_away: int
+    n_unsent: int
+    """Those that found no server."""
     cost_usd: Decimal | None
     """None: not known."""
     input_tokens: int
@@ -118,6 +179,8 @@ class Taken:
     n_rows: int
     n_again: int
     """Rows whose answer was there already."""
+    n_never: int
+    """Rows that were never asked about, since something stopped the run before."""
     n_in_doubt: int
     """Requests that may be billed although no answer came of them."""
     in_doubt_usd: Decimal | None
@@ -143,7 +206,16 @@ def taken(meters: Sequence[Meter], predictions: Sequence[Predictions]) -> Taken:
     doubt: Decimal | None = Decimal(0)
     if n_in_doubt:
         doubt = next(p.in_doubt_usd for p in predictions if p.n_in_doubt == n_in_doubt)
+    n_here = sum(meter.n_in_doubt for meter in meters)
+    if n_here > n_in_doubt:  # no run folder, or its books were closed before the last one broke off
+        doubts = [meter.in_doubt_usd for meter in meters]
+        n_in_doubt = n_here
+        doubt = None if None in doubts else sum((d for d in doubts if d), Decimal(0))
     return Taken(
+        n_sent=sum(meter.n_sent for meter in meters),
+        n_turned_away=sum(meter.n_turned_away for meter in meters),
+        n_unsent=sum(meter.n_unsent for meter in meters),
+        n_never=sum(list(p.columns.get("reason", ())).count("stopped") for p in predictions),
         n_requests=sum(meter.n_requests for meter in meters),
         cost_usd=sum(known, Decimal(0)) if len(known) == len(totals) else None,
         input_tokens=sum(meter.input_tokens for meter in meters),

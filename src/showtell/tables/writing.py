@@ -14,6 +14,7 @@ from typing import Any, Literal, Self, TextIO, TypeAlias
 
 from showtell._extras import need
 from showtell.errors import InputError
+from showtell.records.whole import whole_file
 from showtell.tables.schema import COLUMN_TYPES, FIXED_COLUMNS
 
 __all__ = ["RowWriter", "TableFormat", "table_format", "write_columns"]
@@ -256,18 +257,17 @@ def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Sequence[A
         All of one length. Other values than text, numbers and truth values become text.
     """
     target = Path(path)
-    part = target.with_name(f"{target.name}.part")
-    if table_format(target) == "parquet":
-        pyarrow = need("pyarrow", extra="parquet", what="Writing Parquet")
-        parquet = need("pyarrow.parquet", extra="parquet", what="Writing Parquet")
-        arrays = {name: pyarrow.array(_for_arrow(values)) for name, values in columns.items()}
-        parquet.write_table(pyarrow.table(arrays), part)
-    else:
-        with part.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(columns)
-            writer.writerows(zip(*columns.values(), strict=True))  # None is an empty cell
-    part.replace(target)
+    with whole_file(target) as part:
+        if table_format(target) == "parquet":
+            pyarrow = need("pyarrow", extra="parquet", what="Writing Parquet")
+            parquet = need("pyarrow.parquet", extra="parquet", what="Writing Parquet")
+            arrays = {name: pyarrow.array(_for_arrow(values)) for name, values in columns.items()}
+            parquet.write_table(pyarrow.table(arrays), part)
+        else:
+            with part.open("w", encoding="utf-8", newline="") as stream:
+                writer = csv.writer(stream)
+                writer.writerow(columns)
+                writer.writerows(zip(*columns.values(), strict=True))  # None is an empty cell
 
 
 def _for_arrow(values: Sequence[Any]) -> list[Any]:

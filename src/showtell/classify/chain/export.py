@@ -19,6 +19,7 @@ from showtell.classify.estimator import check_is_fitted
 from showtell.encoders import load_encoder
 from showtell.encoders.mini.encoder import CROP_SIDE, RESIZE_SIDE, MiniEncoder
 from showtell.errors import InputError
+from showtell.records.whole import whole_file
 
 if TYPE_CHECKING:
     from showtell.classify.chain.distill import DistilledClassifier
@@ -118,9 +119,8 @@ def export_student(
     onnx.checker.check_model(model)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
-    onnx.save(model, part)
-    part.replace(target)
+    with whole_file(target) as part:
+        onnx.save(model, part)
     return target
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -18,6 +17,7 @@ from showtell.prompts.descriptions.descriptions import Provenance
 from showtell.records.former import current_request
 from showtell.records.plain import from_plain, to_plain
 from showtell.records.reading import loading, parse_json, read_text
+from showtell.records.whole import whole_file
 
 __all__ = [
     "FILE_NAME",
@@ -283,17 +283,10 @@ class Evolution:
         target = Path(path)
         target = target / FILE_NAME if target.is_dir() else target
         text = json.dumps(self.to_record(), ensure_ascii=False, indent=1, allow_nan=False)
-        fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with fresh.open("w", encoding="utf-8") as stream:
-                    stream.write(text + "\n")
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                fresh.replace(target)
-            finally:
-                fresh.unlink(missing_ok=True)
+            with whole_file(target) as part:
+                part.write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise InputError(f"Cannot write {str(target)!r}: {error.strerror}.") from None
         return target

@@ -13,6 +13,7 @@ import showtell.evaluate as measuring
 from showtell import runs
 from showtell.cli import options as o
 from showtell.cli.data import Parts, examples_of, labelled_data, parts_to_measure
+from showtell.cli.ending import Writing
 from showtell.cli.groups import (
     BudgetOptions,
     ColumnOptions,
@@ -34,10 +35,12 @@ from showtell.cli.output import (
 )
 from showtell.cli.recipes import begin_job, given_labels, recipe_of
 from showtell.cli.session import Session, begin, is_terminal
-from showtell.errors import InputError, UnknownNameError
+from showtell.errors import InputError, RunError, UnknownNameError
 from showtell.words import plain_points
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from showtell.evaluate import Audit
     from showtell.mllm import Request
     from showtell.runs import Job
@@ -219,14 +222,25 @@ def audit(
         _say_price(session, job, measuring.audit_requests(classifier, parts.test, **settings))
     with session.progress() as progress:
         found = measuring.audit(classifier, parts.test, **settings, progress=progress)
+    writing = Writing(session)
+    writing.print(lambda: _print(session, found, json=json))
     if report is not None:
-        found.report(report)
-        session.summary(f"wrote {report}")
+        writing.write(report, lambda: found.report(report))
     if run is not None:
-        found.save(run / "audit.json")
-        found.report(run / "report.html")
-        job.finish({**found.run, "audit": found.sentence})
-        say_what_is_kept(session, run)
+        _keep(session, writing, job, run, found)
+    failed = f"{found.n_failed:,} without an answer; " if found.n_failed else ""
+    took = what_it_took(runs.taken(job.meters, []))
+    session.summary(
+        f"{counted(found.n_images, 'image')}, {counted(found.n_requests, 'question')}: "
+        f"{found.sentence}; {failed}{session.seconds:.1f} s; {took}"
+    )
+    if found.n_requests and found.n_failed == found.n_requests:
+        raise RunError("Not one question got an answer, so there is nothing to judge.")
+    writing.end()
+
+
+def _print(session: Session, found: Audit, *, json: bool) -> None:
+    """Print what was found."""
     if json:
         cost = None if found.cost_usd is None else float(found.cost_usd)
         print_json({**found.to_dict(), "cost_usd": cost})
@@ -235,12 +249,19 @@ def audit(
     else:
         rows = found.rows()
         print_csv(list(rows[0]), (list(row.values()) for row in rows))
-    failed = f"{found.n_failed:,} without an answer; " if found.n_failed else ""
-    took = what_it_took(runs.taken(job.meters, []))
-    session.summary(
-        f"{counted(found.n_images, 'image')}, {counted(found.n_requests, 'question')}: "
-        f"{found.sentence}; {failed}{session.seconds:.1f} s; {took}"
-    )
+
+
+def _keep(session: Session, writing: Writing, job: Job, run: Path, found: Audit) -> None:
+    """Fill the run folder."""
+
+    def keep() -> None:
+        found.save(run / "audit.json")
+        job.finish({**found.run, "audit": found.sentence})
+
+    page = run / "report.html"
+    kept = writing.write(run, keep, said=None)
+    if kept and writing.write(page, lambda: found.report(page), said=None):
+        say_what_is_kept(session, run)
 
 
 def _names(what: str, text: str | None, allowed: tuple[str, ...]) -> list[str] | None:

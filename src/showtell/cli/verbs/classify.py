@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ import showtell.evaluate as measuring
 from showtell import datasets, runs
 from showtell.cli import options as o
 from showtell.cli.data import examples_of, images_of, n_among
+from showtell.cli.ending import Writing, fail_without_answers
 from showtell.cli.groups import (
     BudgetOptions,
     EncoderOptions,
@@ -24,7 +25,6 @@ from showtell.cli.output import (
     check_output,
     check_page,
     counted,
-    note_if_all_failed,
     print_json,
     print_predictions,
     say_what_is_kept,
@@ -36,6 +36,9 @@ from showtell.cli.session import Session, begin
 from showtell.evaluate.provenance import about_estimator
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from showtell.classify import Predictions
     from showtell.classify.base import MediaClassifier
     from showtell.datasets import Dataset
 
@@ -154,31 +157,16 @@ def classify(
         predictions, stop = job.classify(classifier, data, progress=progress)
     if rule is not None:
         predictions = rule.added_to(predictions)
-    facts = {}
-    if report is not None or run is not None:
-        facts = job.facts(classifier, data, session.seconds)
-    if output is not None:
-        predictions.write(output, proba=proba)
-        session.summary(f"wrote {output}")
-    for page in (report, None if run is None else run / "report.html"):
-        if page is not None:
-            measuring.write_gallery(predictions, data.images, page, run=facts)
-    if report is not None:
-        session.summary(f"wrote {report}")
-    if run is not None:
-        job.keep_predictions(predictions, facts, state="finished" if stop is None else "stopped")
-        say_what_is_kept(session, run)
+    writing = Writing(session)
     if json:
-        print_json(
-            {
-                "n_images": len(predictions),
-                "counts": predictions.counts,
-                "labels": list(predictions.classes),
-                "predictions": list(predictions.rows(proba=proba)),
-            }
-        )
+        writing.print(lambda: print_json(_as_json(predictions, proba=proba)))
     elif output is None:
-        print_predictions(session, predictions, proba=proba)
+        writing.print(lambda: print_predictions(session, predictions, proba=proba))
+    if output is not None:
+        written = writing.write(output, lambda: predictions.write(output, proba=proba))
+        if not written and not json:  # what was paid for is not lost for want of a place
+            writing.print(lambda: print_predictions(session, predictions, proba=proba))
+    _write_more(session, writing, job, classifier, data, predictions, report, done=stop is None)
     how = job.how(about_estimator(classifier))
     summary = f"{summary_of(predictions, session.seconds)}; {how}"
     if job.meters:
@@ -186,7 +174,52 @@ def classify(
     session.summary(summary)
     if stop is not None:
         raise stop
-    note_if_all_failed(session, predictions)
+    fail_without_answers(session, ("", predictions))
+    writing.end()
+
+
+def _as_json(predictions: Predictions, *, proba: bool) -> dict[str, Any]:
+    return {
+        "n_images": len(predictions),
+        "counts": predictions.counts,
+        "labels": list(predictions.classes),
+        "predictions": list(predictions.rows(proba=proba)),
+    }
+
+
+def _write_more(
+    session: Session,
+    writing: Writing,
+    job: runs.Job,
+    classifier: MediaClassifier,
+    data: Dataset,
+    predictions: Predictions,
+    report: Path | None,
+    *,
+    done: bool,
+) -> None:
+    """Write the page that was asked for, and fill the run folder."""
+    run = job.run
+    if report is None and run is None:
+        return
+    facts = job.facts(classifier, data, session.seconds)
+
+    def draw(page: Path) -> None:
+        measuring.write_gallery(predictions, data.images, page, run=facts)
+
+    if report is not None:
+        writing.write(report, lambda: draw(report))
+    if run is None:
+        return
+    if not run.is_dir():
+        writing.fail(run, "it was moved or removed while the run went on.")
+        return
+    state = "finished" if done else "stopped"
+    kept = writing.write(
+        run, lambda: job.keep_predictions(predictions, facts, state=state), said=None
+    )
+    if writing.write(run / "report.html", lambda: draw(run / "report.html"), said=None) and kept:
+        say_what_is_kept(session, run)
 
 
 def _note_if_shown(

@@ -21,6 +21,7 @@ from showtell.cli.comparisons import (
     show_expected,
 )
 from showtell.cli.data import examples_of, labelled_data, parts_to_measure
+from showtell.cli.ending import Writing, fail_without_answers
 from showtell.cli.groups import (
     BudgetOptions,
     ColumnOptions,
@@ -34,7 +35,6 @@ from showtell.cli.groups import (
 from showtell.cli.help import ALL_METHODS
 from showtell.cli.output import (
     check_page,
-    note_if_all_failed,
     print_json,
     say_what_is_kept,
     what_it_took,
@@ -237,20 +237,35 @@ def compare(
             parts.test, parts.support, controls=controls, progress=session.progress
         )
     comparison = measuring.compare(records, margin=margin / 100)
-    if report is not None:
-        _page(records, comparison, report)
-        session.summary(f"wrote {report}")
-    if run is not None and job is not None:
-        _page(records, comparison, run / "report.html")
-        job.keep(comparison)
-        say_what_is_kept(session, run)
+    writing = Writing(session)
     if json:
-        print_json(comparison.to_dict())
+        writing.print(lambda: print_json(comparison.to_dict()))
     elif is_terminal(sys.stdout):
-        show_comparison(session, comparison)
+        writing.print(lambda: show_comparison(session, comparison))
     else:
-        print_comparison(comparison)
+        writing.print(lambda: print_comparison(comparison))
+    if report is not None:
+        writing.write(report, lambda: _page(records, comparison, report))
+    if run is not None and job is not None:
+        _keep(session, writing, job, run, records, comparison)
     _sum_up(session, job, records, comparison)
+    fail_without_answers(session, *((record.name, record.predictions) for record in records))
+    writing.end()
+
+
+def _keep(
+    session: Session,
+    writing: Writing,
+    job: ComparingJob,
+    run: Path,
+    records: Sequence[Record],
+    comparison: Comparison,
+) -> None:
+    """Fill the run folder."""
+    page = run / "report.html"
+    kept = writing.write(run, lambda: job.keep(comparison), said=None)
+    if kept and writing.write(page, lambda: _page(records, comparison, page), said=None):
+        say_what_is_kept(session, run)
 
 
 def _contenders(
@@ -297,8 +312,6 @@ def _sum_up(
     comparison: Comparison,
 ) -> None:
     """Say in sentences what came of it, and what it took."""
-    for record in records:
-        note_if_all_failed(session, record.predictions, record.name)
     learned = _learned(records)
     if learned:
         session.summary(learned)

@@ -11,6 +11,7 @@ import typer
 
 from showtell import prompts, runs
 from showtell.cli import options as o
+from showtell.cli.ending import Writing
 from showtell.cli.groups import BudgetOptions, ModelOptions, RequestOptions, TalkOptions, grouped
 from showtell.cli.output import check_output, counted, print_csv, print_json, print_table
 from showtell.cli.recipes import begin_job, given_labels, writer_of
@@ -244,13 +245,12 @@ def concepts(
         )
     _say_gaps(session, built)
     tree = built.tree
-    if output is not None:
-        tree.write(output)
-        session.summary(f"wrote {output}")
+    writing = Writing(session)
+    if output is not None and not writing.write(output, lambda: tree.write(str(output))):
+        output = None  # so it is printed: what was paid for is not lost for want of a place
     facts = _facts(built, wanted, str(recipe.model))
     if run is not None:
-        tree.write(run / "concepts.json")
-        job.finish(facts)
+        writing.write(run, lambda: _keep(job, tree, facts), said=None)
     if tree.parts:
         _draw(session, tree, drawing)
     if json:
@@ -262,6 +262,14 @@ def concepts(
         f"{spent_in_words(built.spent)}"
     )
     _refuse_nothing(tree, growing.until)
+    writing.end()
+
+
+def _keep(job: WritingJob, tree: ConceptTree, facts: dict[str, Any]) -> None:
+    """Fill the run folder."""
+    assert job.run is not None
+    tree.write(job.run / "concepts.json")
+    job.finish(facts)
 
 
 def _look(session: Session, file: str, drawing: Drawing, *, has_model: bool, json: bool) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from showtell import datasets, prompts, runs
 from showtell.cli import options as o
+from showtell.cli.ending import Writing
 from showtell.cli.groups import BudgetOptions, ModelOptions, RequestOptions, TalkOptions, grouped
 from showtell.cli.output import check_output, counted, print_csv, print_json, print_table
 from showtell.cli.recipes import begin_job, given_labels, writer_of
@@ -218,13 +219,12 @@ def describe(
     made = _without_names_of(_joined(before, found, wanted, kept), wanted, missing, found)
     _say_gaps(session, found)
     notes = made.restricted(wanted).check() if check else []
-    if output is not None:
-        made.write(output)
-        session.summary(f"wrote {output}")
+    writing = Writing(session)
+    if output is not None and not writing.write(output, lambda: made.write(str(output))):
+        output = None  # so it is printed: what was paid for is not lost for want of a place
     facts = _facts(found, made, wanted, kept, str(recipe.model))
     if run is not None:
-        made.write(run / "descriptions.json")
-        job.finish(facts)
+        writing.write(run, lambda: _keep(job, made, facts), said=None)
     changes = None if old is None else old.diff(made)
     if json:
         print_json({
@@ -249,6 +249,14 @@ def describe(
     if not n_described:
         reason = next(iter(found.gaps.values()), "no answer can be used")
         raise RunError(f"No label got a description: {reason}")
+    writing.end()
+
+
+def _keep(job: WritingJob, made: DescriptionSet, facts: dict[str, Any]) -> None:
+    """Fill the run folder."""
+    assert job.run is not None
+    made.write(job.run / "descriptions.json")
+    job.finish(facts)
 
 
 @dataclass(kw_only=True)

@@ -14,6 +14,7 @@ from showtell import recipes, runs
 from showtell.classify import table
 from showtell.cli import options as o
 from showtell.cli.data import Parts, examples_of, labelled_data, offers_examples, parts_to_measure
+from showtell.cli.ending import Writing, fail_without_answers
 from showtell.cli.groups import (
     BudgetOptions,
     ColumnOptions,
@@ -29,8 +30,8 @@ from showtell.cli.output import (
     check_output,
     check_page,
     counted,
-    note_if_all_failed,
     print_json,
+    print_predictions,
     say_what_is_kept,
     what_it_took,
 )
@@ -40,6 +41,7 @@ from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError, RunError, RunInterrupt
 
 if TYPE_CHECKING:
+    from showtell.classify import Predictions
     from showtell.datasets import LabelSet
     from showtell.evaluate import Record, ShotCurve
     from showtell.recipes import Recipe
@@ -228,20 +230,39 @@ def evaluate(
                 session, job, parts, numbers, seeds, learns=learns, controls=controls
             )
         except (RunError, RunInterrupt) as stop:  # no score of a part; its rows are kept
-            if output is not None and stop.predictions is not None:
-                stop.predictions.write(output, proba=proba)
-                session.summary(f"wrote {output}, with what was answered so far")
+            _write_so_far(session, stop.predictions, output, proba=proba)
             raise
-    _write(session, record, the_curve, output=output, proba=proba, report=report, run=run)
-    job.finish(None)
+    writing = Writing(session)
+    writing.print(lambda: _print(session, record, the_curve, output, json=json))
+    _write(session, writing, job, record, the_curve, output=output, proba=proba, report=report)
+    _sum_up(session, job, record)
+    fail_without_answers(session, ("", record.predictions))
+    writing.end()
+
+
+def _write_so_far(
+    session: Session, predictions: Predictions | None, output: Path | None, *, proba: bool
+) -> None:
+    """Write what was answered before something stopped the run; print it where that fails."""
+    if predictions is None or output is None:
+        return
+    writing = Writing(session)
+    said = f"{output}, with what was answered so far"
+    if not writing.write(output, lambda: predictions.write(output, proba=proba), said):
+        writing.print(lambda: print_predictions(session, predictions, proba=proba))
+
+
+def _print(
+    session: Session, record: Record, curve: ShotCurve | None, output: Path | None, *, json: bool
+) -> None:
+    """Print what was measured."""
     if json:
-        extra = {} if the_curve is None else {"curve": the_curve.to_dict()}
+        extra = {} if curve is None else {"curve": curve.to_dict()}
         print_json({**record.to_dict(), **extra})
     elif is_terminal(sys.stdout):
-        show_record(session, record, the_curve)
+        show_record(session, record, curve)
     elif output is None:
-        print_metrics(record, the_curve)
-    _sum_up(session, job, record)
+        print_metrics(record, curve)
 
 
 def _check(data: str | None, predictions: str | None) -> None:
@@ -314,7 +335,6 @@ def _sum_up(session: Session, job: Job, record: Record) -> None:
         f"[{m['accuracy_low']:.3f}, {m['accuracy_high']:.3f}], {m['n_abstained']:,} abstained, "
         f"{counted(m['n_errors'], 'error')}{learned}; {session.seconds:.1f} s{took}"
     )
-    note_if_all_failed(session, record.predictions)
     if record.controls is not None:
         session.summary(record.controls.sentence)
 
@@ -350,22 +370,31 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _write(
     session: Session,
+    writing: Writing,
+    job: Job,
     record: Record,
     curve: ShotCurve | None,
     *,
     output: Path | None,
     proba: bool,
     report: Path | None,
-    run: Path | None,
 ) -> None:
     """Write the table, the page and the run folder that were asked for."""
     if output is not None:
-        record.predictions.write(output, proba=proba)
-        session.summary(f"wrote {output}")
+        written = writing.write(output, lambda: record.predictions.write(output, proba=proba))
+        if not written:
+            writing.print(lambda: print_predictions(session, record.predictions, proba=proba))
     if report is not None:
-        record.report(report, curve=curve)
-        session.summary(f"wrote {report}")
-    if run is not None:
+        writing.write(report, lambda: record.report(report, curve=curve))
+    run = job.run
+    if run is None:
+        return
+
+    def keep() -> None:
         record.save(run, report=False)
-        record.report(run / "report.html", curve=curve)
+        job.finish(None)
+
+    kept = writing.write(run, keep, said=None)
+    page = run / "report.html"
+    if kept and writing.write(page, lambda: record.report(page, curve=curve), said=None):
         say_what_is_kept(session, run)

@@ -13,6 +13,7 @@ import showtell.evaluate as measuring
 from showtell import classify, encoders, runs
 from showtell.cli import options as o
 from showtell.cli.data import labelled_data, parts_to_measure
+from showtell.cli.ending import Writing
 from showtell.cli.groups import (
     BudgetOptions,
     ColumnOptions,
@@ -293,13 +294,14 @@ def optimize(
         "before costs nothing"
     )
     evolution, stop = _evolve(session, job, clf, parts)
-    _finish(
+    writing = _finish(
         session, evolution, clf if stop is None else None, parts, output=output, report=report,
         job=job, json=json,
     )  # fmt: skip
     if stop is not None:
         raise stop
     _refuse_nothing(evolution)
+    writing.end()
 
 
 def _evolve(
@@ -390,25 +392,22 @@ def _finish(
     report: Path | None,
     job: Job,
     json: bool,
-) -> None:
+) -> Writing:
     """Write and say what came of it; `clf` is None where it was stopped."""
     domain = job.inputs["domain"] if clf is None else clf.descriptions_.domain
     made = evolution.description_set(domain=domain)
     facts = _facts(evolution)
     _say_dropped(session, evolution)
+    writing = Writing(session)
     if output is not None:
-        made.write(output)
         bare = "" if evolution.chosen.n_descriptions else ", which has no descriptions"
-        session.summary(f"wrote {output}: generation {evolution.best}{bare}")
+        said = f"{output}: generation {evolution.best}{bare}"
+        if not writing.write(output, lambda: made.write(str(output)), said):
+            output = None  # so it is printed: what was paid for is not lost for want of a place
     if report is not None:
-        _page(evolution, clf, parts, report)
-        session.summary(f"wrote {report}")
+        writing.write(report, lambda: _page(evolution, clf, parts, report))
     if job.run is not None:
-        run = job.run
-        made.write(run / "descriptions.json")
-        _page(evolution, clf, parts, run / "report.html")
-        job.finish(facts, state="stopped" if clf is None else "finished")
-        say_what_is_kept(session, run)
+        _keep(session, writing, job, evolution, clf, parts, made, facts)
     if json:
         print_json({**facts, "descriptions": {label: list(made[label]) for label in made}})
     elif is_terminal(sys.stdout):
@@ -421,6 +420,31 @@ def _finish(
         session.summary(_verdict(evolution, evolution.test))
     elif clf is None:
         session.summary("Stopped before its end, so it was not measured on other photos.")
+    return writing
+
+
+def _keep(
+    session: Session,
+    writing: Writing,
+    job: Job,
+    evolution: Evolution,
+    clf: EvolvingDescriptionClassifier | None,
+    parts: Parts,
+    made: DescriptionSet,
+    facts: dict[str, Any],
+) -> None:
+    """Fill the run folder."""
+    run = job.run
+    assert run is not None
+
+    def keep() -> None:
+        made.write(run / "descriptions.json")
+        job.finish(facts, state="stopped" if clf is None else "finished")
+
+    page = run / "report.html"
+    kept = writing.write(run, keep, said=None)
+    if kept and writing.write(page, lambda: _page(evolution, clf, parts, page), said=None):
+        say_what_is_kept(session, run)
 
 
 def _page(

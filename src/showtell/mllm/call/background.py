@@ -15,12 +15,13 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Closable", "background_loop", "close_at_exit", "wait_for"]
+__all__ = ["Closable", "background_loop", "close_at_exit", "tell_of_waiting", "wait_for"]
 
 T = TypeVar("T")
 
 _THREAD = "showtell-questions"
 _SECONDS_TO_CLOSE = 2.0
+_SECONDS_TO_STOP = 0.3  # after Ctrl-C, before it is said what is waited for
 
 
 class Closable(Protocol):
@@ -35,6 +36,7 @@ _open: weakref.WeakSet[Closable] = weakref.WeakSet()
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _owner = 0
+_tell: Callable[[str], object] = len  # nobody hears it, unless somebody wants to
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
@@ -78,6 +80,18 @@ def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread, owner: int) 
             loop.close()
 
 
+def tell_of_waiting(tell: Callable[[str], object]) -> None:
+    """Have it said that Ctrl-C was heard, where what was sent is waited for.
+
+    Parameters
+    ----------
+    tell : callable
+        Takes a sentence.
+    """
+    global _tell
+    _tell = tell
+
+
 def wait_for(
     work: Coroutine[Any, Any, T], *, stop: Callable[[], None] | None = None, grace: float = 10.0
 ) -> T:
@@ -113,7 +127,14 @@ def wait_for(
         with contextlib.suppress(BaseException):
             if stop is not None:
                 loop.call_soon_threadsafe(stop)
-                future.result(grace)
+                with contextlib.suppress(TimeoutError):
+                    future.result(_SECONDS_TO_STOP)
+                if not future.done():
+                    _tell(
+                        f"Stopping: waiting up to {grace:g} s for what was sent, since it is paid "
+                        "for. Ctrl-C again ends at once."
+                    )
+                    future.result(grace)
         if not future.done():
             future.cancel()
             with contextlib.suppress(BaseException):

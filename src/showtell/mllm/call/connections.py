@@ -10,7 +10,7 @@ import functools
 import os
 import ssl
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx2
@@ -20,6 +20,9 @@ __all__ = ["make_client"]
 _PER_POOL = 2  # requests at once before the next pool is used
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 600.0  # requests bring shorter limits of their own
+_LONGEST_ANSWER = 16_000_000  # bytes; with log-probabilities of every token it may be a few
+_LONGEST_FILE = 1_000_000_000  # bytes, of the results of a batch job
+_MOST_PACKED = 50  # times that what is packed may be shorter
 _KEEP_OPEN = 30.0  # seconds for which an idle connection is kept
 
 
@@ -33,7 +36,9 @@ def make_client(
     look_at : callable, optional
         Called with every answer as soon as its headers are there.
     """
-    hooks: dict[str, list[Any]] = {"response": [] if look_at is None else [look_at]}
+    hooks: dict[str, list[Any]] = {"response": [_bound]}
+    if look_at is not None:
+        hooks["response"].append(look_at)
     timeout = httpx2.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS)
     limits = httpx2.Limits(
         max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEEP_OPEN
@@ -41,6 +46,34 @@ def make_client(
     if urllib.request.getproxies():  # only a client without a transport of its own obeys these
         return httpx2.AsyncClient(timeout=timeout, limits=limits, event_hooks=hooks)
     return httpx2.AsyncClient(timeout=timeout, transport=_Pools(limits), event_hooks=hooks)
+
+
+async def _bound(response: httpx2.Response) -> None:
+    """End an answer that is longer than any can be, before it fills the memory."""
+    most = _LONGEST_ANSWER if response.request.method == "POST" else _LONGEST_FILE
+    if response.headers.get("content-encoding", "identity") != "identity":
+        most //= _MOST_PACKED  # what it unpacks to is held too
+    stream = response.stream
+    if isinstance(stream, httpx2.AsyncByteStream):
+        response.stream = _Bounded(stream, most)
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """A body that ends with an error where it is longer than it may be."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, most: int) -> None:
+        self._stream, self._most = stream, most
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = self._most
+        async for chunk in self._stream:
+            left -= len(chunk)
+            if left < 0:
+                raise httpx2.ReadError(f"The answer is longer than {self._most:,} bytes.")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 class _Pools(httpx2.AsyncBaseTransport):

@@ -160,6 +160,9 @@ class BatchClient:
             await self.jobs.submit(pulled())
         except BudgetError as error:
             capped = error
+        except MLLMError:
+            self._lost()
+            raise
         except _StoppedError:
             return
         for key in list(waiting):
@@ -188,6 +191,13 @@ class BatchClient:
             raise capped
         for key in list(waiting):
             give(key, MLLMServerError(f"{self.mllm.name}: the batch ended without an answer."))
+
+    def _lost(self) -> None:
+        """Have what counts the requests know of those that may have been handed in."""
+        count = getattr(self.mllm, "count_lost", None)
+        for job in self.jobs.book.jobs.values():
+            if count is not None and job.handle is None and not job.collected:
+                count(len(job.keys), job.estimate)
 
     def _pending_line(self, n_left: int) -> str:
         n_jobs = self.jobs.n_pending_jobs

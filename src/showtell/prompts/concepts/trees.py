@@ -19,6 +19,7 @@ from showtell.checks import one_of
 from showtell.errors import InputError
 from showtell.prompts.answers import normalise
 from showtell.prompts.descriptions.descriptions import Provenance
+from showtell.records.whole import whole_file
 
 __all__ = [
     "FORMAT",
@@ -368,7 +369,8 @@ class ConceptTree:
         text = _compact(json.dumps(self.to_record(), ensure_ascii=False, indent=1)) + "\n"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8", newline="")
+            with whole_file(target) as part:
+                part.write_text(text, encoding="utf-8", newline="")
         except OSError as error:
             raise InputError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
         return target

@@ -21,6 +21,7 @@ from showtell.checks import one_of
 from showtell.errors import InputError
 from showtell.prompts.answers import AnswerParser, normalise
 from showtell.records.reading import TEXT_BYTES, loading, parse_json, parse_yaml, read_text
+from showtell.records.whole import whole_file
 
 __all__ = [
     "DescriptionDiff",
@@ -427,7 +428,8 @@ class DescriptionSet(Mapping[str, tuple[str, ...]]):
             text = yaml.safe_dump(self.to_record(), allow_unicode=True, sort_keys=False, width=100)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8", newline="")
+            with whole_file(target) as part:
+                part.write_text(text, encoding="utf-8", newline="")
         except OSError as error:
             raise InputError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
         return target

@@ -1,0 +1,72 @@
+"""Files that are there whole or not at all: a full disk or a kill leaves the old one as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["close_to_others", "is_leftover", "whole_file"]
+
+_OWNER_ONLY = 0o600
+
+
+@contextlib.contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Give a place to write to, which takes the place of `target` if all went well.
+
+    Parameters
+    ----------
+    target : path
+        Its folder must be there. A device is written to as it is.
+
+    Yields
+    ------
+    part : path
+        A name of its own in the same folder; removed if anything goes wrong.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     target = Path(folder, "a.txt")
+    ...     with whole_file(target) as part:
+    ...         _ = part.write_text("all of it")
+    ...     print(target.read_text())
+    all of it
+    """
+    if target.exists() and not target.is_file():  # a device such as /dev/stdout
+        yield target
+        return
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield part
+        _sync(part)
+        part.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file of this name was left by a process that was killed while it wrote."""
+    return name.endswith(".part") or (name.startswith(".showtell-") and name.endswith(".tmp"))
+
+
+def close_to_others(folder: Path) -> None:
+    """Let the files of a folder, and of those in it, be read by their owner only."""
+    for file in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # another's, or a disk that knows no rights
+            if file.is_file() and not file.is_symlink():
+                file.chmod(_OWNER_ONLY)
+
+
+def _sync(part: Path) -> None:
+    """Have the disk keep it before it takes the place of what is there."""
+    file = os.open(part, os.O_RDWR)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

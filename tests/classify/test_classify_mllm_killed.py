@@ -7,6 +7,7 @@ to have written down before that it was sent, and to send it again under the sam
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -23,10 +24,9 @@ if not hasattr(os, "fork"):
 from tests.killing import Forks, batch_requests, classifier, inputs
 
 from showtell.mllm.call.journal import Journal
+from showtell.mllm.endpoints import endpoint_of
 from showtell.testing import ColourEncoder
 from showtell.testing.servers import LocalServer
-
-pytestmark = pytest.mark.slow
 
 MODELS = {
     "openai": "openai:gpt-4.1-mini",
@@ -112,6 +112,12 @@ def classify_killed(
             yield settled(server), made, len(rows)
 
 
+def key_at(url, request):
+    """Under which a request to this server stands in the journal."""
+    return dataclasses.replace(request, endpoint=endpoint_of(url, None)).key
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "method", "images_per_request"),
     [("openai", "direct", 1), ("google", "direct", 3), ("anthropic", "in-context", 3)],
@@ -133,14 +139,24 @@ def test_no_query_is_lost_or_paid_for_twice_where_the_server_knows_a_request_aga
     assert replays > 0
 
 
-def test_what_may_be_paid_twice_is_known_one_by_one_where_the_server_forgets(forks, tmp_path):
+@pytest.mark.parametrize(
+    "n_kills", [6, pytest.param(50, marks=pytest.mark.slow)], ids=["short", "whole"]
+)
+def test_what_may_be_paid_twice_is_known_one_by_one_where_the_server_forgets(
+    forks, tmp_path, n_kills
+):
     paid_twice = doubts = 0
     for stats, made, n in classify_killed(
-        forks, tmp_path, "openai", "direct", 1, seed=2, n_kills=50, idempotent=False
+        forks, tmp_path, "openai", "direct", 1, seed=2, n_kills=n_kills, idempotent=False
     ):
         assert len(stats.paid_images) == n
         asked = list(classifier(**{**made, "folder": None}).requests(inputs(n)[0]))
-        key_of = {part.digest: r.key for r in asked for part in r.parts if hasattr(part, "digest")}
+        key_of = {
+            part.digest: key_at(made["url"], r)
+            for r in asked
+            for part in r.parts
+            if hasattr(part, "digest")
+        }
         with Journal(made["folder"]) as journal:
             for digest, n_paid in stats.paid_images.items():
                 assert n_paid <= 1 + journal.doubts[key_of[digest]]
@@ -150,9 +166,11 @@ def test_what_may_be_paid_twice_is_known_one_by_one_where_the_server_forgets(for
             doubts += journal.n_in_doubt
         paid_twice += stats.paid_images.total() - n
         assert paid_twice <= doubts
-    assert paid_twice > 0  # else this would say nothing
+    assert doubts > 0
+    assert paid_twice > 0 or n_kills < 30  # else this would say nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_no_query_of_a_batch_job_is_lost_or_paid_for_twice(forks, tmp_path, kind):
     draw, n_kills, number = random.Random(kind), {"openai": 68}.get(kind, 66), 0
@@ -167,7 +185,8 @@ def test_no_query_of_a_batch_job_is_lost_or_paid_for_twice(forks, tmp_path, kind
             assert n_killed > 0
             n_kills -= n_killed
             with Journal(folder) as journal:
-                assert all(journal.knows(r.key) for r in batch_requests(MODELS[kind], 12))
+                keys = [key_at(server.base_url, r) for r in batch_requests(MODELS[kind], 12)]
+                assert all(map(journal.knows, keys))
             stats = settled(server)
             assert stats.n_answered == 12
             assert Counter(stats.paid.values()) == {1: 12}

@@ -232,11 +232,7 @@ def load_mllm(
                 "`api_key` and `modelfile` alone."
             )
         return _checked(model)
-    file = _modelfile_path(model)
-    if file is not None:
-        if modelfile is not None:
-            raise InputError(f"Two Modelfiles: {file} as the model and {modelfile}. Give one.")
-        modelfile, model = file, ""
+    model, modelfile = _one_modelfile(model, modelfile)
     system, settings, mark = "", {}, ""
     if modelfile is not None:
         said = read_modelfile(modelfile)
@@ -248,24 +244,7 @@ def load_mllm(
             "provider", provider_name, _PROVIDERS, "`showtell models` lists what each can do."
         )
     provider = _PROVIDERS[provider_name]
-    variables = _variables(env_file)
-    elsewhere = _elsewhere(provider, variables, base_url, api_key)
-    url = elsewhere or provider.url
-    if url is not None:
-        _check_url(url)
-    if url is None and provider.own_server:
-        raise InputError(
-            f"The provider {provider_name!r} is a server of your own: say where with `base_url` "
-            f"(--base-url), or set {provider.url_from[0]}."
-        )
-    key = api_key or _first(variables, provider.keys).value
-    if key is None and provider.needs_key and elsewhere is None:
-        raise MLLMAuthError(
-            f"No key for provider {provider_name!r}. Set {' or '.join(provider.keys)} or pass "
-            "`api_key=`. To try without a key: `showtell try-server`."
-        )
-    if key is not None:
-        _check_key(key, provider_name)
+    url, key = _address_and_key(provider_name, base_url, api_key, env_file)
     _need_packages(provider, f"{provider_name}:{name}")
     from showtell.mllm.providers.vendors import PydanticAIModel, Wire
 
@@ -280,6 +259,46 @@ def load_mllm(
         settings=settings,
         home=_home_of(provider),
     )
+
+
+def _one_modelfile(
+    model: str, modelfile: str | os.PathLike[str] | None
+) -> tuple[str, str | os.PathLike[str] | None]:
+    """Tell the name of a model from the Modelfile that may stand in its place."""
+    file = _modelfile_path(model)
+    if file is None:
+        return model, modelfile
+    if modelfile is not None:
+        raise InputError(f"Two Modelfiles: {file} as the model and {modelfile}. Give one.")
+    return "", file
+
+
+def _address_and_key(
+    name: str,
+    base_url: str | None,
+    api_key: str | None,
+    env_file: str | os.PathLike[str] | None,
+) -> tuple[str | None, str | None]:
+    """Find where a provider is asked, and with which key; refuse what cannot work."""
+    provider, variables = _PROVIDERS[name], _variables(env_file)
+    elsewhere = _elsewhere(provider, variables, base_url, api_key)
+    url = elsewhere or provider.url
+    if url is not None:
+        _check_url(url)
+    if url is None and provider.own_server:
+        raise InputError(
+            f"The provider {name!r} is a server of your own: say where with `base_url` "
+            f"(--base-url), or set {provider.url_from[0]}."
+        )
+    key = api_key or _first(variables, provider.keys).value
+    if key is None and provider.needs_key and elsewhere is None:
+        raise MLLMAuthError(
+            f"No key for provider {name!r}. Set {' or '.join(provider.keys)} or pass "
+            "`api_key=`. To try without a key: `showtell try-server`."
+        )
+    if key is not None:
+        _check_key(key, name)
+    return url, key
 
 
 def place_of(

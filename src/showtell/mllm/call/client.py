@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
-import math
 import random
 import secrets
 import time
@@ -38,10 +37,9 @@ from showtell.mllm.call.limits import AdaptiveConcurrency, Clock, RateLimiter, S
 from showtell.mllm.call.outage import Outage
 from showtell.mllm.call.source import Source
 from showtell.mllm.call.stored import check_answer
+from showtell.mllm.call.totals import Expectations, Totals
 from showtell.mllm.capabilities import Capabilities, capabilities_of
-from showtell.mllm.collector import libraries_spared
 from showtell.mllm.prices import is_installed, price
-from showtell.mllm.tokens import estimate_tokens, most_output
 
 __all__ = ["Client", "OnAnswer", "Outcome", "Totals", "is_whole"]
 
@@ -52,43 +50,9 @@ OnAnswer: TypeAlias = Callable[
 ]
 """Takes an outcome; may return requests to ask next, such as one for what was left out."""
 
-_LEARN_FROM = 5  # answers, before what they took replaces the longest answer in estimates
 _TIMEOUT_SLACK = 5.0  # seconds after which a provider that forgets its own timeout is cut off
 _SILENCE = 60.0  # seconds for which a request is tried again where nobody is answered
 _IN_A_QUEUE = 900.0  # seconds for which one waits that is told to slow down while others are served
-
-
-@dataclass
-class Totals:
-    """What a client has done so far."""
-
-    n_requests: int = 0
-    """Requests sent, tries again included."""
-    n_answers: int = 0
-    """Answers got from the provider."""
-    n_from_cache: int = 0
-    """Answers out of the cache, the journal, or an equal request in flight."""
-    n_failed: int = 0
-    n_turned_away: int = 0
-    """Of `n_requests`, those that were refused: too many at once, a bad key. They cost nothing."""
-    n_unsent: int = 0
-    """Of `n_requests`, those that found no connection, so that nothing was sent."""
-    n_in_doubt: int = 0
-    """Of `n_requests`, those that broke off or whose answer could not be read: the provider may
-    bill them. Those of an earlier process of the run are in its journal."""
-    in_doubt_usd: Decimal = Decimal(0)
-    """USD that these may cost, by estimate; those without a known price left out."""
-    n_doubts_unpriced: int = 0
-    n_unpriced: int = 0
-    """Answers whose price is not known; `cost_usd` is then a lower bound."""
-    n_rate_limited: int = 0
-    n_retried: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    cost_usd: Decimal = Decimal(0)
-    seconds: float = 0.0
-    """Of all answers added up; they overlap."""
 
 
 class _NotNowError(Exception):
@@ -216,23 +180,18 @@ class Client:
         self._asking: dict[str, asyncio.Future[Answer]] = {}
         self._run_id = secrets.token_hex(8)
         self._n_partial: Counter[str] = Counter()  # answers per request that may not be kept
-        self._longest_output = 0
-        self._underestimated = 1.0  # most that an input was above its estimate, as a factor
         known = getattr(mllm, "capabilities", None)
-        self._capabilities = known if isinstance(known, Capabilities) else None
+        self.capabilities = (
+            known if isinstance(known, Capabilities) else capabilities_of(self.mllm.name)
+        )
+        """What the model takes and offers."""
+        self._expected = Expectations(mllm.name, self.capabilities)
         self._is_located = False
         self._real: bool | None = None  # whether a server took the place of one that made things up
         self._sources: set[Source] = set()
         self._outage = Outage(give_up_after)
         self._waiting: set[asyncio.Task[None]] = set()  # workers whose request is not on the wire
         self._stopping = False
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the model takes and offers."""
-        if self._capabilities is None:
-            self._capabilities = capabilities_of(self.mllm.name)
-        return self._capabilities
 
     async def locate(self) -> None:
         """Find out where the model is, which is part of the key of every answer.
@@ -384,8 +343,7 @@ class Client:
 
         workers = [asyncio.ensure_future(work()) for _ in range(self.max_concurrency)]
         try:
-            with libraries_spared():
-                await asyncio.gather(*workers, return_exceptions=True)
+            await asyncio.gather(*workers, return_exceptions=True)
         finally:
             self._sources.discard(source)
             self._waiting.difference_update(workers)
@@ -447,17 +405,6 @@ class Client:
             if worker is not asyncio.current_task():
                 worker.cancel()
 
-    def estimate_cost(self, request: Request) -> Decimal | None:
-        """Say what a request may cost at most, in USD; None if its price is not known."""
-        if self.capabilities.free:
-            return Decimal(0)
-        tokens = estimate_tokens(request, self.capabilities)
-        if tokens.input is None or not is_installed():
-            return None
-        n_input = math.ceil(tokens.input * self._underestimated)
-        usage = Usage(input_tokens=n_input, output_tokens=self._expected_output(request))
-        return price(self.mllm.name, usage)
-
     async def aclose(self) -> None:
         """Close connections."""
         await self.mllm.aclose()
@@ -480,9 +427,9 @@ class Client:
     async def _ask_provider(self, request: Request) -> Answer:
         """Send, and send again, until there is an answer or no hope."""
         counted = self.budget is not None or self.journal is not None
-        estimate = self.estimate_cost(request) if counted else None
+        estimate = self._expected.cost(request) if counted else None
         limited = self.limiter is not None and self.limiter.tpm is not None
-        n_tokens = self._expected_tokens(request) if limited else 0
+        n_tokens = self._expected.tokens(request) if limited else 0
         outage = self._outage
         tries = _Tries(began=self._clock(), n_answers=outage.n_answers)
         try:
@@ -498,7 +445,9 @@ class Client:
                     tries.n -= 1
                     continue
                 except MLLMError as error:
-                    self._count(error)
+                    self.totals.count_failure(error)
+                    if isinstance(error, MLLMRequestError):
+                        outage.answered()  # somebody is there who says no
                     if not error.retryable:
                         raise
                     outage.failed(request.key, error)
@@ -515,16 +464,6 @@ class Client:
                 await self._sleep(wait)
         finally:
             outage.leave(request.key)
-
-    def _count(self, error: MLLMError) -> None:
-        totals = self.totals
-        totals.n_unsent += isinstance(error, MLLMUnreachableError)
-        totals.n_rate_limited += isinstance(error, RateLimitedError)
-        totals.n_turned_away += isinstance(
-            error, MLLMAuthError | MLLMRequestError | RateLimitedError
-        )
-        if isinstance(error, MLLMRequestError):
-            self._outage.answered()  # somebody is there who says no
 
     def _wait_after(self, error: MLLMError, tries: _Tries, timeout: float) -> float | None:
         """Say how long to wait before the next try; None if there is to be none."""
@@ -585,7 +524,10 @@ class Client:
             return answer
         finally:
             if announced and in_doubt:
-                self._count_doubt(request, estimate)
+                most = self._expected.cost(request) if estimate is None else estimate
+                self.totals.count_doubt(most)
+                if self.journal is not None:
+                    self.journal.lost(request)
             if reservation is not None and self.budget is not None:
                 self.budget.settle(reservation, cost, in_doubt=in_doubt, sent=announced)
             if self.journal is not None and announced and not (answered or in_doubt):
@@ -616,18 +558,6 @@ class Client:
                 self._waiting.add(worker)
         raise failure
 
-    def _count_doubt(self, request: Request, estimate: Decimal | None) -> None:
-        totals = self.totals
-        totals.n_in_doubt += 1
-        if estimate is None:
-            estimate = self.estimate_cost(request)
-        if estimate is None:
-            totals.n_doubts_unpriced += 1
-        else:
-            totals.in_doubt_usd += estimate
-        if self.journal is not None:
-            self.journal.lost(request)
-
     def _announce(self, request: Request, estimate: Decimal | None) -> str:
         """Write down what is about to be sent; give what makes a second time known as such."""
         if self.journal is not None:
@@ -650,34 +580,9 @@ class Client:
             self._n_partial[request.key] += 1
         else:
             self.kept.keep(request.key, answer)
-        usage, totals = answer.usage, self.totals
-        totals.n_answers += 1
-        totals.input_tokens += usage.input_tokens or 0
-        totals.output_tokens += usage.output_tokens or 0
-        totals.cached_tokens += usage.cached_tokens or 0
-        totals.seconds += answer.seconds
-        if usage.cost_usd is None:
-            totals.n_unpriced += 1
-        else:
-            totals.cost_usd += usage.cost_usd
-        if usage.output_tokens is not None:
-            self._longest_output = max(self._longest_output, usage.output_tokens)
-        if self.budget is not None and usage.input_tokens:
-            expected = estimate_tokens(request, self.capabilities).input
-            if expected:
-                self._underestimated = max(self._underestimated, usage.input_tokens / expected)
+        self.totals.count(answer)
+        self._expected.learn(request, answer.usage, inputs=self.budget is not None)
         return answer
-
-    def _expected_tokens(self, request: Request) -> int:
-        tokens = estimate_tokens(request, self.capabilities)
-        return (tokens.input or tokens.text) + self._expected_output(request)
-
-    def _expected_output(self, request: Request) -> int:
-        """Tokens of the answer: the most it may have, or twice the longest one so far."""
-        most = most_output(request)
-        if self.totals.n_answers < _LEARN_FROM:
-            return most
-        return min(most, 2 * self._longest_output)
 
 
 def as_repeated(answer: Answer) -> Answer:

@@ -34,7 +34,6 @@ import os
 import secrets
 import time
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -43,10 +42,10 @@ from typing import Any
 from showtell._version import __version__
 from showtell.errors import RunError, SavedFolderError
 from showtell.mllm.base import Answer, ImagePart, Request
+from showtell.mllm.call.books import DAMAGE, SCHEMA, Books
 from showtell.mllm.call.stored import (
     answer_from_record,
     answer_to_record,
-    dollars_from_record,
     dumps,
     loads,
 )
@@ -57,15 +56,12 @@ __all__ = ["FILE_NAME", "FsyncPolicy", "Journal", "JournalWarning"]
 
 FILE_NAME = "journal.jsonl"
 
-_SCHEMA = 1
-_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
-
 
 class JournalWarning(UserWarning):
     """The journal of a run is not where it was."""
 
 
-class Journal:
+class Journal(Books):
     """The log of a run, which lets it resume.
 
     Opening reads what is there, so that `done`, `answer` and `spent` know it.
@@ -99,31 +95,7 @@ class Journal:
 
     def __init__(self, folder: str | os.PathLike[str], *, fsync: FsyncPolicy = "second") -> None:
         self.folder = Path(folder)
-        self.path = self.folder / FILE_NAME
-        self.spent = Decimal(0)
-        """USD of all answers whose price is known, earlier processes of this run included."""
-        self.n_unpriced = 0
-        """Answers whose price is not known."""
-        self.n_requests = 0
-        """Requests that were sent, tries again and earlier processes of this run included."""
-        self.in_doubt = Decimal(0)
-        """USD, by estimate, of the requests in `doubts`; those without a known price left out."""
-        self.n_doubts_unpriced = 0
-        """Requests in `doubts` without a known price."""
-        self.doubts: Counter[str] = Counter()
-        """Keys of requests that were sent and whose answer never came: it was lost on the way, or
-        the process was killed before it was written down. The provider may bill them."""
-        self.run_id = ""
-        """Random name of the run, the same in all its processes."""
-        self.has_endpoints = True
-        """Whether the keys in it say which server was asked; before, they did not."""
-        self.n_damaged = 0
-        """Lines that could not be read and were passed over."""
-        self._answers: dict[str, int] = {}  # key of a request -> place of its answer
-        self._samples: dict[str, int] = {}  # sample id -> place of its last row
-        self._prefixes: set[str] = set()
-        self._asking: dict[str, str | None] = {}  # requests in flight, and what they may cost
-        self._n_partial: Counter[str] = Counter()  # answers that may not be used again
+        super().__init__(self.folder / FILE_NAME)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -139,22 +111,12 @@ class Journal:
         self.run_id = self.run_id or secrets.token_hex(8)
         self.write(
             "start",
-            schema=_SCHEMA,
+            schema=SCHEMA,
             showtell=__version__,
             time=_now(),
             run=self.run_id,
             endpoints=self.has_endpoints,
         )
-
-    @property
-    def n_in_doubt(self) -> int:
-        """How many requests were sent whose answer never came."""
-        return self.doubts.total()
-
-    @property
-    def n_answers(self) -> int:
-        """How many answers there are to be used again."""
-        return len(self._answers)
 
     def is_of(self, endpoint: str) -> bool:
         """Whether the answers of a journal without endpoints came from this one.
@@ -271,7 +233,7 @@ class Journal:
         if answer.from_cache:
             row["from_cache"] = True
         line, place = self._append(row)
-        self._learn_answer(row, place)
+        self._count_answer(row, answer.price_usd, place)
         return line
 
     def failure(self, request: Request, error: Exception, *, ids: Sequence[str] = ()) -> int:
@@ -328,7 +290,7 @@ class Journal:
         row |= answer_to_record(outcome)
         row["whole"] = whole and outcome.finish == "stop"
         line, place = self._append(row)
-        self._learn_answer(row, place)
+        self._count_answer(row, outcome.price_usd, place)
         return line
 
     def find(self, key: str) -> Answer | None:
@@ -376,10 +338,6 @@ class Journal:
     def n_lines(self) -> int:
         """Lines of the file, damaged ones included."""
         return self._file.n_lines
-
-    def moved_to(self) -> str | None:
-        """Say where the file is now, if it is no longer at `path`; "" if it was removed."""
-        return self._file.moved_to()
 
     def settle(self) -> None:
         """Write what found no room before.
@@ -456,72 +414,8 @@ class Journal:
                 self._learn(loads(line), place)
             except SavedFolderError:
                 raise
-            except _DAMAGE:
+            except DAMAGE:
                 self.n_damaged += 1
-
-    def _learn(self, row: Mapping[str, Any], place: int) -> None:
-        kind = row["kind"]
-        if kind == "sample":
-            dollars_from_record(row, "price_usd")
-            self._samples[_text(row, "id")] = place
-        elif kind == "answer":
-            self._learn_answer(row, place)
-        elif kind == "asking":
-            self._learn_asking(_text(row, "key"), row.get("estimate_usd"))
-            dollars_from_record(row, "estimate_usd")  # the request was sent, whatever it may cost
-        elif kind == "turned_away":
-            self._asking.pop(_text(row, "key"), None)
-        elif kind == "failure":
-            if _text(row, "key") in self._asking:
-                self._doubt(row["key"])
-        elif kind == "prefix":
-            self._prefixes.add(_text(row, "name"))
-        elif kind == "start":
-            if row["schema"] > _SCHEMA:
-                raise SavedFolderError(
-                    f"{self.path} was written by showtell {row.get('showtell')}, which is newer "
-                    f"than this one ({__version__}). Upgrade, or choose another run folder."
-                )
-            if not self.run_id:
-                self.run_id = str(row.get("run", ""))
-                self.has_endpoints = row.get("endpoints") is True
-
-    def _learn_asking(self, key: str, estimate: str | None) -> None:
-        if key in self._asking:  # asked again: the answer to the last time never came
-            self._doubt(key)
-        self._asking[key] = estimate
-        self.n_requests += 1
-
-    def _doubt(self, key: str) -> None:
-        self.doubts[key] += 1
-        try:
-            estimate = dollars_from_record({"usd": self._asking.pop(key)}, "usd")
-        except ValueError:
-            estimate = None
-        if estimate is None:
-            self.n_doubts_unpriced += 1
-        else:
-            self.in_doubt += estimate
-
-    def _learn_answer(self, row: Mapping[str, Any], place: int | None) -> None:
-        key, whole = _text(row, "key"), row["whole"]
-        if not isinstance(whole, bool):
-            raise TypeError("`whole` is true or false")
-        cost = answer_from_record(row, from_cache=False).usage.cost_usd
-        if whole and place is not None:
-            self._answers[key] = place
-        if row.get("from_cache"):
-            return
-        if not whole:
-            self._n_partial[key] += 1
-        if key in self._asking:
-            del self._asking[key]
-        else:  # of a batch job
-            self.n_requests += 1
-        if cost is None:
-            self.n_unpriced += 1
-        else:
-            self.spent += cost
 
 
 class _RowsById(Mapping[str, dict[str, Any]]):
@@ -548,7 +442,7 @@ def _addresses(run_file: Path) -> list[str | None]:
     """Read the base URLs that the request of a run names; None is the provider's own."""
     try:
         waiting: list[Any] = [loads(run_file.read_bytes())["request"]]
-    except (OSError, *_DAMAGE):
+    except (OSError, *DAMAGE):
         return [None]
     found: list[str | None] = []
     for value in waiting:  # grows while it is read
@@ -559,13 +453,6 @@ def _addresses(run_file: Path) -> list[str | None]:
         elif isinstance(value, list):
             waiting += value
     return found
-
-
-def _text(row: Mapping[str, Any], name: str) -> str:
-    value = row[name]
-    if not isinstance(value, str):
-        raise TypeError(f"`{name}` is a text")
-    return value
 
 
 def _hashes(parts: Sequence[Any]) -> list[list[Any]]:

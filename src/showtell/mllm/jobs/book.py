@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_ai.models.batch import Batch
 
-from showtell.mllm.base import Settings
+from showtell.mllm.base import Request, Settings
 from showtell.mllm.call.stored import dollars_from_record, dumps, loads
 from showtell.records.lines import LineFile
 
@@ -72,6 +72,12 @@ class JobBook:
         self.forms: dict[str, tuple[Settings, Mapping[str, Any] | None]] = {}
         """What is needed to read the answers of a job: settings and schema, by name."""
         self._read()
+
+    def form_of(self, request: Request) -> str:
+        """Name what is needed to read an answer; requests of a job share it."""
+        name = dumps({"settings": asdict(request.settings), "schema": request.schema})
+        self.forms.setdefault(name, (request.settings, request.schema))
+        return name
 
     def note_handle(self, kind: str, job: Job, handle: Batch) -> None:
         """Write down what a job is called at the provider, or that it has ended."""

@@ -14,7 +14,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -43,7 +43,6 @@ from showtell.mllm.call.client import Outcome, is_whole
 from showtell.mllm.call.journal import Journal
 from showtell.mllm.call.kept import KeptAnswers
 from showtell.mllm.call.limits import Sleep, backoff
-from showtell.mllm.call.stored import dumps
 from showtell.mllm.jobs.book import Job, JobBook, checked_handle
 from showtell.mllm.jobs.listing import list_jobs
 from showtell.mllm.prices import is_installed, price
@@ -224,7 +223,7 @@ class BatchJobs:
             known.add(request.key)
             entry = await self._encode(model, request)
             size = model.batch_request_size(entry.encoded)
-            this_form = self._form_of(request)
+            this_form = self.book.form_of(request)
             others = chunk and (this_form != form or entry.encoded.group != chunk[0].encoded.group)
             if others or (chunk and (len(chunk) >= most or n_bytes + size > most_bytes)):
                 n_sent += await self._hand_in(model, chunk, form)
@@ -413,15 +412,11 @@ class BatchJobs:
             model_request_parameters=parameters,
         )
         encoded: EncodedBatchRequest = await self._call(lambda: model.batch_encode(asked))
-        return _Entry(key=request.key, encoded=encoded, estimate=self._estimate(request))
-
-    def _form_of(self, request: Request) -> str:
-        """Name what is needed to read an answer; requests of a job share it."""
-        content = {"settings": asdict(request.settings), "schema": request.schema}
-        name = dumps(content)
-        if name not in self.book.forms:
-            self.book.forms[name] = (request.settings, request.schema)
-        return name
+        return _Entry(
+            key=request.key,
+            encoded=encoded,
+            estimate=None if self.budget is None else _estimate(self.mllm, request),
+        )
 
     @staticmethod
     async def _reserved(entry: _Entry, budget: Budget, *, alone: bool) -> _Entry:
@@ -460,7 +455,7 @@ class BatchJobs:
                     handle = await self._call(lambda: _create(model, encoded), tries=1)
                     self.book.note_handle("handle", job, handle)
                 except MLLMAnswerError as error:
-                    raise self._perhaps(error, len(chunk)) from None
+                    raise _perhaps(error, len(chunk), self.path.parent) from None
                 except MLLMError as error:
                     is_last = attempt == _TRIES
                     in_doubt = not isinstance(error, RateLimitedError | MLLMUnreachableError)
@@ -472,7 +467,7 @@ class BatchJobs:
                         job.made = time.time()
                         await self._look_for([job])
                         if job.handle is None and is_last:
-                            raise self._perhaps(error, len(chunk)) from None
+                            raise _perhaps(error, len(chunk), self.path.parent) from None
                     else:
                         asked = getattr(error, "retry_after", None)
                         await self._sleep(backoff(attempt, retry_after=asked))
@@ -484,23 +479,6 @@ class BatchJobs:
                     cost = None if in_doubt else Decimal(0)
                     self.budget.settle(entry.reservation, cost, in_doubt=in_doubt)
         return len(chunk)
-
-    def _perhaps(self, error: MLLMError, n: int) -> MLLMError:
-        """Say that a job may have been handed in although no answer said so."""
-        return type(error)(
-            f"{error} A batch of {n:,} request{'' if n == 1 else 's'} may have been handed in all "
-            f"the same: it is noted in {self.path.parent}, and the same command looks for it "
-            "before it hands in anything."
-        )
-
-    def _estimate(self, request: Request) -> Decimal | None:
-        """Dollars at the batch price; None if it is not known."""
-        if self.budget is None or not is_installed():
-            return None
-        n_input = estimate_tokens(request, self.mllm.capabilities).input
-        n_output = most_output(request)
-        usage = Usage(input_tokens=n_input, output_tokens=n_output)
-        return price(self.mllm.name, usage, batch=True)
 
     async def _results(self, model: Model[Any], job: Job) -> dict[str, Outcome] | None:
         """Read the results by key; None if the job is somebody else's after all."""
@@ -599,3 +577,21 @@ async def _create(model: Model[Any], encoded: Sequence[EncodedBatchRequest]) -> 
 
 async def _status(model: Model[Any], handle: Batch) -> Batch:
     return checked_handle(await model.batch_status(handle))
+
+
+def _perhaps(error: MLLMError, n: int, folder: Path) -> MLLMError:
+    """Say that a job may have been handed in although no answer said so."""
+    return type(error)(
+        f"{error} A batch of {n:,} request{'' if n == 1 else 's'} may have been handed in all the "
+        f"same: it is noted in {folder}, and the same command looks for it before it hands in "
+        "anything."
+    )
+
+
+def _estimate(mllm: PydanticAIModel, request: Request) -> Decimal | None:
+    """Dollars at the batch price; None if it is not known."""
+    if not is_installed():
+        return None
+    n_input = estimate_tokens(request, mllm.capabilities).input
+    usage = Usage(input_tokens=n_input, output_tokens=most_output(request))
+    return price(mllm.name, usage, batch=True)

@@ -57,7 +57,7 @@ def test_an_image_whose_answers_are_all_cut_off_is_an_error_that_says_so(text):
         return answer(text.replace("ID", name), finish="length")
 
     model = Model(ScriptedModel(script), cache=None)
-    clf = DirectClassifier(model, labels=LABELS, batch_size=1).fit()
+    clf = DirectClassifier(model, labels=LABELS, images_per_request=1).fit()
     (row,) = clf.classify([picture("red")]).rows()
     assert (row["status"], row["label"], row["reason"]) == ("error", None, "cut")
     assert "cut off at its longest" in row["error"]
@@ -187,7 +187,7 @@ def ask_odd(monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}" + ("/v1" if provider == "openai" else "")
         model = Model(f"{provider}:m", base_url=url, cache=None, max_concurrency=1)
-        clf = DirectClassifier(model, labels=LABELS, batch_size=1).fit()
+        clf = DirectClassifier(model, labels=LABELS, images_per_request=1).fit()
         rows = list(clf.classify([picture("red", i) for i in range(n)]).rows())
         return rows, server.n
 
@@ -288,7 +288,7 @@ def test_whatever_goes_wrong_while_one_answer_is_read_is_its_own_row(monkeypatch
         return answer(json.dumps({"answers": answers}))
 
     model = Model(ScriptedModel(script), cache=None, max_concurrency=1)
-    clf = DirectClassifier(model, labels=LABELS, batch_size=2).fit()
+    clf = DirectClassifier(model, labels=LABELS, images_per_request=2).fit()
     rows = list(clf.classify([picture("red", i) for i in range(6)]).rows())
     assert [row["label"] for row in rows] == ["cat", "cat", None, None, "cat", "cat"]
     assert "cannot be read (AssertionError: a fault of ours)" in rows[2]["error"]

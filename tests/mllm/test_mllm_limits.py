@@ -30,7 +30,7 @@ def test_a_budget_counts_spent_in_flight_and_the_next_request():
     assert (budget.spent, budget.in_flight, budget.n_in_flight) == (2 * CENT, 0, 0)
     three = budget.reserve_now(3 * CENT)
     budget.settle(three, 3 * CENT)
-    with pytest.raises(BudgetError, match=r"0\.0500 of max_cost=0\.05 USD.*`max_cost`") as error:
+    with pytest.raises(BudgetError, match=r"0\.0500 of `max_cost` 0\.05 USD.*`max_cost`") as error:
         budget.reserve_now(CENT)
     assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
 
@@ -62,7 +62,7 @@ def test_a_cap_on_requests_counts_every_one_sent_also_before_a_resume():
     budget = Budget(max_requests=3, n_requests=1)
     for _ in range(2):
         budget.settle(budget.reserve_now(None), Decimal(0))
-    with pytest.raises(BudgetError, match=r"3 of max_requests=3.*`max_requests`"):
+    with pytest.raises(BudgetError, match=r"3 of `max_requests` 3.*`max_requests`"):
         budget.reserve_now(None)
 
 

@@ -304,7 +304,7 @@ def test_nothing_is_paid_for_a_drawing_that_cannot_be_made(build, server, monkey
         (("dog", "--labels", LABELS, "--depth", "9"), "less than or equal to 5"),
         (("cat", "-o", "dog.json"), "takes a 'dog' apart"),
         (("dog.json",), "To fill what it lacks"),
-        (("other.json",), "Cannot read 'other.json'"),
+        (("other.json",), "There is no concept tree 'other.json'"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_what_to_do(build, by_hand, server, arguments, words):

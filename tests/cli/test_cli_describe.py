@@ -151,7 +151,7 @@ def test_a_word_that_names_a_kept_label_is_left_out(write, server, monkeypatch):
         async def write(self, asked, sight, **more):
             return {"category": asked.label, "descriptors": ["bright red", "a peak", "a rim"]}
 
-    monkeypatch.setattr(server._engine, "author", Careless())
+    monkeypatch.setattr(server._engine._answering, "author", Careless())
     result = write("--labels", "red,hat", "-o", "set.json")
     assert result.exit_code == 0, result.output
     assert read_descriptions("set.json")["hat"] == ("a peak", "a rim")
@@ -280,8 +280,8 @@ def test_edited_prompts_are_used(cli, write, server):
         (("-l", "a", "--model", PRICED, "-o", "x.txt"), "must end in .json, .csv, .yaml, .yml"),
         (("-l", "a", "--model", "local-dir:x"), "it writes nothing"),
         (("-l", "a", "--model", "nobody:x"), "nobody"),
-        (("--compare", "a.json", "none.json"), "Cannot read"),
-        (("none.json", "--check"), "Cannot read"),
+        (("--compare", "a.json", "none.json"), "There is no file of descriptions"),
+        (("none.json", "--check"), "There is no file of descriptions"),
         (("-l", "a", "--style", "poem", "--model", PRICED), "dclip"),
     ],
 )

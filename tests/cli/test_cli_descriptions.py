@@ -102,7 +102,10 @@ def test_compare_refuses_words_that_nobody_uses(cli, parted, words, arguments, s
         ),
         (["--labels", "a,b", "--domain", "bird"], "--domain belongs to"),
         (["--labels", "a,b", "--method", "waffle", "--shots", "2"], "does not take --shots"),
-        (["--method", "dclip", "--descriptions", "missing.json"], "There is no file of descriptions 'missing.json'"),
+        (
+            ["--method", "dclip", "--descriptions", "missing.json"],
+            "There is no file of descriptions 'missing.json'",
+        ),
         (["--method", "dclip", "--descriptions", "words.txt"], "files that end in"),
     ],
 )

@@ -59,7 +59,7 @@ def test_the_version_is_told_before_any_verb(cli, flag):
         (["classify"], "showtell: Missing argument 'IMAGES...'. See: showtell classify --help\n"),
         (
             ["evaluate", "--jsn"],
-            "showtell: No such option: --jsn (Possible options: --json, --run). See: "
+            "showtell: No such option: --jsn (Possible options: --jobs, --json, --run). See: "
             "showtell evaluate --help\n",
         ),
     ],

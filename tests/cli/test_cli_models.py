@@ -143,14 +143,14 @@ def test_dollar_cap_is_kept(ask, shapes):
 
 
 def test_dollar_cap_needs_a_known_price(ask, shapes):
-    result = ask("classify", shapes, "-l", "a,b", "--max-cost", 1, model="openai:try")
+    result = ask("classify", shapes, "-l", "a,b", "--max-cost", 1, model="openai:nobody-knows-it")
     assert result.exit_code == 2
     assert "price of this model is not known" in result.stderr
     assert "--max-requests" in result.stderr
 
 
 def test_unknown_price_is_unknown(ask, shapes, rows):
-    result = ask("classify", shapes, "--labels", EVERY_LABEL, model="openai:try")
+    result = ask("classify", shapes, "--labels", EVERY_LABEL, model="openai:nobody-knows-it")
     assert {row["cost_usd"] for row in rows(result.stdout)} == {""}
     assert "price unknown for " in result.stderr
 
@@ -270,7 +270,7 @@ def test_refused_key_fails_and_is_never_printed(ask, shapes):
     with servers.LocalServer("openai", encoder=ColourEncoder(), api_keys=["right"]) as strict:
         result = ask("classify", shapes, "--labels", EVERY_LABEL, "--debug", url=strict.base_url)
     assert result.exit_code == 1
-    assert result.stdout == ""
+    assert ",ok," not in result.stdout
 
 
 def test_faults_are_rows_or_asked_again(ask, shapes, rows):

@@ -169,6 +169,7 @@ def run(kind: str, timeout: float) -> dict[str, Any]:
 def interrupted() -> dict[str, Any]:
     """Press Ctrl-C twice while a server hangs."""
     server = Server(hang)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     with tempfile.TemporaryDirectory() as home, subprocess.Popen(
         command(server.url, 120), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env=environment(home),

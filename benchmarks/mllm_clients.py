@@ -60,7 +60,7 @@ def ask_showtell(url: str, scratch: Path) -> Ask:
 
 def ask_showtell_client(url: str, scratch: Path) -> Ask:
     """The same path without the classifier on top of it, and so without scikit-learn."""
-    from showtell.prompts.reconcile import reconcile
+    from showtell.prompts.reconciled import reconcile
 
     from showtell.media import read_media
     from showtell.mllm import AnswerCache, Client, Journal, Settings, load_mllm, prepare_image

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import threading
 from decimal import Decimal
 from pathlib import Path
 
@@ -200,3 +202,73 @@ def test_wrong_use_is_told_in_one_line(cli, shapes, arguments, said):
     assert result.exit_code == 2
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+ODD = {
+    "a chat": {"id": "x", "object": "chat.completion", "created": 1, "choices": []},
+    "nothing": {},
+    "null": None,
+    "a list": [],
+    "a text": "done",
+    "numbers for names": {"id": 7, "created_at": "today", "status": 3, "object": "batch"},
+}
+
+
+@pytest.fixture
+def odd_server():
+    """Takes everything, and answers each request with the same JSON."""
+    running = []
+
+    def start(answer):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args):
+                pass
+
+            def do_GET(self):
+                self.give(404, {"error": {"message": "nothing here"}})
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.give(200, answer)
+
+            def give(self, status, value):
+                content = json.dumps(value).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        running.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in running:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_batch_endpoint_that_answers_something_else_ends_with_one_line_that_names_it(
+    cli, shapes, odd_server, monkeypatch, kind, name
+):
+    monkeypatch.setattr("showtell.mllm.jobs.endpoints._UNTIL_LISTED", 0.0)
+    monkeypatch.setattr("showtell.mllm.call.limits.random.random", lambda: 0.0)
+    monkeypatch.setattr("showtell.mllm.jobs.endpoints.backoff", lambda *a, **more: 0.0)
+    url = odd_server(ODD[name]) + ("/v1" if kind == "openai" else "")
+    result = cli(
+        "classify", shapes, "--labels", ",".join(LABELS), "--model", MODELS[kind],
+        "--base-url", url, "--jobs", "--no-wait", "--run", "jobs",
+    )  # fmt: skip
+    assert result.exit_code == 1, result.output
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"showtell: {MODELS[kind]}: The answer cannot be read (")
+    assert "may have been handed in all the same: it is noted in jobs" in last
+    assert "Traceback" not in result.stderr
+    assert "nothing was asked" not in result.stderr
+    assert "may be billed on top: at most" in result.stderr

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -276,3 +280,35 @@ def test_a_key_that_runs_out_of_credit_costs_no_answer_that_was_paid_for(ask, ma
     got = rows(result.stdout)
     assert [row["status"] for row in got].count("ok") == 5
     assert len(got) == 21
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are Unix's")
+def test_ctrl_c_is_answered_while_a_server_hangs_and_a_second_one_ends(many, tmp_path, rows):
+    asked = threading.Event()
+
+    def act(connection, number, body):
+        asked.set()
+        time.sleep(3600)
+
+    server = Raw(act)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "showtell", "classify", str(many), "--labels", ",".join(LABELS),
+         "--model", MODEL, "--base-url", server.url, "--no-reuse", "--run", "kept"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OPENAI_API_KEY": "sk-planted-0123456789abcdef"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    with process:
+        assert asked.wait(300)
+        process.send_signal(signal.SIGINT)
+        told = next(line for line in process.stderr if line.startswith("Stopping"))
+        assert "waiting up to 10 s for what was sent" in told
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    server.close()
+    assert process.returncode == 3, err
+    got = rows(out)
+    assert len(got) == 21
+    assert {row["reason"] for row in got} == {"stopped"}
+    assert "may be billed on top: at most" in err
+    assert "Traceback" not in err

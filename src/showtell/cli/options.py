@@ -398,7 +398,13 @@ Temperature: TypeAlias = Annotated[
 ]
 Timeout: TypeAlias = Annotated[
     float,
-    option("--timeout", panel=MODEL, min=0.001, metavar="S", help="Seconds for one attempt."),
+    option(
+        "--timeout",
+        panel=MODEL,
+        min=0.001,
+        metavar="S",
+        help="Seconds for one attempt; and, from 60, for tries again while nobody is answered.",
+    ),
 ]
 RequestsPerMinute: TypeAlias = Annotated[
     float | None,

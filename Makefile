@@ -19,6 +19,7 @@ MAKE_LATEST = rm -rf $(LATEST) && $(MAKE) VENV=$(LATEST) CONSTRAINTS= \
 
 # Further arguments of pytest, for example: make test PYTEST_ARGS="-k media -x"
 PYTEST_ARGS ?=
+FUZZ_ARGS ?=
 # Processes that share the tests; WORKERS=0 runs them one after another, as a debugger needs it.
 WORKERS ?= auto
 # TORCH=no leaves torch out: the tests of hub encoders are then skipped and say so.
@@ -26,7 +27,7 @@ TORCH ?= yes
 TORCH_VERSION ?= $(shell sed -n 's/^torch==//p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help try test check fix docs examples bench upgrade test-latest clean
+.PHONY: help try test check fix docs examples bench upgrade test-latest fuzz clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -77,6 +78,9 @@ test-latest:  ## run the tests with the newest of everything, and list our depre
 	$(MAKE_LATEST)
 	$(LATEST)/bin/python -m pytest -n $(WORKERS) --dist worksteal \
 		-p scripts.deprecated_calls $(PYTEST_ARGS)
+
+fuzz: $(STAMPS)/test  ## spoil files for twenty minutes and load them; FUZZ_ARGS="--minutes 1"
+	$(BIN)/python scripts/fuzz.py $(FUZZ_ARGS)
 
 clean:  ## remove the environments and everything that was built
 	rm -rf $(VENV) $(LATEST) site try build dist .coverage .coverage.* htmlcov

@@ -8,13 +8,14 @@ import math
 import os
 from array import array
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from showtell.errors import DataError
+from showtell.records.reading import loading
 from showtell.tables import COLUMN_TYPES, FIXED_COLUMNS, STATUSES, open_table, table_format
 
 if TYPE_CHECKING:
@@ -46,10 +47,8 @@ def read_predictions(path: str | os.PathLike[str]) -> dict[str, Any]:
         found = _Columns(labels, extra, as_text)
         for lines, columns in table.chunks():
             for line, cells in zip(lines, zip(*columns, strict=True), strict=True):
-                try:
+                with loading(f"{where} {table.unit} {line}"):
                     found.add(dict(zip(header, cells, strict=True)))
-                except (ValueError, InvalidOperation) as error:
-                    raise DataError(f"{where} {table.unit} {line}: {error}") from None
     return found.finish()
 
 
@@ -131,6 +130,8 @@ def _typed(name: str, value: Any, as_text: bool) -> Any:
     kind = COLUMN_TYPES.get(name, str)
     if value is None:
         return None
+    if isinstance(value, list | dict):
+        raise ValueError(f"column {name!r} holds a {type(value).__name__}, not one value")
     if kind is Decimal:
         return value.normalize() if isinstance(value, Decimal) else Decimal(str(value))
     if not as_text:

@@ -108,12 +108,43 @@ class Predictions:
         error_rows = np.flatnonzero(self.status_codes == STATUSES.index("error"))
         if set(error_rows.tolist()) != set(self.errors):
             raise InputError("`errors` must name exactly the rows whose status is 'error'.")
+        self._check_ranges()
         proba = self.distinct_proba
+        if proba is not None and proba.dtype.kind != "f":
+            raise InputError(f"`distinct_proba` must be numbers, got {proba.dtype}.")
         if proba is not None and (proba.ndim != 2 or proba.shape[1] != len(self.classes)):
             raise InputError(
                 f"`distinct_proba` needs one column per class ({len(self.classes)}), got shape "
                 f"{proba.shape}."
             )
+
+    def _check_ranges(self) -> None:
+        """Refuse numbers that stand for no class, no status and no row."""
+        n_rows = -1 if self.distinct_proba is None else len(self.distinct_proba)
+        for name, values, most in (
+            ("codes", self.codes, len(self.classes)),
+            ("status_codes", self.status_codes, len(STATUSES)),
+            ("distinct", self.distinct, n_rows),
+        ):
+            if values is None or not len(values) or most < 0:
+                continue
+            if values.ndim != 1:
+                raise InputError(f"`{name}` must have one value per row, got {values.shape}.")
+            if values.dtype.kind not in "iu":
+                raise InputError(f"`{name}` must be whole numbers, got {values.dtype}.")
+            least = 0 if name == "status_codes" else -1
+            if not least <= values.min() <= values.max() < most:
+                raise InputError(
+                    f"`{name}` must lie from {least} to {most - 1}, got {values.min()} to "
+                    f"{values.max()}."
+                )
+        if self.confidence_all.ndim != 1 or self.confidence_all.dtype.kind != "f":
+            raise InputError(
+                f"`confidence_all` must have one number per row, got {self.confidence_all.dtype}, "
+                f"{self.confidence_all.shape}."
+            )
+        if (self.codes[self.ok] < 0).any():
+            raise InputError("A row whose status is 'ok' has no label: its code is -1.")
 
     def __len__(self) -> int:
         return len(self.images)

@@ -19,9 +19,11 @@ from showtell._version import __version__
 from showtell.classify.estimator import check_is_fitted
 from showtell.encoders import Encoder, load_encoder
 from showtell.errors import InputError, SavedFolderError
+from showtell.mllm.model import Model
 from showtell.prompts.concepts.reading import read_concepts
 from showtell.prompts.concepts.trees import ConceptTree
 from showtell.prompts.descriptions.descriptions import DescriptionSet, read_descriptions
+from showtell.records.fitting import annotations_of, fits
 from showtell.records.former import current_params
 from showtell.records.reading import loading
 from showtell.records.saved import SavedFolder, read_saved, write_saved
@@ -52,6 +54,8 @@ _HOMES = {
     "LikelihoodClassifier": "likelihood.classifier",
     "ZeroShotClassifier": "embedding.zero_shot",
 }
+_OF_A_MACHINE = {"encoder", "model", "store", "cache"}  # given anew, or checked when loaded
+_ABOVE_0 = {"logit_scale_", "temperature_"}
 _KINDS = {"U": "str", "i": "int", "b": "bool"}
 _DTYPES: dict[str, Any] = {"str": np.str_, "int": np.int64, "bool": np.bool_}
 
@@ -160,7 +164,23 @@ def load_classifier(
                 f"{saved.folder} holds a {saved.kind!r}, which this showtell ({__version__}) does "
                 f"not know; it knows {', '.join(_HOMES)}."
             )
-        return _class_named(saved.kind)._from_saved(saved, encoder=encoder, model=model)
+        clf = _class_named(saved.kind)._from_saved(saved, encoder=encoder, model=model)
+        _check_learned(saved, clf)
+        return clf
+
+
+def _check_learned(saved: SavedFolder, clf: Any) -> None:
+    """Refuse numbers that would make a probability no number, and values of another kind."""
+    wanted: dict[str, Any] = {}
+    for cls in reversed(type(clf).__mro__):
+        wanted |= annotations_of(vars(cls).get("__annotations__", {}), cls.__module__)
+    for name, value in vars(clf).items():
+        if not name.endswith("_") or name.startswith("_"):
+            continue
+        kind = wanted.get(name, float if isinstance(value, float) else Any)
+        above_0 = not isinstance(value, float) or name not in _ABOVE_0 or value > 0
+        if not (fits(value, kind) and above_0):
+            raise saved.error(f"it cannot have learned {name} = {value!r:.60}.")
 
 
 def _class_named(kind: str) -> Any:
@@ -184,6 +204,14 @@ def params_of(saved: SavedFolder, cls: type[MediaClassifier], model: Any = None)
     """
     given = current_params(saved.kind, saved.record["params"])
     params = {name: _from_json(value) for name, value in given.items()}
+    for name in ("store", "cache", "run_folder"):
+        if params.get(name) not in (None, "default"):
+            raise saved.error(f"it names a place to write to: {name}={params[name]!r:.60}.")
+    wanted = annotations_of(Model.__init__.__annotations__, Model.__module__)
+    wanted |= annotations_of(cls.__init__.__annotations__, cls.__init__.__module__)
+    for name in sorted(set(params) - _OF_A_MACHINE):
+        if not fits(params[name], wanted.get(name, Any)):
+            raise saved.error(f"a {saved.kind} cannot have {name}={params[name]!r:.60}.")
     params = cls._read_params(params, model)
     unknown = sorted(set(params) - set(cls._get_param_names()))
     if unknown:

@@ -34,7 +34,7 @@ def read_json(path: Path) -> dict[str, Any]:
             "`record.save` or `showtell evaluate --run` wrote."
         )
     text = read_text(path, "record of a run", error=SavedFolderError)
-    value = parse_json(text, f"{path} cannot be read", error=SavedFolderError)
+    value = parse_json(text, f"{path} cannot be read", error=SavedFolderError, finite=True)
     if not isinstance(value, dict):
         raise SavedFolderError(f"{path} holds {type(value).__name__}, not a JSON object.")
     return value

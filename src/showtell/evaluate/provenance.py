@@ -21,12 +21,14 @@ from showtell import __version__
 from showtell.classify.table import methods
 from showtell.datasets import Dataset
 from showtell.media import Crop, Media, media_name
+from showtell.records.fitting import fits
 from showtell.words import plural
 
 __all__ = [
     "about_data",
     "about_estimator",
     "about_machine",
+    "checked_run",
     "data_fingerprint",
     "dig",
     "now",
@@ -304,6 +306,33 @@ def _identity(image: Media, sizes: dict[str, str]) -> str:
             sizes[name] = "?"
     parts = Path(name).parts
     return f"{'/'.join(parts[-2:])}:{sizes[name]}"
+
+
+_KINDS_OF_A_RUN: tuple[tuple[Any, tuple[str, ...]], ...] = (
+    (Mapping, ("estimator", "data", "versions", "answers", "estimator.encoder")),
+    (float, ("seconds", "images_per_second")),
+    (int, ("n_from_store", "n_from_cache", "n_demonstrations", "estimator.n_support")),
+    (str, ("name", "model", "finished", "price_usd", "data.name", "data.source")),
+    (str, ("data.fingerprint", "estimator.class", "estimator.note", "estimator.encoder.name")),
+)
+
+
+def checked_run(run: Any) -> dict[str, Any]:
+    """Return what a file says was run, if pages can be made of it.
+
+    Raises
+    ------
+    ValueError
+        It names the entry that is of another kind than runs are written with.
+    """
+    if not isinstance(run, Mapping):
+        raise ValueError("'run' is no object")
+    for kind, places in _KINDS_OF_A_RUN:
+        for place in places:
+            value = dig(run, *place.split("."))
+            if not fits(value, kind | None):
+                raise ValueError(f"'run' has {place} = {value!r:.60}")
+    return dict(run)
 
 
 def dig(values: Mapping[str, Any], *path: str) -> Any:

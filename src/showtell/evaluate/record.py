@@ -32,6 +32,7 @@ from showtell.evaluate.folder import (
 from showtell.evaluate.measure import calibration_rows, measure, reliability, risk_coverage
 from showtell.evaluate.notebook import html_table
 from showtell.evaluate.pages.record import write_report
+from showtell.evaluate.provenance import checked_run
 from showtell.media import Media
 from showtell.metrics import CoverageRisk
 from showtell.records.arrays import read_arrays
@@ -414,7 +415,7 @@ class Record:
         return cls(
             predictions=predictions,
             y_true=np.array([index[label] for label in table["actual"]], np.int32),
-            run=dict(saved["run"]),
+            run=checked_run(saved["run"]),
             ids=None if any(i is None for i in ids) else [str(i) for i in ids],
             cost_usd=None if saved["cost_usd"] is None else Decimal(saved["cost_usd"]),
             controls=Controls.from_dict(saved["controls"]) if "controls" in saved else None,

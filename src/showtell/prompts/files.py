@@ -146,7 +146,8 @@ def _pieces(
     pieces: list[tuple[str, str | None]] = []
     for before, place, format_spec, conversion in parts:
         if place is not None and place not in allowed:
-            raise InputError(f"{where} has the unknown field '{{{place}}}'. Allowed: {shown}.")
+            place_shown = repr(f"{{{place}}}")
+            raise InputError(f"{where} has the unknown field {place_shown}. Allowed: {shown}.")
         if format_spec or conversion:
             raise InputError(f"{where} formats '{{{place}}}' with ':' or '!'; write it plain.")
         pieces.append((before, place))

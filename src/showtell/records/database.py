@@ -125,7 +125,7 @@ class Database:
         with self._lock:
             try:
                 yield self._open()
-            except sqlite3.DatabaseError as error:
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
                 self.close()
                 if _is_damage(error) and self._is_ours():
                     self._move_aside(error)
@@ -145,7 +145,7 @@ class Database:
             raise self._unusable(reason) from error
         try:
             connection = _patiently(self._connect)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if not _is_damage(error):
                 raise
             if not self._is_ours():
@@ -237,7 +237,7 @@ class Database:
             return False
         return header[68:72] == self._application.to_bytes(4, "big")
 
-    def _move_aside(self, error: sqlite3.DatabaseError) -> None:
+    def _move_aside(self, error: Exception) -> None:
         """Keep a damaged file under another name; a new one that is there already stays."""
         try:
             with self._moving():
@@ -300,8 +300,10 @@ def _is_busy(error: sqlite3.DatabaseError) -> bool:
     return code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+def _is_damage(error: Exception) -> bool:
     """Whether SQLite says that the file itself is wrong, not that it is busy or read-only."""
+    if isinstance(error, UnicodeDecodeError):  # of a name or text in it
+        return True
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 

@@ -10,6 +10,7 @@ import codecs
 import contextlib
 import csv
 import json
+import math
 import os
 import re
 import stat
@@ -51,6 +52,7 @@ MOST_DIGITS = 300
 
 _BUFFER = 1 << 20
 _YAML_CHARACTERS = 1 << 22  # PyYAML reads about 100,000 a second
+_HALF = r"\\[uU]0*[dD][89a-fA-F]"  # a surrogate, written as an escape
 _PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 
 
@@ -121,6 +123,8 @@ def parse_json(
     *,
     error: type[ShowtellError] = DataError,
     hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    finite: bool = False,
+    halves: bool = False,
 ) -> Any:
     """Parse JSON that is no deeper than `DEEPEST` and holds no number longer than `MOST_DIGITS`.
 
@@ -132,6 +136,10 @@ def parse_json(
     error : type
     hook : callable, optional
         The ``object_pairs_hook`` of `json.loads`.
+    finite : bool, default=False
+        Refuse NaN and infinity, which JSON does not have, and numbers that no float can hold.
+    halves : bool, default=False
+        Take halves of characters (surrogates), as names of files may have them.
 
     Examples
     --------
@@ -141,7 +149,13 @@ def parse_json(
     """
     try:
         whole = _whole if len(text) > MOST_DIGITS else None
-        value = json.loads(text, parse_int=whole, object_pairs_hook=hook)
+        value = json.loads(
+            text,
+            parse_int=whole,
+            parse_float=_finite if finite else None,
+            parse_constant=_finite if finite else None,
+            object_pairs_hook=hook,
+        )
     except json.JSONDecodeError as bad:
         place = f"line {bad.lineno}, column {bad.colno}"
         raise error(f"{where}: not valid JSON ({bad.msg}, {place}).") from None
@@ -154,6 +168,8 @@ def parse_json(
     brackets = (b"[", b"{") if isinstance(text, bytes) else ("[", "{")
     if sum(map(text.count, brackets)) > DEEPEST:  # type: ignore[arg-type]
         _check_depth(value, where, error)
+    if not halves:
+        _check_halves(text, value, where, error)
     return value
 
 
@@ -201,6 +217,7 @@ def parse_yaml(text: str, where: str, *, error: type[ShowtellError] = DataError)
     except Exception as bad:  # noqa: BLE001  dates, keys and numbers that Python cannot make
         raise error(f"{where}: not valid YAML ({short_reason(bad)}).") from None
     _check_depth(value, where, error)
+    _check_halves(text, value, where, error)
     return value
 
 
@@ -313,6 +330,25 @@ def _whole(digits: str) -> int:
     if len(digits) > MOST_DIGITS + 1:  # and a sign
         raise ValueError(f"a number of {len(digits):,} digits")
     return int(digits)
+
+
+def _check_halves(text: str | bytes, value: Any, where: str, error: type[ShowtellError]) -> None:
+    """Refuse text that cannot be written again, if an escape may have made some."""
+    escape = _HALF.encode() if isinstance(text, bytes) else _HALF
+    if re.search(escape, text) is None:  # type: ignore[arg-type]
+        return
+    try:
+        json.dumps(value, ensure_ascii=False, default=str, skipkeys=True).encode("utf-8")
+    except UnicodeEncodeError as bad:
+        half = f"{bad.object[bad.start]!r}"
+        raise error(f"{where}: half a character ({half}), which is no text.") from None
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {number:.30}")
+    return value
 
 
 def _too_deep(where: str) -> str:

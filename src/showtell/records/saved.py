@@ -213,7 +213,7 @@ def read_saved(path: str | os.PathLike[str]) -> SavedFolder:
     raw = read_bytes(
         folder / _JSON, "description of a classifier", most=_MAX_JSON_BYTES, error=SavedFolderError
     )
-    record = parse_json(raw, f"{folder}: {_JSON} is damaged", error=SavedFolderError)
+    record = parse_json(raw, f"{folder}: {_JSON} is damaged", error=SavedFolderError, finite=True)
     if not isinstance(record, dict) or record.get("format") != _FORMAT:
         raise SavedFolderError(f"{folder}: {_JSON} does not describe a showtell classifier.")
     version = record.get("format_version")

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from showtell.errors import InputError, RunError, RunInterrupt
+from showtell.errors import InputError, RunError, RunInterrupt, SavedFolderError
 from showtell.evaluate import folder as files
 from showtell.records.former import current_request
+from showtell.records.reading import loading
 from showtell.records.whole import close_to_others, is_leftover
 from showtell.runs.requests import changes
 
@@ -49,7 +50,8 @@ def claim(folder: Path, request: Mapping[str, Any]) -> bool:
         before = files.read_json(file).get("request")
         if not isinstance(before, dict):
             raise InputError(f"{str(folder)!r} holds a run that this command did not make.")
-        changed = changes(current_request(before), request)
+        with loading(str(file), error=SavedFolderError):
+            changed = changes(current_request(before), request)
         if changed:
             raise InputError(
                 f"{str(folder)!r} holds the run of another request: {changed}. Give the same "

@@ -220,7 +220,10 @@ class _JsonTable(Table):
         assert self._file is not None
         for number, line in enumerate(self._file, 1):
             if line.strip():
-                yield number, parse_json(line, f"{self.where} line {number}", error=self.error)
+                yield (
+                    number,
+                    parse_json(line, f"{self.where} line {number}", error=self.error, halves=True),
+                )
 
     def _objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, value in self._values():
@@ -248,7 +251,7 @@ class _JsonListTable(_JsonTable):
 
     def _values(self) -> Iterator[tuple[int, Any]]:
         assert self._file is not None
-        value = parse_json(self._file.read(), self.where, error=self.error)
+        value = parse_json(self._file.read(), self.where, error=self.error, halves=True)
         if not isinstance(value, list):
             boxes = isinstance(value, dict) and {"images", "annotations"} <= set(value)
             hint = " It looks like COCO boxes: give the file as the boxes." if boxes else ""

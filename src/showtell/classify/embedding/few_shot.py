@@ -444,7 +444,8 @@ class FewShotClassifier(SupportClassifier):
         self.temperature_ = float(values["temperature"])
         self.calibrated_ = bool(values["calibrated"])
         self.logit_scale_ = float(values["logit_scale"])
-        self.C_, self.alpha_, self.beta_ = values["C"], values["alpha"], values["beta"]
+        found = (values[name] for name in ("C", "alpha", "beta"))
+        self.C_, self.alpha_, self.beta_ = (None if v is None else float(v) for v in found)
         self._remember(np.asarray(arrays["support"], np.intp))
         self.text_prototypes_ = arrays.get("text_prototypes")
         self.head_ = None

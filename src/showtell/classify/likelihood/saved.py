@@ -128,6 +128,8 @@ def from_saved(
         shapes["prototypes"] = (n_classes, None)
         _check_encoder(saved, wanted, clf, given=encoder is not None or not own_encoder)
         clf._encoder_fingerprint = str(wanted["fingerprint"])
+    elif clf.shortlist is not None and clf.shortlist < n_classes:
+        raise saved.error("it has a shortlist, but not what the encoder finds it by.")
     arrays = saved.arrays(shapes)
     nulls = arrays.get("null_scores")
     clf.null_scores_ = None if nulls is None else nulls.astype(np.float64)

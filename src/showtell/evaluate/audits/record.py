@@ -15,6 +15,7 @@ from showtell.evaluate.audits.page import write_audit
 from showtell.evaluate.audits.verdicts import ArmScore, Probe
 from showtell.evaluate.folder import read_json, write_json
 from showtell.evaluate.notebook import html_table
+from showtell.evaluate.provenance import checked_run
 from showtell.media import Media
 from showtell.records.reading import loading
 from showtell.words import plain_points
@@ -291,7 +292,7 @@ class Audit:
                 n_from_cache=value["n_from_cache"],
                 cost_usd=_money(value["cost_usd"]),
                 answers=value["answers"],
-                run=value["run"],
+                run=checked_run(value["run"]),
             )
 
     def report(

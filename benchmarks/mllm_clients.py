@@ -60,11 +60,10 @@ def ask_showtell(url: str, scratch: Path) -> Ask:
 
 def ask_showtell_client(url: str, scratch: Path) -> Ask:
     """The same path without the classifier on top of it, and so without scikit-learn."""
-    from showtell.prompts.reconciled import reconcile
-
     from showtell.media import read_media
     from showtell.mllm import AnswerCache, Client, Journal, Settings, load_mllm, prepare_image
     from showtell.prompts import AnswerParser, RequestForm, load_prompts, render_request
+    from showtell.prompts.reconciled import reconcile
     from showtell.prompts.requests import Query, query_ids
 
     mllm = load_mllm(f"openai:{MODEL}", base_url=f"{url}/showtell/v1")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tests.mllm.test_mllm_real_servers import llama, start_llama  # noqa: F401  fixtures
 
-from showtell.prompts import clean_values, concept_asking, read_concepts
+from showtell.prompts import clean_values, read_concepts
+from showtell.prompts.concepts import asking as concept_asking
 
 pytestmark = pytest.mark.slow
 

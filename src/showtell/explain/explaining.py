@@ -160,8 +160,8 @@ def explain(
     ...     WordEncoder(["stripes", "spots", "mane"]),
     ...     descriptions={"tiger": ["stripes"], "leopard": ["spots"], "lion": ["a mane"]}).fit()
     >>> print(explain(clf, ["something with spots"])[0])
-    something with spots: leopard (100.0%), before tiger (0.0%)
-      Chances: leopard 100.0%, tiger 0.0%, lion 0.0%
+    something with spots: leopard (99.9%), before tiger (0.1%)
+      Chances: leopard 99.9%, tiger 0.1%, lion 0.1%
       Speaks for leopard: spots 1.000
       Speaks for tiger: stripes 0.000
     """

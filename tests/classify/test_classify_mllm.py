@@ -583,12 +583,21 @@ def test_calibration_learns_what_a_confidence_is_worth():
 
 
 def test_in_context_calibrates_on_what_is_not_shown():
-    clf, mllm = in_context(calibrate=6, shots=2)
+    clf, mllm = in_context(calibrate=True, n_calibration=6, shots=2)
     assert clf.calibration_.n == 6 - 0
     asked = {p.digest for r in mllm.requests for p in r.parts[r.n_prefix :] if hasattr(p, "digest")}
     assert not asked & {d.image.digest for d in clf.demonstrations_}
     with pytest.raises(InputError, match="besides those that are shown"):
         in_context(calibrate=True, shots=4)
+
+
+def test_auto_calibrates_from_20_images_that_are_not_shown_on():
+    many, truth = pictures(LABELS, 7)  # 21
+    clf = DirectClassifier(Model(ScriptedMLLM(), cache=None), calibrate="auto")
+    assert clf.fit(many, truth).calibration_.n == 21
+    assert clf.fit(many[:19], truth[:19]).calibration_.kind == "none"
+    clf.set_params(n_calibration=20)
+    assert clf.fit(many, truth).calibration_.n == 20
 
 
 def test_unsure_answers_are_abstained():
@@ -673,7 +682,8 @@ def test_more_labels_than_a_schema_takes_are_listed_in_the_text():
         ({"images_per_request": 0}, "`images_per_request` is a whole number from 1 up, or 'auto'"),
         ({"shortlist": "three-step"}, "`shortlist` is a whole number"),
         ({"max_side": 3}, "`max_side`"),
-        ({"calibrate": -1}, "`calibrate`"),
+        ({"calibrate": 6}, "`calibrate` is True, False or 'auto'"),
+        ({"n_calibration": 0}, "`n_calibration`"),
         ({"calibrate": True}, "needs labelled images"),
         ({"role": " "}, "`role`"),
         ({"sampling_temperature": 5}, "`sampling_temperature`"),

@@ -398,7 +398,13 @@ def test_impossible_values_are_refused():
 
 def test_an_estimate_has_what_fit_and_classify_ask():
     many, truth = pictures(LABELS, 6)
-    params = {"debias": "contextual", "rotations": 3, "calibrate": 5, "images_per_request": 4}
+    params = {
+        "debias": "contextual",
+        "rotations": 3,
+        "calibrate": True,
+        "n_calibration": 5,
+        "images_per_request": 4,
+    }
     model = ScriptedMLLM()
     planned = direct(model, **params).prepare(many, truth)
     requests = list(planned.requests(X))

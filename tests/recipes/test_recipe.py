@@ -128,7 +128,7 @@ def test_only_methods_that_learn_or_calibrate_look_at_examples():
     }  # fmt: skip
     assert {"few-shot", "linear", "concepts", "in-context", "evolving"} <= looks
     assert not looks & {"zero-shot", "dclip", "direct", "fusion", "likelihood"}
-    asked = Recipe(method="direct", model="openai:a", options={"calibrate": 40})
+    asked = Recipe(method="direct", model="openai:a", options={"n_calibration": 40})
     assert asked.learns(available=True)
     assert not Recipe(method="direct", model="openai:a").learns(available=True)
     assert not Recipe(method="linear", options={"shots": 0}).learns(available=True)
@@ -173,7 +173,7 @@ def test_a_model_is_reached_as_the_recipe_says():
 
 
 def test_calibrating_without_examples_is_refused():
-    recipe = Recipe(model="openai:a", labels=LABELS, options={"calibrate": 40})
+    recipe = Recipe(model="openai:a", labels=LABELS, options={"n_calibration": 40})
     with pytest.raises(InputError, match="looks at labelled images"):
         recipe.fit()
 

@@ -6,10 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.classify.scripted import ScriptedMLLM
 
-from showtell.classify import ConceptClassifier, ZeroShotClassifier, load_classifier
+from showtell.classify import (
+    ConceptClassifier,
+    DirectClassifier,
+    ZeroShotClassifier,
+    load_classifier,
+)
 from showtell.errors import InputError
 from showtell.evaluate.controls import Control, Controls
+from showtell.mllm import Model
 from showtell.prompts import DescriptionSet, read_descriptions
 from showtell.records import former, saved
 from showtell.runs.folder import claim
@@ -48,6 +55,32 @@ def test_the_head_of_a_concept_classifier_was_called_its_model(tmp_path):
     again = load_classifier(folder, encoder=WORDS)
     assert again.head == "forest"
     assert again.predict(X).tolist() == clf.predict(X).tolist()
+
+
+@pytest.mark.parametrize(
+    ("was", "calibrate", "n"),
+    [(6, True, 6), (0, False, None), (True, True, None), (False, False, None)],
+)
+def test_on_how_many_images_to_calibrate_was_said_by_calibrate(tmp_path, was, calibrate, n):
+    clf = DirectClassifier(Model(ScriptedMLLM(), cache=None), labels=["cat", "dog"]).fit()
+    file = clf.save(tmp_path / "old") / "classifier.json"
+    record = json.loads(file.read_text("utf-8"))
+    del record["params"]["n_calibration"]
+    record["params"]["calibrate"] = was
+    record["sha256"] = saved.digest_of(record)
+    file.write_text(json.dumps(record), "utf-8")
+    again = load_classifier(file.parent, model=Model(ScriptedMLLM(), cache=None))
+    assert (again.calibrate, again.n_calibration) == (calibrate, n)
+
+
+def test_a_run_of_before_that_calibrates_goes_on(tmp_path):
+    was = {"verb": "classify", "method": "direct", "model": "openai:a", "calibrate": 6}
+    (tmp_path / "run.json").write_text(json.dumps({"format": "showtell-run", "request": was}))
+    recipe = {"method": "direct", "model": "openai:a", "options": {"n_calibration": 6}, "seed": 0}
+    assert claim(tmp_path, {"verb": "classify", "recipe": recipe}) is True
+    recipe = {**recipe, "options": {"n_calibration": 7}}
+    with pytest.raises(InputError, match="n_calibration was 6 and is 7"):
+        claim(tmp_path, {"verb": "classify", "recipe": recipe})
 
 
 def test_a_run_of_before_goes_on_under_the_new_names_and_another_is_refused(tmp_path):

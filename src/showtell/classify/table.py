@@ -67,7 +67,7 @@ OPTIONS: Mapping[str, Any] = MappingProxyType(
         "n_samples": 1,
         "rotations": 1,
         "debias": None,
-        "calibrate": 0,
+        "n_calibration": 0,
         "shortlist": None,
         "rule": "sum",
         "question": None,
@@ -81,8 +81,8 @@ OPTIONS: Mapping[str, Any] = MappingProxyType(
 )
 """What a method may be told, by name, with the value that says nothing.
 
-They are arguments of the classifiers, ``jobs`` and ``wait`` of their `Model`. ``calibrate`` is how
-many labelled images are asked about.
+They are arguments of the classifiers, ``jobs`` and ``wait`` of their `Model`. ``n_calibration`` is
+how many labelled images are asked about.
 """
 
 
@@ -121,8 +121,8 @@ class Method:
     fixed: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     """Arguments that make its class this method."""
     calibrated: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
-    """Arguments where it calibrates on as many images as ``calibrate`` says, drawn for it. Without
-    any, its class takes ``calibrate`` itself and is given all."""
+    """Arguments where it calibrates on as many images as ``n_calibration`` says, drawn for it.
+    Without any, its class takes ``calibrate`` and ``n_calibration`` and is given all images."""
     automatic: tuple[Automatic, ...] = ()
     """For what "auto" stands for it."""
     without_shots: str = ""
@@ -174,7 +174,7 @@ class Method:
 _ENCODED = ("templates", "shots", "abstain_below")
 _DESCRIBED = ("descriptions", "domain", "abstain_below")
 _ASKED = (
-    "abstain_below", "role", "confidence", "n_samples", "rotations", "debias", "calibrate",
+    "abstain_below", "role", "confidence", "n_samples", "rotations", "debias", "n_calibration",
     "shortlist", "images_per_request", "max_side", "sampling_temperature", "prompt_dir", "jobs",
     "wait",
 )  # fmt: skip
@@ -273,7 +273,7 @@ _ROWS = (
         takes=(*_ASKED,),
         told=_WORDS,
         learns="to calibrate",
-        examples_for={"calibrate": None, "debias": "contextual"},
+        examples_for={"n_calibration": None, "debias": "contextual"},
         automatic=("model",),
         explains=("chances",),
     ),
@@ -295,9 +295,9 @@ _ROWS = (
         factory="showtell.classify.described.fusion:FusionClassifier",
         summary="What an encoder sees, and what a multimodal LLM writes about the picture.",
         needs=("model", "encoder"),
-        takes=("descriptions", "abstain_below", "calibrate", "max_side", "prompt_dir"),
+        takes=("descriptions", "abstain_below", "n_calibration", "max_side", "prompt_dir"),
         learns="to calibrate",
-        examples_for={"calibrate": None},
+        examples_for={"n_calibration": None},
         fixed={"calibrate": False},
         calibrated={"calibrate": True, "weights": "tune"},
         explains=("chances", "opinions", "words", "occlusion"),
@@ -318,10 +318,10 @@ _ROWS = (
         factory="showtell.classify.likelihood.classifier:LikelihoodClassifier",
         summary="How likely a model on this machine finds each label as the answer.",
         needs=("local model",),
-        takes=("rule", "question", "calibrate", "shortlist", "abstain_below"),
+        takes=("rule", "question", "n_calibration", "shortlist", "abstain_below"),
         told=("described names", "aliases"),
         learns="to calibrate",
-        examples_for={"calibrate": None},
+        examples_for={"n_calibration": None},
         fixed={"calibrate": False},
         calibrated={"calibrate": True},
         automatic=("local model",),

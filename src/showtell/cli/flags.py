@@ -11,6 +11,7 @@ _PARAMETER_OF = {
     "tokens_per_minute": "tpm",
     "run_folder": "run",
     "rule": "score",
+    "n_calibration": "calibrate",
     "wait": "no_wait",
 }
 _OPTION_OF = {parameter: name for name, parameter in _PARAMETER_OF.items()}

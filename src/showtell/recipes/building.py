@@ -67,12 +67,12 @@ def build(
         )
     arguments: dict[str, Any] = dict(row.fixed)
     for name, value in recipe.options.items():
-        if name in _OF_THE_MODEL or (name == "calibrate" and row.calibrated):
+        if name in _OF_THE_MODEL or (name == "n_calibration" and row.calibrated):
             continue
         if name in row.takes:
             arguments[row.named.get(name, name)] = value
-    if recipe.calibrates and row.calibrated and asks:
-        arguments |= row.calibrated
+    if recipe.calibrates and (asks or not row.calibrated):
+        arguments |= row.calibrated or {"calibrate": True}
     if "templates" in arguments:
         arguments["templates"] = _templates(arguments["templates"])
     arguments |= _words(recipe, row, examples)
@@ -130,8 +130,8 @@ def _shown(recipe: Recipe, examples: Dataset | None) -> Dataset | None:
         return None
     if recipe.calibrates and not has_examples:
         raise InputError(
-            "`calibrate` looks at labelled images: give some with `examples` DIR.",
-            param=("calibrate", "examples"),
+            "`n_calibration` looks at labelled images: give some with `examples` DIR.",
+            param=("n_calibration", "examples"),
         )
     looks = any(
         name in recipe.options and value in (None, recipe.options[name])
@@ -139,7 +139,7 @@ def _shown(recipe: Recipe, examples: Dataset | None) -> Dataset | None:
     )
     if examples is None or not has_examples or not looks:
         return None
-    n = recipe.option("calibrate")
+    n = recipe.option("n_calibration")
     if row.calibrated and n < len(examples):
         return datasets.limit_dataset(examples, n, recipe.seed)
     return examples

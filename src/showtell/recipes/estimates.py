@@ -140,7 +140,7 @@ def estimate(
     if isinstance(what, Recipe):
         row = what.row(examples=bool(examples))
         if row.local:
-            what = what.telling(calibrate=0)
+            what = what.telling(n_calibration=0)
         prepared = what.prepare(examples, model=model) if row.asks else None
     if hasattr(prepared, "count_tokens"):
         found = _in_this_process(prepared, pictures, progress)

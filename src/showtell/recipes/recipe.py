@@ -180,7 +180,7 @@ class Recipe:
     @property
     def calibrates(self) -> bool:
         """Whether labelled images are asked about, to learn what a confidence is worth."""
-        return bool(self.option("calibrate"))
+        return bool(self.option("n_calibration"))
 
     def learns(self, *, available: bool) -> bool:
         """Say whether it looks at labelled images; "auto" does where it can.

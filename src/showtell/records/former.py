@@ -49,11 +49,17 @@ def current_params(kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
     --------
     >>> current_params("ConceptClassifier", {"model": "vote", "shots": 5})
     {'head': 'vote', 'shots': 5}
+    >>> current_params("DirectClassifier", {"calibrate": 40})
+    {'calibrate': True, 'n_calibration': 40}
     >>> current_params("ZeroShotClassifier", {"batch": "balance"})
     {'transductive': 'balance'}
     """
     names = {**_RENAMED, **_OF_CLASS.get(kind, {})}
-    return {names.get(name, name): value for name, value in params.items()}
+    found = {names.get(name, name): value for name, value in params.items()}
+    n = found.get("calibrate")
+    if isinstance(n, int) and not isinstance(n, bool):  # once it also said on how many images
+        found |= {"calibrate": n > 0, "n_calibration": n or None}
+    return found
 
 
 def current_request(request: Mapping[str, Any]) -> dict[str, Any]:

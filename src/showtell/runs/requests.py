@@ -15,6 +15,7 @@ _RENAMED = {
     "confidence_from": "confidence",
     "temperature": "sampling_temperature",
     "score": "rule",
+    "calibrate": "n_calibration",
 }
 """What options were called in run folders before they held recipes."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from showtell.checks import whole
+from showtell.checks import flag, whole
 from showtell.errors import InputError, UnknownNameError
 from showtell.mllm.capabilities import Capabilities
 
@@ -53,7 +53,8 @@ def check_arguments(clf: MLLMClassifier) -> None:
     whole(1, also=["auto"], images_per_request=clf.images_per_request)
     whole(1, also=["auto", None], max_tokens=clf.max_tokens)
     whole(16, also=[None], max_side=clf.max_side)
-    whole(0, also=[True, False], calibrate=clf.calibrate)
+    flag(also=["auto"], calibrate=clf.calibrate)
+    whole(1, also=[None], n_calibration=clf.n_calibration)
     whole(also=[None], random_state=clf.random_state)
     if not isinstance(clf.role, str) or not clf.role.strip():
         raise InputError(

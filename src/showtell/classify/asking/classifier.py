@@ -73,7 +73,8 @@ class MLLMClassifier(AsksModel, MediaClassifier):
         rotations: int | Literal["all"] = 1,
         debias: Debias | None = None,
         null_images: Sequence[Media] | Literal["default"] = "default",
-        calibrate: bool | int = False,
+        calibrate: bool | Literal["auto"] = False,
+        n_calibration: int | None = None,
         abstain_below: float | None = None,
         shortlist: int | Literal["two-step"] | None = None,
         encoder: str | Encoder = "mini",
@@ -96,6 +97,7 @@ class MLLMClassifier(AsksModel, MediaClassifier):
         self.debias = debias
         self.null_images = null_images
         self.calibrate = calibrate
+        self.n_calibration = n_calibration
         self.abstain_below = abstain_below
         self.shortlist = shortlist
         self.encoder = encoder

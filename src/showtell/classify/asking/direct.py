@@ -72,10 +72,13 @@ class DirectClassifier(MLLMClassifier):
     null_images : sequence of Media or "default", default="default"
         Pictures that show nothing, for ``debias="contextual"``. "default": grey, noise, blurred
         noise, and where `fit` has images their mean and two of them blurred.
-    calibrate : bool or int, default=False
-        Ask about the labelled images given to `fit` (so many of them, or all) and learn how often
-        answers of a confidence are right. This costs money, so it is never done unasked. With 40
-        answers or more: isotonic regression over bins of 20; from 10: Platt; see `ConfidenceMap`.
+    calibrate : bool or "auto", default=False
+        Ask about the labelled images given to `fit` and learn how often answers of a confidence
+        are right. This costs money, so it is never done unasked; "auto" does where there are 20.
+        With 40 answers or more: isotonic regression over bins of 20; from 10: Platt; see
+        `ConfidenceMap`.
+    n_calibration : int, optional
+        Ask about so many of these images at most, drawn at random.
     abstain_below : float, optional
         Give no label where the confidence is lower. `predict` returns "" there.
     shortlist : int, "two-step" or None, default=None

@@ -63,9 +63,8 @@ class InContextClassifier(MLLMClassifier):
         As in `DirectClassifier`. Repetitions also show the demonstrations in another order.
     rotations, debias, null_images
         As in `DirectClassifier`. Each class is shown last in turn.
-    calibrate : bool or int, default=False
-        Ask about the labelled images that are not shown (so many of them, or all); see
-        `DirectClassifier`.
+    calibrate, n_calibration
+        As in `DirectClassifier`, with the labelled images that are not shown.
     abstain_below, shortlist, encoder, store, images_per_request, max_side
         As in `DirectClassifier`. With `shortlist` only demonstrations of listed labels are shown.
     sampling_temperature, max_tokens, prompt_dir
@@ -117,7 +116,8 @@ class InContextClassifier(MLLMClassifier):
         rotations: int | Literal["all"] = 1,
         debias: Debias | None = None,
         null_images: Sequence[Media] | Literal["default"] = "default",
-        calibrate: bool | int = False,
+        calibrate: bool | Literal["auto"] = False,
+        n_calibration: int | None = None,
         abstain_below: float | None = None,
         shortlist: int | Literal["two-step"] | None = None,
         encoder: str | Encoder = "mini",
@@ -141,6 +141,7 @@ class InContextClassifier(MLLMClassifier):
             debias=debias,
             null_images=null_images,
             calibrate=calibrate,
+            n_calibration=n_calibration,
             abstain_below=abstain_below,
             shortlist=shortlist,
             encoder=encoder,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["corrected", "learn", "what_to_learn_from"]
 
+_MIN_CALIBRATION = 20
 _PER_LABEL = 10  # images that batch calibration should see
 
 
@@ -47,13 +48,15 @@ def what_to_learn_from(
             nulls = media_list(clf.null_images)
     if clf.calibrate is False or clf.confidence_ is None:
         return nulls, rows[:0]
+    if clf.calibrate == "auto" and len(rows) < _MIN_CALIBRATION:
+        return nulls, rows[:0]
     if not len(rows):
         raise InputError(
             "`calibrate` needs labelled images besides those that are shown: call `fit(X, y)` "
             "with more of them, show fewer with `shots`, or leave out `calibrate`."
         )
-    if clf.calibrate is not True:
-        rows = np.random.default_rng(clf._seed).permutation(rows)[: int(clf.calibrate)]
+    if clf.n_calibration is not None:
+        rows = np.random.default_rng(clf._seed).permutation(rows)[: int(clf.n_calibration)]
     return nulls, np.sort(rows)
 
 

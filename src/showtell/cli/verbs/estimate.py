@@ -129,7 +129,7 @@ def estimate(
         )
     if recipe.calibrates and not recipe.asks:
         session.note(
-            f"--calibrate looks at {recipe.option('calibrate'):,} labelled images besides, which "
-            "are not counted here."
+            f"--calibrate looks at {recipe.option('n_calibration'):,} labelled images besides, "
+            "which are not counted here."
         )
     show_estimate(session, found, json=json, in_jobs=jobs)

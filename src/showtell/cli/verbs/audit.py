@@ -122,8 +122,7 @@ def audit(
     shots: Annotated[
         int | None,
         o.option(
-            "--shots",
-            "-k",
+            "-k, --shots",
             panel=_AUDIT,
             common=True,
             min=0,

@@ -110,8 +110,7 @@ def compare(
     encoder: Annotated[
         list[str],
         o.option(
-            "--encoder",
-            "-e",
+            "-e, --encoder",
             panel=o.METHOD,
             common=True,
             metavar="NAME",

@@ -166,8 +166,7 @@ def concepts(
     output: Annotated[
         Path | None,
         o.option(
-            "--output",
-            "-o",
+            "-o, --output",
             panel=o.OUTPUT,
             common=True,
             metavar="FILE",

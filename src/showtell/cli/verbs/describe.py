@@ -145,8 +145,7 @@ def describe(
     output: Annotated[
         Path | None,
         o.option(
-            "--output",
-            "-o",
+            "-o, --output",
             panel=o.OUTPUT,
             common=True,
             metavar="FILE",

@@ -154,8 +154,7 @@ def explain(
     report: Annotated[
         Path | None,
         o.option(
-            "--report",
-            "-o",
+            "-o, --report",
             panel=o.OUTPUT,
             common=True,
             metavar="PAGE.html",

@@ -123,8 +123,7 @@ class Evolving:
     shots: Annotated[
         int,
         o.option(
-            "--shots",
-            "-k",
+            "-k, --shots",
             panel=_EVOLVE,
             common=True,
             min=0,
@@ -200,8 +199,7 @@ def optimize(
     output: Annotated[
         Path | None,
         o.option(
-            "--output",
-            "-o",
+            "-o, --output",
             panel=o.OUTPUT,
             common=True,
             metavar="FILE",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from showtell.evaluate.audits.record import AttractorRow, Audit, Flip, Gain
     from showtell.evaluate.audits.run import audit, audit_requests
     from showtell.evaluate.audits.verdicts import ArmScore, Probe
+    from showtell.evaluate.cleaning.page import write_cleaning
+    from showtell.evaluate.cleaning.run import Cleaning, Doubt, clean
     from showtell.evaluate.comparison import (
         Choice,
         Compared,
@@ -43,11 +45,13 @@ __all__ = [
     "AttractorRow",
     "Audit",
     "Choice",
+    "Cleaning",
     "Compared",
     "Comparison",
     "Control",
     "Controls",
     "DescriptionScore",
+    "Doubt",
     "Flip",
     "Gain",
     "Judgement",
@@ -63,6 +67,7 @@ __all__ = [
     "audit",
     "audit_requests",
     "audit_size",
+    "clean",
     "compare",
     "description_controls",
     "evaluate",
@@ -71,6 +76,7 @@ __all__ = [
     "score_predictions",
     "shot_curve",
     "write_audit",
+    "write_cleaning",
     "write_evolution",
     "write_gallery",
     "write_report",
@@ -83,11 +89,13 @@ _HOME_OF = {
     "AttractorRow": "audits.record",
     "Audit": "audits.record",
     "Choice": "comparison",
+    "Cleaning": "cleaning.run",
     "Compared": "comparison",
     "Comparison": "comparison",
     "Control": "controls",
     "Controls": "controls",
     "DescriptionScore": "described",
+    "Doubt": "cleaning.run",
     "Flip": "audits.record",
     "Gain": "audits.record",
     "Judgement": "judging.run",
@@ -103,6 +111,7 @@ _HOME_OF = {
     "audit": "audits.run",
     "audit_requests": "audits.run",
     "audit_size": "audits.plan",
+    "clean": "cleaning.run",
     "compare": "comparison",
     "description_controls": "controls",
     "evaluate": "run",
@@ -111,6 +120,7 @@ _HOME_OF = {
     "score_predictions": "answers",
     "shot_curve": "curve",
     "write_audit": "audits.page",
+    "write_cleaning": "cleaning.page",
     "write_evolution": "pages.evolution",
     "write_gallery": "pages.record",
     "write_report": "pages.record",

@@ -9,7 +9,7 @@ from showtell.tables.reading import (
     read_columns,
 )
 from showtell.tables.schema import COLUMN_TYPES, FIXED_COLUMNS, STATUSES, Status
-from showtell.tables.writing import RowWriter, TableFormat, table_format, write_columns
+from showtell.tables.writing import RowWriter, TableFormat, table_format, write_columns, write_rows
 
 __all__ = [
     "COLUMN_TYPES",
@@ -26,4 +26,5 @@ __all__ = [
     "read_columns",
     "table_format",
     "write_columns",
+    "write_rows",
 ]

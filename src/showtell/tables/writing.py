@@ -17,7 +17,7 @@ from showtell.errors import InputError
 from showtell.records.whole import whole_file
 from showtell.tables.schema import COLUMN_TYPES, FIXED_COLUMNS
 
-__all__ = ["RowWriter", "TableFormat", "table_format", "write_columns"]
+__all__ = ["RowWriter", "TableFormat", "table_format", "write_columns", "write_rows"]
 
 TableFormat: TypeAlias = Literal["csv", "jsonl", "parquet"]
 _SUFFIXES: dict[str, TableFormat] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
@@ -268,6 +268,31 @@ def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Sequence[A
                 writer = csv.writer(stream)
                 writer.writerow(columns)
                 writer.writerows(zip(*columns.values(), strict=True))  # None is an empty cell
+
+
+def write_rows(
+    path: str | os.PathLike[str],
+    rows: Sequence[Mapping[str, Any]],
+    header: Sequence[str] | None = None,
+) -> None:
+    """Write rows that are in memory, in the format that the name ends in.
+
+    Parameters
+    ----------
+    path : path
+        Ends in ``.csv``, ``.jsonl`` or ``.parquet``; appears whole or not at all.
+    rows : sequence of mapping
+        All with the same keys.
+    header : sequence of str, optional
+        The keys; needed only where there may be no rows.
+    """
+    names = tuple(rows[0] if header is None else header)
+    if table_format(path) == "parquet":
+        write_columns(path, {name: [row[name] for row in rows] for name in names})
+        return
+    with RowWriter(path, names) as writer:
+        for row in rows:
+            writer.write(row)
 
 
 def _for_arrow(values: Sequence[Any]) -> list[Any]:

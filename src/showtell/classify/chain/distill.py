@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
 from showtell.classify.base import EncoderClassifier, media_list
-from showtell.classify.chain.selection import SELECTIONS, SelectionRule, choose_images, near_copies
+from showtell.classify.chain.selection import SELECTIONS, SelectionRule, choose_images, copy_groups
 from showtell.classify.chain.student import HEADS, Head, HeadKind, fit_head, fold_of, out_of_fold
 from showtell.classify.chain.student_saved import LearningCurve, restore, shapes_of, state_of
 from showtell.classify.chain.teacher import TeacherLabels
@@ -381,7 +381,7 @@ class DistilledClassifier(EncoderClassifier):
                 f"The teacher gave no label that can be learned from: {labels.counts}."
             )
         codes = targets.argmax(axis=1)
-        groups = near_copies(X)
+        groups = copy_groups(X, codes)
         fold = fold_of(codes, groups, _FOLDS, random_state=self._seed)
         probe = out_of_fold(X, targets, fold, head="linear", C=_C)
         doubts = find_wrong_labels(_proba(probe), codes)

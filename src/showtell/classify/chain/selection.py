@@ -14,6 +14,7 @@ __all__ = [
     "SELECTIONS",
     "SelectionRule",
     "choose_images",
+    "copy_groups",
     "cover",
     "margins_of",
     "near_copies",
@@ -69,6 +70,37 @@ def near_copies(X: NDArray[np.float32], *, above: float = _COPY) -> NDArray[np.i
             if len(earlier):
                 first[i] = first[earlier[0]]
     return first
+
+
+def copy_groups(X: NDArray[np.float32], codes: NDArray[Any]) -> NDArray[np.intp]:
+    """Give near duplicates one number, so that folds keep them together, shape (n,).
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, n_dims)
+        Unit embeddings.
+    codes : ndarray of shape (n,), int
+        Label of each row. Where more than half of a label's different images count as copies of
+        each other, the encoder sees a likeness there and no copies: only equal ones stay together.
+
+    Examples
+    --------
+    >>> X = np.array([[1, 0], [1, 0], [.999, .04], [.6, .8], [0, 1]], np.float32)
+    >>> copy_groups(X, np.array([0, 0, 1, 1, 1])).tolist()
+    [0, 0, 0, 3, 4]
+    """
+    near = near_copies(X)
+    _, first, same = np.unique(X, axis=0, return_index=True, return_inverse=True)
+    equal = first[same.ravel()]
+    groups = near.copy()
+    for code in np.unique(codes):
+        own = np.unique(equal[codes == code])
+        kinds, counts = np.unique(near[own], return_counts=True)
+        alike = kinds[2 * counts > len(own)]
+        rows = np.flatnonzero((codes == code) & np.isin(near, alike))
+        if len(own) > 1:
+            groups[rows] = equal[rows]
+    return groups
 
 
 def cover(

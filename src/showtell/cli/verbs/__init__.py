@@ -9,24 +9,20 @@ __all__ = ["VERBS"]
 
 VERBS = {
     "classify": "Give each image one of the labels you name, or one of those you show examples of.",
-    "evaluate": "Classify labelled images and measure how often the answer is right, and how sure "
-    "it was.",
+    "evaluate": "Classify labelled images and measure how often the answer is right, and how sure.",
     "compare": "Compare methods, encoders and models on the same images, or runs that are kept.",
     "explain": "Say why images get their labels: in words for a few, as a page for many.",
-    "estimate": "Say what `classify` would take with the same options: requests, tokens, dollars "
-    "and time.",
+    "estimate": "Say what `classify` would take as it stands: requests, tokens, dollars and time.",
     "audit": "Find out whether a multimodal LLM answers what it sees or what the prompt suggests.",
     "describe": "Have a language model write what labels look like, for methods that tell an "
     "encoder.",
-    "optimize": "Have a language model rewrite descriptions until the encoder stops confusing the "
-    "labels.",
+    "optimize": "Have a language model rewrite descriptions until labels are confused no more.",
     "concepts": "Have a language model take a kind of thing apart: its parts, and what they are "
     "like.",
-    "encoders": "List the encoders: the embedded one, those of plugins, and how to name one from a "
-    "hub.",
+    "clean": "List the labels that are most likely wrong, with pictures; nothing is changed.",
+    "encoders": "List the encoders: the embedded one, those of plugins, how to name one of a hub.",
     "models": "List well-known multimodal LLMs: what is configured, what each can do and costs.",
-    "try-server": "Run a server that speaks the providers' wire formats, to try every command "
-    "without a key.",
+    "try-server": "Run a server that speaks the providers' formats, to try commands without a key.",
     "cache": "Show or shrink the store of embeddings: what makes the second run quick.",
     "version": "Print the version; with -v those of the libraries it works with, for a bug report.",
 }

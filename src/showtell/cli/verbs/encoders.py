@@ -34,7 +34,7 @@ def encoders(
     json: o.Json = False,
     saying: TalkOptions,
 ) -> None:
-    """List the encoders: the embedded one, those of plugins, and how to name one from a hub."""
+    """List the encoders: the embedded one, those of plugins, how to name one of a hub."""
     session = begin(ctx, saying)
     from showtell.encoders import list_encoders
 

@@ -96,7 +96,7 @@ def estimate(
     store: o.Store = True,
     saying: TalkOptions,
 ) -> None:
-    """Say what `classify` would take with the same options: requests, tokens, dollars and time.
+    """Say what `classify` would take as it stands: requests, tokens, dollars and time.
 
     The requests are made as they would be sent, and counted by the provider's formula; nothing
     is sent, and no key is needed. Asking again about images that an answer leaves out comes on

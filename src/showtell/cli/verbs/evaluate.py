@@ -157,7 +157,7 @@ def evaluate(
     store: o.Store = True,
     saying: TalkOptions,
 ) -> None:
-    """Classify labelled images and measure how often the answer is right, and how sure it was.
+    """Classify labelled images and measure how often the answer is right, and how sure.
 
     Images of test/ are scored and those of train/ learned from, unless --shots 0 or --method
     zero-shot say otherwise; the last line says which it was. Without such folders zero-shot scores

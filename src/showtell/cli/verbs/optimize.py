@@ -213,7 +213,7 @@ def optimize(
     store: o.Store = True,
     saying: TalkOptions,
 ) -> None:
-    """Have a language model rewrite descriptions until the encoder stops confusing the labels.
+    """Have a language model rewrite descriptions until labels are confused no more.
 
     Each generation tells the model which labels are taken for which, and keeps of its answers the
     words that tell labelled photos apart best. The model sees no photo. Other photos choose the

@@ -145,7 +145,7 @@ def try_server(
     json: o.Json = False,
     saying: TalkOptions,
 ) -> None:
-    """Run a server that speaks the providers' wire formats, to try every command without a key.
+    """Run a server that speaks the providers' formats, to try commands without a key.
 
     It answers by looking at the images it is sent, with the embedded encoder: the label of the
     nearest examples, or of the nearest label text. What it is asked to write it puts together from

@@ -1,0 +1,1 @@
+"""Cleaning: which labels of a data set are most likely wrong."""

@@ -11,7 +11,7 @@ __all__ = ["lazy_names"]
 
 
 def lazy_names(
-    room: str, home_of: Mapping[str, str]
+    room: str, names_of: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Make ``__getattr__`` and ``__dir__`` of a room.
 
@@ -19,8 +19,8 @@ def lazy_names(
     ----------
     room : str
         Its ``__name__``.
-    home_of : mapping of str to str
-        Name to the file in the room that defines it.
+    names_of : mapping of str to str
+        A file, as seen from the room, to the names that it defines, with spaces between.
 
     Returns
     -------
@@ -28,10 +28,11 @@ def lazy_names(
 
     Examples
     --------
-    >>> load, _ = lazy_names("showtell.recipes", {"Recipe": "recipe"})
+    >>> load, _ = lazy_names("showtell.recipes", {"recipe": "Recipe is_local"})
     >>> load("Recipe").__name__
     'Recipe'
     """
+    home_of = {name: file for file, names in names_of.items() for name in names.split()}
 
     def load(name: str) -> Any:
         if name not in home_of:

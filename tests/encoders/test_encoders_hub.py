@@ -16,9 +16,9 @@ from PIL import Image
 
 from showtell.encoders import default_store, embed_images, load_encoder, registry
 from showtell.encoders.hub.config import choose_weights, read_scalars
-from showtell.encoders.hub.encoder import HubEncoder, HubWarning, TruncationWarning
+from showtell.encoders.hub.encoder import HubEncoder, HubWarning
 from showtell.encoders.hub.image import ImageSpec
-from showtell.encoders.hub.text import clean_text
+from showtell.encoders.hub.text import TruncationWarning, clean_text
 from showtell.errors import InputError, MissingExtraError, RunError, UnknownNameError
 
 torch = pytest.importorskip("torch", reason="hub models are made and compared with torch")

@@ -62,10 +62,10 @@ if TYPE_CHECKING:
         read_evolution,
     )
     from showtell.classify.likelihood.classifier import LikelihoodClassifier
-    from showtell.classify.predictions import STATUSES, Predictions, Status
+    from showtell.classify.predictions import Predictions
     from showtell.classify.saved import load_classifier, save_classifier
     from showtell.classify.sets import CalibratedSets, calibrate_sets
-    from showtell.tables import RowWriter
+    from showtell.tables import STATUSES, RowWriter, Status
 
 __all__ = [
     "STATUSES",
@@ -125,70 +125,45 @@ __all__ = [
     "tip_adapter_logits",
 ]
 
-_HOME_OF = {
-    "CalibratedSets": "sets",
-    "calibrate_sets": "sets",
-    "CascadeClassifier": "chain.cascade",
-    "DistilledClassifier": "chain.distill",
-    "Promise": "chain.promise",
-    "TeacherLabels": "chain.teacher",
-    "export_student": "chain.export",
-    "STATUSES": "predictions",
-    "AlikeImage": "concepts.evidence",
-    "ClueChange": "concepts.evidence",
-    "ClueContributions": "concepts.evidence",
-    "ClueSelection": "concepts.selection",
-    "ConceptClassifier": "concepts.classifier",
-    "ConceptCounterfactual": "concepts.evidence",
-    "ConceptEvidence": "concepts.evidence",
-    "ConceptImportances": "concepts.evidence",
-    "ConfidenceMap": "asking.confidence",
-    "DescriptionClassifier": "described.described",
-    "DescriptionEvidence": "described.described",
-    "DirectClassifier": "asking.direct",
-    "EncoderClassifier": "base",
-    "Evolution": "evolving.record",
-    "EvolutionPlan": "evolving.planning",
-    "EvolvingDescriptionClassifier": "evolving.classifier",
-    "FewShotClassifier": "embedding.few_shot",
-    "FusionClassifier": "described.fusion",
-    "FusionEvidence": "described.fusion",
-    "Generation": "evolving.record",
-    "GroupImportance": "concepts.evidence",
-    "ImageEmbedder": "embedding.embedder",
-    "InContextClassifier": "asking.in_context",
-    "LabelCard": "concepts.evidence",
-    "LabelGroup": "concepts.evidence",
-    "LabelPair": "concepts.evidence",
-    "LikelihoodClassifier": "likelihood.classifier",
-    "LimitsWarning": "base",
-    "MediaClassifier": "base",
-    "Outcome": "evolving.record",
-    "PartOpinion": "concepts.evidence",
-    "Predictions": "predictions",
-    "RowWriter": "predictions",
-    "SkippedImagesWarning": "base",
-    "Spoke": "described.described",
-    "Status": "predictions",
-    "ZeroShotClassifier": "embedding.zero_shot",
-    "adapt": "embedding.transductive",
-    "balance": "embedding.transductive",
-    "class_means": "embedding.prototypes",
-    "label_probabilities": "asking.confidence",
-    "label_prototypes": "embedding.prototypes",
-    "load_classifier": "saved",
-    "mean_direction": "embedding.prototypes",
-    "read_evolution": "evolving.record",
-    "save_classifier": "saved",
-    "tip_adapter_logits": "embedding.tip_adapter",
+_NAMES_OF = {
+    "asking.confidence": "ConfidenceMap label_probabilities",
+    "asking.direct": "DirectClassifier",
+    "asking.in_context": "InContextClassifier",
+    "base": "EncoderClassifier LimitsWarning MediaClassifier SkippedImagesWarning",
+    "chain.cascade": "CascadeClassifier",
+    "chain.distill": "DistilledClassifier",
+    "chain.export": "export_student",
+    "chain.promise": "Promise",
+    "chain.teacher": "TeacherLabels",
+    "concepts.classifier": "ConceptClassifier",
+    "concepts.evidence": (
+        "AlikeImage ClueChange ClueContributions ConceptCounterfactual ConceptEvidence "
+        "ConceptImportances GroupImportance LabelCard LabelGroup LabelPair PartOpinion"
+    ),
+    "concepts.selection": "ClueSelection",
+    "described.described": "DescriptionClassifier DescriptionEvidence Spoke",
+    "described.fusion": "FusionClassifier FusionEvidence",
+    "embedding.embedder": "ImageEmbedder",
+    "embedding.few_shot": "FewShotClassifier",
+    "embedding.prototypes": "class_means label_prototypes mean_direction",
+    "embedding.tip_adapter": "tip_adapter_logits",
+    "embedding.transductive": "adapt balance",
+    "embedding.zero_shot": "ZeroShotClassifier",
+    "evolving.classifier": "EvolvingDescriptionClassifier",
+    "evolving.planning": "EvolutionPlan",
+    "evolving.record": "Evolution Generation Outcome read_evolution",
+    "likelihood.classifier": "LikelihoodClassifier",
+    "predictions": "Predictions RowWriter STATUSES Status",
+    "saved": "load_classifier save_classifier",
+    "sets": "CalibratedSets calibrate_sets",
 }
 
 
-_load, __dir__ = lazy_names(__name__, _HOME_OF)
+_load, __dir__ = lazy_names(__name__, _NAMES_OF)
 
 
 def __getattr__(name: str) -> Any:
     """Load the file that holds `name`."""
-    if name in _HOME_OF and name.endswith(("Classifier", "_classifier")):
+    if name.endswith(("Classifier", "_classifier")):
         join_scikit_learn()  # whoever takes one by its public name may use it as an estimator
     return _load(name)

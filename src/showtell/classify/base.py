@@ -17,26 +17,15 @@ from PIL import Image
 from showtell._progress import Progress, no_progress
 from showtell.classify.capabilities import PictureScorer
 from showtell.classify.estimator import Estimator, check_is_fitted
-from showtell.classify.predictions import STATUSES, Predictions
+from showtell.classify.predictions import Predictions
 from showtell.classify.saved import Saving, rebuild_encoder_classifier, save_classifier
 from showtell.encoders import Embeddings, Encoder, ImageEmbeddings, embed_images, load_encoder
 from showtell.encoders.embed import Store
 from showtell.errors import InputError, MediaError, RunError
 from showtell.media import Crop, Media, media_name
 from showtell.records.saved import SavedFolder
+from showtell.tables import STATUSES
 from showtell.words import listed
-
-__all__ = [
-    "EncoderClassifier",
-    "LimitsWarning",
-    "MediaClassifier",
-    "SkippedImagesWarning",
-    "make_predictions",
-    "media_list",
-    "report_broken",
-    "say_limits_once",
-    "say_once",
-]
 
 
 class LimitsWarning(UserWarning):
@@ -410,10 +399,6 @@ def make_predictions(
     proba : ndarray of shape (n_distinct, n_classes), float32
     abstain_below : float, optional
         Inputs whose best probability is lower get status "abstained".
-
-    Returns
-    -------
-    predictions : Predictions
     """
     if np.isnan(proba).any():  # argmax would make the first label of it
         raise RunError(

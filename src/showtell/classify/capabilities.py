@@ -11,8 +11,6 @@ from PIL import Image
 
 from showtell.encoders import Encoder
 
-__all__ = ["Describes", "Embeds", "Explains", "Learns", "PictureScorer", "Shows", "Teachable"]
-
 PictureScorer: TypeAlias = Callable[[Sequence[Image.Image]], NDArray[np.float32]]
 """From pictures to probabilities, shape (n, n_classes)."""
 

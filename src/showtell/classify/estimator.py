@@ -56,9 +56,6 @@ else:
         """Parent of every classifier."""
 
 
-__all__ = ["Estimator", "check_is_fitted", "join_scikit_learn"]
-
-
 def join_scikit_learn() -> None:
     """Make every classifier a true scikit-learn estimator; once is enough."""
     from sklearn.base import BaseEstimator, ClassifierMixin

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from showtell.errors import InputError
 from showtell.words import listed
 
-__all__ = ["LabelWords", "Texts", "codes_of", "label_words", "true_labels"]
-
 Texts: TypeAlias = Mapping[Any, str | Sequence[str] | None]
 """Label to one text or several."""
 

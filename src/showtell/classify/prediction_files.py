@@ -21,8 +21,6 @@ from showtell.tables import COLUMN_TYPES, FIXED_COLUMNS, STATUSES, open_table, t
 if TYPE_CHECKING:
     from showtell.classify.predictions import Predictions
 
-__all__ = ["html_table", "read_predictions"]
-
 _BREAKS = "overflow-wrap: anywhere"  # a long path widens no phone
 
 

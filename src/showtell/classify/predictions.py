@@ -17,8 +17,6 @@ from showtell.classify.prediction_files import html_table, read_predictions
 from showtell.errors import InputError
 from showtell.tables import FIXED_COLUMNS, STATUSES, RowWriter, Status
 
-__all__ = ["FIXED_COLUMNS", "STATUSES", "Predictions", "Status"]
-
 _CHUNK = 8192
 
 

@@ -7,8 +7,6 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ProbabilityRule", "probabilities", "row_losses", "smoothed_temperature"]
-
 ProbabilityRule: TypeAlias = Literal["softmax", "sigmoid"]
 
 _LOG_T = 4.0  # how far ln T may be from the logarithm of the logits' range

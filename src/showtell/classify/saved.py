@@ -33,15 +33,6 @@ if TYPE_CHECKING:
     from showtell.mllm.local.vlm import LocalVLM
     from showtell.mllm.model import Asked
 
-__all__ = [
-    "Saving",
-    "classes_of",
-    "load_classifier",
-    "params_of",
-    "rebuild_encoder_classifier",
-    "save_classifier",
-]
-
 _HOMES = {
     "ConceptClassifier": "concepts.classifier",
     "DescriptionClassifier": "described.described",

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from showtell.classify.predictions import Predictions
     from showtell.media import Media
 
-__all__ = ["CalibratedSets", "calibrate_sets"]
-
 SEPARATOR = "|"
 """Between the labels of a set, in a row."""
 

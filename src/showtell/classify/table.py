@@ -20,22 +20,6 @@ from showtell.errors import InputError, UnknownNameError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = [
-    "AUTO",
-    "ENTRY_POINTS",
-    "OPTIONS",
-    "Learns",
-    "Method",
-    "Need",
-    "automatic",
-    "by_kind",
-    "find_method",
-    "in_words",
-    "method_names",
-    "methods",
-    "takers_of",
-]
-
 Need: TypeAlias = Literal["encoder", "model", "local model", "descriptions", "concepts"]
 Learns: TypeAlias = Literal["never", "always", "to calibrate"]
 Told: TypeAlias = Literal["names", "descriptions", "aliases", "described names"]
@@ -334,10 +318,6 @@ _BUILT_IN: Mapping[str, Method] = {row.name: row for row in _ROWS}
 def methods() -> Mapping[str, Method]:
     """Give all methods by name: those of showtell, then those that other packages add.
 
-    Returns
-    -------
-    methods : mapping of str to Method
-
     Raises
     ------
     InputError
@@ -376,14 +356,6 @@ def in_words() -> str:
 
 def find_method(name: str) -> Method:
     """Return the row of a method.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    method : Method
 
     Raises
     ------

@@ -52,30 +52,20 @@ __all__ = [
     "warn_near_duplicates",
 ]
 
-_HOME_OF = {
-    "Dataset": "dataset",
-    "LabelKey": "anonymise",
-    "LabelSet": "label_set",
-    "LazyRows": "lazy",
-    "NearDuplicateWarning": "duplicates",
-    "NearDuplicates": "duplicates",
-    "NearPair": "duplicates",
-    "Sample": "dataset",
-    "anonymise_labels": "anonymise",
-    "check_arguments": "expand",
-    "expand_images": "expand",
-    "limit_dataset": "split",
-    "load_boxes": "boxes",
-    "load_coco": "boxes",
-    "load_dataset": "load",
-    "load_voc": "boxes",
-    "near_duplicates": "duplicates",
-    "parse_labels": "label_set",
-    "split_dataset": "split",
-    "support_rows": "shots",
-    "support_set": "shots",
-    "warn_near_duplicates": "duplicates",
+_NAMES_OF = {
+    "anonymise": "LabelKey anonymise_labels",
+    "boxes": "load_boxes load_coco load_voc",
+    "dataset": "Dataset Sample",
+    "duplicates": (
+        "NearDuplicateWarning NearDuplicates NearPair near_duplicates warn_near_duplicates"
+    ),
+    "expand": "check_arguments expand_images",
+    "label_set": "LabelSet parse_labels",
+    "lazy": "LazyRows",
+    "load": "load_dataset",
+    "shots": "support_rows support_set",
+    "split": "limit_dataset split_dataset",
 }
 
 
-__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)
+__getattr__, __dir__ = lazy_names(__name__, _NAMES_OF)

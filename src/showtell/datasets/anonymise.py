@@ -17,8 +17,6 @@ from showtell.datasets.files import shown
 from showtell.errors import DataError, InputError
 from showtell.records.reading import parse_json, read_text
 
-__all__ = ["LabelKey", "anonymise_labels"]
-
 _FORMAT = "showtell label key 1"
 
 

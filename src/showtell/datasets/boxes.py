@@ -26,8 +26,6 @@ from showtell.errors import DataError
 from showtell.media import Crop
 from showtell.records.reading import parse_json, read_text
 
-__all__ = ["load_boxes", "load_coco", "load_voc"]
-
 
 @dataclass
 class _Boxes:

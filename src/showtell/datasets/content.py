@@ -14,8 +14,6 @@ from showtell._progress import Progress, no_progress
 from showtell.errors import MediaError
 from showtell.media import Crop, Media
 
-__all__ = ["Looked", "look_at", "name_key"]
-
 T = TypeVar("T")
 
 

@@ -13,8 +13,6 @@ from showtell.datasets.lazy import LazyRows, pick_rows
 from showtell.errors import DataError, InputError, UnknownNameError
 from showtell.media import Media
 
-__all__ = ["Dataset", "Sample"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:

@@ -17,9 +17,6 @@ from showtell.datasets.dataset import Dataset
 from showtell.errors import InputError
 from showtell.media import Media, dhash, media_name, read_media
 
-__all__ = ["NearDuplicateWarning", "NearDuplicates", "NearPair", "near_duplicates",
-           "warn_near_duplicates"]  # fmt: skip
-
 _BLOCK = 512
 _MOST_PAIRS = 100_000
 

@@ -23,8 +23,6 @@ from showtell.errors import DataError
 from showtell.media import Media, is_url
 from showtell.tables import TABLE_SUFFIXES
 
-__all__ = ["check_arguments", "expand_images"]
-
 
 def check_arguments(arguments: Iterable[str]) -> None:
     """Refuse arguments that name nothing, before anything else is done.

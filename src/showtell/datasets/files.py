@@ -9,19 +9,6 @@ from dataclasses import dataclass, field
 
 from showtell.errors import DataError
 
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "PassedOver",
-    "canonical_split",
-    "find_images",
-    "folder_entries",
-    "is_folder",
-    "is_hidden",
-    "natural_key",
-    "shown",
-    "suffix_of",
-]
-
 IMAGE_SUFFIXES = frozenset(
     [
         ".apng",

@@ -26,8 +26,6 @@ from showtell.datasets.label_set import LabelSet, read_folder_words
 from showtell.errors import DataError
 from showtell.words import listed
 
-__all__ = ["code_of_labels", "load_folder"]
-
 _ORDER = ("train", "validation", "test")
 
 

@@ -18,8 +18,6 @@ from showtell.datasets.tables import Columns, guess_column
 from showtell.errors import DataError
 from showtell.media import Media
 
-__all__ = ["is_hub_dataset", "load_hub_dataset"]
-
 
 def is_hub_dataset(source: object) -> bool:
     """Say whether this is an object of the `datasets` library, without importing that."""

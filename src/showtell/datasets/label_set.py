@@ -12,8 +12,6 @@ from showtell.datasets.files import canonical_split, is_folder, shown, suffix_of
 from showtell.errors import DataError
 from showtell.records.reading import TEXT_BYTES, csv_rows, parse_json, read_text
 
-__all__ = ["LabelSet", "parse_labels", "read_folder_words"]
-
 _LABEL_COLUMNS = ("label", "name", "class", "category")
 _DESCRIPTION_COLUMNS = ("description", "descriptions")
 _ALIAS_COLUMNS = ("alias", "aliases")

@@ -8,8 +8,6 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LazyRows", "pick_rows"]
-
 T_co = TypeVar("T_co", covariant=True)
 
 

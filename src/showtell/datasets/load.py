@@ -22,8 +22,6 @@ from showtell.errors import DataError, InputError
 from showtell.media import Crop, Media
 from showtell.tables import TABLE_SUFFIXES
 
-__all__ = ["load_dataset"]
-
 
 def load_dataset(
     source: Any,

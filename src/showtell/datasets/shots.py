@@ -18,8 +18,6 @@ from showtell.datasets.dataset import Dataset
 from showtell.errors import InputError
 from showtell.media import Media
 
-__all__ = ["support_rows", "support_set"]
-
 Short = Literal["take", "error"]
 
 

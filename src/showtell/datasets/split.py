@@ -15,8 +15,6 @@ from showtell.datasets.dataset import Dataset
 from showtell.errors import InputError
 from showtell.media import content_hash
 
-__all__ = ["limit_dataset", "split_dataset"]
-
 
 def split_dataset(
     data: Dataset,

@@ -26,8 +26,6 @@ from showtell.errors import DataError
 from showtell.media import Media, is_url
 from showtell.tables import ParquetTable, Table, clean_name, open_table
 
-__all__ = ["Columns", "guess_column", "load_table"]
-
 _IMAGE_NAMES = """
     image image_name image_path image_file image_url image_uri img img_name img_path img_file
     path file file_name file_path filename filepath url uri photo picture src

@@ -38,22 +38,12 @@ __all__ = [
     "unit",
 ]
 
-_HOME_OF = {
-    "EmbeddingStore": "store",
-    "Embeddings": "base",
-    "Encoder": "base",
-    "EncoderInfo": "registry",
-    "ImageEmbeddings": "embed",
-    "PixelEncoder": "pixels",
-    "StoreStats": "store",
-    "StoreWarning": "store",
-    "StoredEncoder": "store",
-    "default_store": "store",
-    "embed_images": "embed",
-    "embed_texts": "embed",
-    "list_encoders": "registry",
-    "load_encoder": "registry",
-    "unit": "base",
+_NAMES_OF = {
+    "base": "Embeddings Encoder unit",
+    "embed": "ImageEmbeddings embed_images embed_texts",
+    "pixels": "PixelEncoder",
+    "registry": "EncoderInfo list_encoders load_encoder",
+    "store": "EmbeddingStore StoreStats StoreWarning StoredEncoder default_store",
 }
 
-__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)
+__getattr__, __dir__ = lazy_names(__name__, _NAMES_OF)

@@ -12,8 +12,6 @@ from PIL import Image
 from showtell.errors import InputError, RunError
 from showtell.media import Media
 
-__all__ = ["Embeddings", "Encoder", "TakesPixels", "check_encoder", "checked_rows", "unit"]
-
 Embeddings: TypeAlias = NDArray[np.float32]
 """Rows of length 1, shape (n, n_dims), float32."""
 

@@ -40,8 +40,6 @@ from showtell.media import (
     read_media,
 )
 
-__all__ = ["ImageEmbeddings", "Store", "embed_images", "embed_texts"]
-
 Store = EmbeddingStore | str | os.PathLike[str] | None
 """Where embeddings are kept: a store, its file, ``"default"`` for `default_store`, or None."""
 

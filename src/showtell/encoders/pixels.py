@@ -14,8 +14,6 @@ from showtell.encoders.base import Embeddings
 from showtell.encoders.embed import embed_images
 from showtell.media import Media
 
-__all__ = ["PixelEncoder"]
-
 
 class PixelEncoder(ABC):
     """Base of encoders that are a preprocessing step and a network.

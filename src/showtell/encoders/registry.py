@@ -16,8 +16,6 @@ from showtell.checks import one_of
 from showtell.encoders.base import Encoder, check_encoder
 from showtell.errors import InputError, UnknownNameError
 
-__all__ = ["EncoderInfo", "Precision", "list_encoders", "load_encoder"]
-
 Precision: TypeAlias = Literal["auto", "fp32", "int8"]
 """Numbers of the network: 32-bit floats, or 8-bit integers where the family has them."""
 

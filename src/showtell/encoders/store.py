@@ -22,14 +22,6 @@ from showtell.errors import RunError
 from showtell.records.database import Database
 from showtell.records.folders import cache_folder
 
-__all__ = [
-    "EmbeddingStore",
-    "StoreStats",
-    "StoreWarning",
-    "StoredEncoder",
-    "default_store",
-]
-
 _SCHEMA = 1
 _FILE_NAME = f"embeddings-{_SCHEMA}.sqlite"
 _DAY = 86_400

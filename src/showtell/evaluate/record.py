@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from showtell.classify.predictions import STATUSES, Predictions
+from showtell.classify.predictions import Predictions
 from showtell.errors import InputError, SavedFolderError
 from showtell.evaluate import plots
 from showtell.evaluate.controls import Controls
@@ -38,6 +38,7 @@ from showtell.metrics import CoverageRisk
 from showtell.records.arrays import read_arrays
 from showtell.records.reading import loading
 from showtell.records.whole import whole_file
+from showtell.tables import STATUSES
 
 if TYPE_CHECKING:
     from showtell.evaluate.comparison import Comparison

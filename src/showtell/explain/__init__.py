@@ -56,35 +56,19 @@ __all__ = [
     "write_explanations",
 ]
 
-_HOME_OF = {
-    "PARTS": "explaining",
-    "Bar": "parts",
-    "Bars": "parts",
-    "Changes": "clues",
-    "ClueStep": "clues",
-    "ConceptOverview": "overview",
-    "Explanation": "explanation",
-    "LeftOut": "demonstrations",
-    "LeftOutOne": "demonstrations",
-    "Neighbour": "parts",
-    "Neighbours": "parts",
-    "OcclusionMap": "occlusion",
-    "Part": "parts",
-    "PartName": "explaining",
-    "Swap": "clues",
-    "Waterfall": "clues",
-    "Words": "parts",
-    "changes_are_quick": "explaining",
-    "concept_overview": "concepts",
-    "explain": "explaining",
-    "leave_one_out": "demonstrations",
-    "leave_one_out_requests": "demonstrations",
-    "occlusion_map": "occlusion",
-    "parts_of": "explaining",
-    "write_explanations": "page",
+_NAMES_OF = {
+    "clues": "Changes ClueStep Swap Waterfall",
+    "concepts": "concept_overview",
+    "demonstrations": "LeftOut LeftOutOne leave_one_out leave_one_out_requests",
+    "explaining": "PARTS PartName changes_are_quick explain parts_of",
+    "explanation": "Explanation",
+    "occlusion": "OcclusionMap occlusion_map",
+    "overview": "ConceptOverview",
+    "page": "write_explanations",
+    "parts": "Bar Bars Neighbour Neighbours Part Words",
 }
 
-__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)
+__getattr__, __dir__ = lazy_names(__name__, _NAMES_OF)
 
 
 class _Room(ModuleType):

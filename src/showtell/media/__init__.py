@@ -33,19 +33,10 @@ __all__ = [
     "read_media",
 ]
 
-_HOME_OF = {
-    "DEFAULT_LIMITS": "limits",
-    "Crop": "source",
-    "Limits": "limits",
-    "Media": "source",
-    "RawMedia": "image",
-    "content_hash": "image",
-    "dhash": "image",
-    "is_url": "source",
-    "load_image": "image",
-    "media_name": "source",
-    "open_image": "image",
-    "read_media": "image",
+_NAMES_OF = {
+    "image": "RawMedia content_hash dhash load_image open_image read_media",
+    "limits": "DEFAULT_LIMITS Limits",
+    "source": "Crop Media is_url media_name",
 }
 
-__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)
+__getattr__, __dir__ = lazy_names(__name__, _NAMES_OF)

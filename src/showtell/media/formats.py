@@ -20,8 +20,6 @@ from PIL import ImageFile, JpegImagePlugin
 
 from showtell._extras import need
 
-__all__ = ["READABLE", "open_picture", "quiet_pillow", "sniff", "webp_size", "what_instead"]
-
 _READERS = {
     "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
     "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
@@ -184,10 +182,6 @@ def open_picture(data: bytes, kind: str) -> ImageFile.ImageFile:
         The whole file.
     kind : str
         What `sniff` returned.
-
-    Returns
-    -------
-    picture : ImageFile
 
     Raises
     ------

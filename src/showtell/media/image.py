@@ -29,8 +29,6 @@ from showtell.media.source import Crop, Media, is_url, media_name
 
 hush("PIL")  # EXIF values
 
-__all__ = ["RawMedia", "content_hash", "dhash", "load_image", "open_image", "read_media"]
-
 _ALLOWED = (
     "an image must be a path, an http(s) URL, the bytes of an image file, a PIL image, "
     "a uint8 array of shape (height, width) or (height, width, 3), or a Crop"

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from showtell.errors import InputError
 
-__all__ = ["DEFAULT_LIMITS", "Limits"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:

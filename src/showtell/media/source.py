@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Crop", "Media", "is_url", "media_name"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Crop:

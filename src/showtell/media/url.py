@@ -31,8 +31,6 @@ from showtell.errors import MediaError, MediaLimitError, MediaUrlError
 from showtell.media.limits import DEFAULT_LIMITS, Limits
 from showtell.media.source import media_name
 
-__all__ = ["fetch_url"]
-
 _MAX_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
 _CHUNK = 1 << 16  # bytes

@@ -25,9 +25,10 @@ from showtell.mllm.capabilities import Capabilities, capabilities_of
 if TYPE_CHECKING:
     from showtell.mllm.call.budget import Budget
     from showtell.mllm.call.cache import AnswerCache, default_cache
-    from showtell.mllm.call.client import Client, Outcome, Totals
+    from showtell.mllm.call.client import Client, Outcome
     from showtell.mllm.call.journal import Journal
     from showtell.mllm.call.limits import AdaptiveConcurrency, RateLimiter
+    from showtell.mllm.call.totals import Totals
     from showtell.mllm.images import prepare_image
     from showtell.mllm.model import Model
     from showtell.mllm.prices import ModelPrice, price, price_of
@@ -70,29 +71,19 @@ __all__ = [
     "text_tokens",
 ]
 
-_HOME_OF = {
-    "AdaptiveConcurrency": "call.limits",
-    "AnswerCache": "call.cache",
-    "Budget": "call.budget",
-    "Client": "call.client",
-    "Journal": "call.journal",
-    "Model": "model",
-    "ModelInfo": "registry",
-    "ModelPrice": "prices",
-    "Outcome": "call.client",
-    "RateLimiter": "call.limits",
-    "TokenEstimate": "tokens",
-    "Totals": "call.client",
-    "default_cache": "call.cache",
-    "estimate_tokens": "tokens",
-    "image_tokens": "tokens",
-    "list_models": "registry",
-    "load_mllm": "registry",
-    "prepare_image": "images",
-    "price": "prices",
-    "price_of": "prices",
-    "text_tokens": "tokens",
+_NAMES_OF = {
+    "call.budget": "Budget",
+    "call.cache": "AnswerCache default_cache",
+    "call.client": "Client Outcome",
+    "call.totals": "Totals",
+    "call.journal": "Journal",
+    "call.limits": "AdaptiveConcurrency RateLimiter",
+    "images": "prepare_image",
+    "model": "Model",
+    "prices": "ModelPrice price price_of",
+    "registry": "ModelInfo list_models load_mllm",
+    "tokens": "TokenEstimate estimate_tokens image_tokens text_tokens",
 }
 
 
-__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)
+__getattr__, __dir__ = lazy_names(__name__, _NAMES_OF)

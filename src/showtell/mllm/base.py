@@ -10,19 +10,6 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-__all__ = [
-    "MLLM",
-    "Answer",
-    "Finish",
-    "ImagePart",
-    "Part",
-    "Request",
-    "Settings",
-    "TextPart",
-    "TokenLogprob",
-    "Usage",
-]
-
 Finish: TypeAlias = Literal["stop", "length", "refused", "blocked", "other"]
 """Why an answer ended: complete, cut at `max_tokens`, declined by the model, held by a filter."""
 

@@ -11,8 +11,6 @@ from typing import Any
 
 from showtell.errors import InputError
 
-__all__ = ["Capabilities", "capabilities_of", "known_providers", "split_model_name"]
-
 _SCHEMA = 1
 _SAME = {"openai-responses": "openai"}  # another wire format to the same models
 
@@ -86,10 +84,6 @@ def split_model_name(model: str) -> tuple[str, str]:
     ----------
     model : str
         The name may hold further colons, as Ollama's tags do.
-
-    Returns
-    -------
-    provider, name : str
 
     Raises
     ------

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 from urllib.parse import urlsplit
 
-__all__ = ["HOMES", "TRY_HEADER", "endpoint_of", "is_same_place"]
-
 TRY_HEADER = "X-Showtell-Try-Server"
 """In every answer of ``showtell try-server``: what it says is made up."""
 

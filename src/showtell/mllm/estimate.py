@@ -16,8 +16,6 @@ from showtell.mllm.tokens import estimate_tokens, most_output
 if TYPE_CHECKING:
     from showtell.mllm.call.cache import AnswerCache
 
-__all__ = ["ANSWER_TOKENS", "Sums", "add_up", "rule_in_words", "seconds_for"]
-
 ANSWER_TOKENS = 30
 """Output tokens of one item of an answer, about: id, label and confidence in JSON."""
 
@@ -75,10 +73,6 @@ def add_up(
         Whether what is to pay is that of batch jobs.
     answer_tokens : int, optional
         Of one answer; unless given, as many as labels for the images asked about take.
-
-    Returns
-    -------
-    sums : Sums
     """
     sums = Sums()
     offered = capabilities.batch and not capabilities.free

@@ -24,8 +24,6 @@ from showtell.media import DEFAULT_LIMITS, Limits, RawMedia
 from showtell.mllm.base import ImagePart
 from showtell.mllm.capabilities import Capabilities
 
-__all__ = ["prepare_image"]
-
 Format: TypeAlias = Literal["image/jpeg", "image/png", "image/webp"]
 
 _QUALITY = 90  # of JPEG; below the sight of any model, at a third of the bytes of 98

@@ -7,8 +7,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["json_values", "without_open_reasoning"]
-
 _OPEN = re.compile(r"[{\[]")
 _TRAILING_COMMA = re.compile(r",(\s*[}\]])")
 _TOO_DEEP = 200  # tries that nesting beyond reason counts for: it is slow to find out

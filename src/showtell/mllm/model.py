@@ -22,8 +22,6 @@ from showtell.mllm.call.limits import RateLimiter
 from showtell.mllm.capabilities import Capabilities, capabilities_of
 from showtell.mllm.registry import load_mllm, model_id, place_of
 
-__all__ = ["Asked", "Model", "as_model", "open_client", "restore_model"]
-
 _SLOTS, _FREE_SLOTS = 64, 8  # requests in flight, to a vendor and to one's own machine
 _OF_THIS_MACHINE = ("run_folder", "jobs", "wait")  # jobs go with a run folder
 

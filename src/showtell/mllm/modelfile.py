@@ -13,8 +13,6 @@ from typing import Any
 from showtell.errors import DataError
 from showtell.records.reading import TEXT_BYTES, read_text
 
-__all__ = ["Modelfile", "ModelfileWarning", "read_modelfile"]
-
 _LINE = re.compile(r"\s*([A-Za-z]+)(?:\s+(.*))?", re.DOTALL)
 _INSTRUCTIONS = frozenset(
     ("FROM", "PARAMETER", "SYSTEM", "TEMPLATE", "ADAPTER", "LICENSE", "MESSAGE", "REQUIRES")

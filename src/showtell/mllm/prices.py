@@ -18,8 +18,6 @@ from showtell._extras import need
 from showtell.mllm.base import Usage
 from showtell.mllm.capabilities import capabilities_of, split_model_name
 
-__all__ = ["ModelPrice", "price", "price_of"]
-
 _LONG = 100_000  # tokens
 # Providers of ours that the table calls otherwise; the others have the same name in both.
 _IN_TABLE = {"google-decisions": "google", "openai-responses": "openai"}

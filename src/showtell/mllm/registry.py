@@ -21,8 +21,6 @@ from showtell.mllm.modelfile import Modelfile, read_modelfile
 from showtell.mllm.prices import ModelPrice, is_installed, price_of
 from showtell.records.reading import SETTINGS_BYTES, read_text
 
-__all__ = ["ModelInfo", "find_key", "list_models", "load_mllm", "place_of"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Provider:
@@ -383,11 +381,6 @@ def find_key(
     provider: str, *, env_file: str | os.PathLike[str] | None = ".env"
 ) -> tuple[str | None, str]:
     """Look for a provider's key.
-
-    Parameters
-    ----------
-    provider : str
-    env_file : str or path-like, default=".env"
 
     Returns
     -------

@@ -18,8 +18,6 @@ from showtell.mllm.base import Answer, Part, Request, Settings, TextPart
 from showtell.mllm.call.client import Client, Outcome
 from showtell.mllm.json_repair import json_values, without_open_reasoning
 
-__all__ = ["Checked", "Question", "Spent", "ask_checked", "requests_of"]
-
 T = TypeVar("T")
 
 _SHOWN = 1500  # characters of a wrong answer that are shown when it is asked for again

@@ -33,8 +33,6 @@ from showtell.errors import InputError
 from showtell.mllm.base import Request, TextPart
 from showtell.mllm.capabilities import Capabilities, capabilities_of
 
-__all__ = ["TokenEstimate", "estimate_tokens", "image_tokens", "most_output", "text_tokens"]
-
 _CHARACTERS_PER_TOKEN = 4
 _USUAL_OUTPUT = 1000  # tokens, where a request states no longest answer
 _ROUNDING = 1e-9  # a side scaled to exactly a whole number of tiles may come out a hair above

@@ -31,15 +31,6 @@ from typing import Any, Literal, TypeAlias
 
 from showtell.errors import InputError, UnknownNameError
 
-__all__ = [
-    "ANSWER_RULES",
-    "AnswerParser",
-    "AnswerRule",
-    "ParsedAnswer",
-    "normalise",
-    "parse_answer",
-]
-
 AnswerRule: TypeAlias = Literal[
     "exact", "alias", "field", "containment", "ambiguous", "invalid", "refusal", "empty"
 ]

@@ -18,8 +18,6 @@ from string import Formatter
 from showtell.errors import InputError, UnknownNameError
 from showtell.records.reading import TEXT_BYTES, read_text
 
-__all__ = ["LIBRARIES", "PromptSet", "copy_prompts", "load_prompts"]
-
 LIBRARIES: Mapping[str, Mapping[str, Mapping[str, bool]]] = {
     "classify": {
         "system": {

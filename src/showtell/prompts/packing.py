@@ -11,8 +11,6 @@ from showtell.errors import InputError
 from showtell.mllm.capabilities import Capabilities
 from showtell.mllm.estimate import ANSWER_TOKENS
 
-__all__ = ["MOST_QUERIES", "BatchPlan", "Packed", "Packer", "plan_batches"]
-
 MOST_QUERIES = 100
 """Queries in one request unless a number is asked for: longer answers lose items more often."""
 

@@ -17,8 +17,6 @@ from showtell.errors import InputError
 from showtell.mllm.json_repair import json_values, without_open_reasoning
 from showtell.prompts.answers import AnswerParser, normalise
 
-__all__ = ["OUTCOMES", "Outcome", "OutcomeStatus", "Reconciled", "reconcile"]
-
 OutcomeStatus: TypeAlias = Literal["answered", "missing", "conflict", "out_of_set", "refused"]
 
 OUTCOMES: tuple[OutcomeStatus, ...] = ("answered", "missing", "conflict", "out_of_set", "refused")

@@ -20,18 +20,6 @@ from showtell.mllm.base import ImagePart, Part, Request, Settings, TextPart
 from showtell.mllm.capabilities import Capabilities
 from showtell.prompts.files import PromptSet
 
-__all__ = [
-    "DEFAULT_ROLE",
-    "Demonstration",
-    "Query",
-    "RequestForm",
-    "answer_form",
-    "answer_schema",
-    "query_ids",
-    "render_decision",
-    "render_request",
-]
-
 DEFAULT_ROLE = "an expert who sorts images with great care"
 """Who the model is asked to be."""
 

@@ -16,8 +16,6 @@ from types import MappingProxyType
 
 from showtell.errors import InputError, UnknownNameError
 
-__all__ = ["DEFAULT_TEMPLATES", "TEMPLATE_SETS", "TemplateSet", "fill", "resolve_templates"]
-
 DEFAULT_TEMPLATES = "plain"
 """The set that ``"default"`` stands for."""
 

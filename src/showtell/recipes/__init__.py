@@ -22,24 +22,12 @@ __all__ = [
     "tell_apart", "ways_of",
 ]  # fmt: skip
 
-_HOME_OF = {
-    "ACCESS": "recipe",
-    "Contender": "contender",
-    "Estimate": "estimates",
-    "Recipe": "recipe",
-    "TellApart": "estimates",
-    "base_url_of": "contender",
-    "contenders": "contender",
-    "estimate": "estimates",
-    "is_local": "recipe",
-    "model_to_count": "building",
-    "not_taken": "recipe",
-    "reached": "building",
-    "remarks": "oddities",
-    "Way": "contender",
-    "listed": "contender",
-    "tell_apart": "estimates",
-    "ways_of": "contender",
+_NAMES_OF = {
+    "building": "model_to_count reached",
+    "contender": "Contender Way base_url_of contenders listed ways_of",
+    "estimates": "Estimate TellApart estimate tell_apart",
+    "oddities": "remarks",
+    "recipe": "ACCESS Recipe is_local not_taken",
 }
 
-__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)
+__getattr__, __dir__ = lazy_names(__name__, _NAMES_OF)

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from showtell.mllm import MLLM, Model, Request
     from showtell.recipes.recipe import Recipe
 
-__all__ = ["Planned", "build", "fit", "model_to_count", "prepare", "reached"]
-
 _OF_THE_MODEL = ("jobs", "wait")  # options that are arguments of `Model`
 
 

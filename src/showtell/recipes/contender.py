@@ -10,8 +10,6 @@ from showtell.classify.table import AUTO, Method, find_method, methods
 from showtell.errors import InputError
 from showtell.recipes.recipe import Recipe, is_local
 
-__all__ = ["Contender", "Way", "base_url_of", "contenders", "listed", "ways_of"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Way:

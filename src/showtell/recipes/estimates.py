@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from showtell.media import Media
     from showtell.mllm import MLLM, AnswerCache, Capabilities
 
-__all__ = ["Estimate", "TellApart", "estimate", "tell_apart"]
-
 DISCORDANCE = 0.15
 """Share of images on which exactly one of two similar classifiers is right, unless known."""
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from showtell.datasets import Dataset
     from showtell.recipes.recipe import Recipe
 
-__all__ = ["remarks"]
-
 
 def remarks(recipe: Recipe, classifier: MediaClassifier, examples: Dataset | None) -> list[str]:
     """Say what is odd about a fitted classifier.

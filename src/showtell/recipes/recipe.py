@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from showtell.datasets import Dataset, LabelSet
     from showtell.mllm import MLLM
 
-__all__ = ["ACCESS", "Recipe", "is_local"]
-
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 ACCESS: Mapping[str, Any] = MappingProxyType(

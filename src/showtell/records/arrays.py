@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from showtell.errors import DataError, ShowtellError
 from showtell.records.reading import MOST_BYTES, loading, read_bytes, read_up_to, short_reason
 
-__all__ = ["read_array", "read_arrays"]
-
 _HEADER_BYTES = 10_000  # as numpy's own limit
 _DENSEST = 1100  # deflate makes nothing smaller by more
 

@@ -24,8 +24,6 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from showtell.errors import InputError, RunError
 
-__all__ = ["Database"]
-
 PATIENCE = 60.0  # seconds to come again while other processes are in the way
 _AT_A_TIME = 0.5  # seconds of waiting inside SQLite, where Ctrl-C is not heard
 _MOVING = 10.0  # seconds after which who moves a damaged file was killed; it takes milliseconds

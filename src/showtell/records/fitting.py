@@ -8,8 +8,6 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
-__all__ = ["annotations_of", "fits"]
-
 
 def annotations_of(told: Mapping[str, Any], module: str) -> dict[str, Any]:
     """Resolve annotations; `Any` for those that only a type checker can resolve.

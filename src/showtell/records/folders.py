@@ -6,8 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["cache_folder", "settings_folder"]
-
 
 def cache_folder() -> Path:
     """Return the folder for everything showtell may compute or ask again.

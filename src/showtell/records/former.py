@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["current_params", "current_request"]
-
 _RENAMED = {
     "batch": "transductive",
     "batch_api": "jobs",
@@ -41,10 +39,6 @@ def current_params(kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
         Name of its class.
     params : mapping of str to value
 
-    Returns
-    -------
-    params : dict of str to value
-
     Examples
     --------
     >>> current_params("ConceptClassifier", {"model": "vote", "shots": 5})
@@ -69,10 +63,6 @@ def current_request(request: Mapping[str, Any]) -> dict[str, Any]:
     ----------
     request : mapping of str to value
         As in ``run.json``.
-
-    Returns
-    -------
-    request : dict of str to value
 
     Examples
     --------

@@ -13,8 +13,6 @@ from typing import Literal, TypeAlias
 
 from showtell.errors import InputError, NoRoomError, RunError
 
-__all__ = ["FsyncPolicy", "LineFile"]
-
 FsyncPolicy: TypeAlias = Literal["always", "second", "never"]
 """When the disk must have what was written: after every line, about once a second, or when the
 operating system likes."""

@@ -9,8 +9,6 @@ from showtell.errors import InputError, ShowtellError
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["from_plain", "to_plain"]
-
 T = TypeVar("T")
 
 

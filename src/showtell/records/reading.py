@@ -21,24 +21,6 @@ from typing import Any
 
 from showtell.errors import DataError, MissingExtraError, RunError, ShowtellError
 
-__all__ = [
-    "DEEPEST",
-    "MOST_BYTES",
-    "MOST_DIGITS",
-    "SETTINGS_BYTES",
-    "TEXT_BYTES",
-    "csv_rows",
-    "loading",
-    "parse_json",
-    "parse_toml",
-    "parse_yaml",
-    "read_bytes",
-    "read_text",
-    "read_up_to",
-    "resolved_name",
-    "short_reason",
-]
-
 SETTINGS_BYTES = 1 << 16
 """64 KiB: no settings file that a person wrote is larger."""
 TEXT_BYTES = 1 << 26

@@ -32,8 +32,6 @@ from showtell.errors import InputError, SavedFolderError
 from showtell.records.arrays import read_array
 from showtell.records.reading import loading, parse_json, read_bytes
 
-__all__ = ["FORMAT_VERSION", "SavedFolder", "Shape", "read_saved", "write_saved"]
-
 FORMAT_VERSION = 1
 """Of the folder; a newer one is refused."""
 
@@ -64,10 +62,6 @@ def write_saved(
         Plain JSON values; must have the key ``class``.
     arrays : mapping of str to ndarray
         Written as float32, int64 or uint8.
-
-    Returns
-    -------
-    path : Path
 
     Raises
     ------

@@ -8,8 +8,6 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["close_to_others", "is_leftover", "whole_file"]
-
 _OWNER_ONLY = 0o600
 
 

@@ -39,25 +39,14 @@ __all__ = [
     "until_stopped",
 ]
 
-_HOME_OF = {
-    "ComparingJob": "comparing",
-    "Event": "events",
-    "Expected": "comparing",
-    "Job": "job",
-    "Meter": "meter",
-    "Taken": "meter",
-    "Tell": "events",
-    "WritingJob": "writing",
-    "claim": "folder",
-    "dropped_texts": "generations",
-    "finish": "folder",
-    "kept_records": "comparing",
-    "line_of": "generations",
-    "n_useless": "generations",
-    "silent": "events",
-    "taken": "meter",
-    "total_of": "comparing",
-    "until_stopped": "folder",
+_NAMES_OF = {
+    "comparing": "ComparingJob Expected kept_records total_of",
+    "events": "Event Tell silent",
+    "folder": "claim finish until_stopped",
+    "generations": "dropped_texts line_of n_useless",
+    "job": "Job",
+    "meter": "Meter Taken taken",
+    "writing": "WritingJob",
 }
 
-__getattr__, __dir__ = lazy_names(__name__, _HOME_OF)
+__getattr__, __dir__ = lazy_names(__name__, _NAMES_OF)

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from showtell.evaluate import Comparison, Record
     from showtell.recipes import Contender, Estimate, Recipe
 
-__all__ = ["ComparingJob", "Expected", "kept_records", "total_of"]
-
 _RECORDS = "records"
 
 

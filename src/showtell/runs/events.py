@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["Event", "Tell", "silent"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Event:

@@ -16,8 +16,6 @@ from showtell.runs.requests import changes
 if TYPE_CHECKING:
     from showtell.classify.predictions import Predictions
 
-__all__ = ["claim", "finish", "until_stopped"]
-
 _FILE = "run.json"
 _FORMAT = "showtell-run"
 _OWNER_ONLY = 0o700

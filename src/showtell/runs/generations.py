@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from showtell.classify.evolving.record import Evolution, Generation
 
-__all__ = ["dropped_texts", "line_of", "n_useless"]
-
 
 def line_of(evolution: Evolution, generation: Generation) -> str:
     """Say what a generation came to.

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from showtell.mllm import MLLM, Model, Request
     from showtell.recipes import Estimate, Recipe
 
-__all__ = ["Job"]
-
 _RESUME = (
     "Answers that were paid for are kept: run the same command again to go on from there; they "
     "cost nothing then."

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from showtell.classify import Predictions
     from showtell.mllm import MLLM, Answer, Capabilities, Request
 
-__all__ = ["Meter", "Taken", "taken"]
-
 
 class Meter:
     """A multimodal LLM that counts what it is asked and what that costs.

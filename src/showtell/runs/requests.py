@@ -9,8 +9,6 @@ from showtell.classify.table import AUTO, OPTIONS, Method, automatic, find_metho
 from showtell.evaluate import provenance
 from showtell.recipes import Recipe
 
-__all__ = ["changes", "deciding", "upgraded"]
-
 _RENAMED = {
     "confidence_from": "confidence",
     "temperature": "sampling_temperature",
@@ -24,10 +22,6 @@ _BESIDE = ("encoder", "precision", "seed", "model", "base_url")
 
 def deciding(recipe: Recipe) -> dict[str, Any]:
     """Give of a recipe what decides about answers, as JSON values; caps and machinery do not.
-
-    Parameters
-    ----------
-    recipe : Recipe
 
     Returns
     -------
@@ -53,10 +47,6 @@ def deciding(recipe: Recipe) -> dict[str, Any]:
 
 def upgraded(request: Mapping[str, Any]) -> dict[str, Any]:
     """Say a request of an older run folder as one is said today.
-
-    Parameters
-    ----------
-    request : mapping
 
     Returns
     -------

@@ -8,8 +8,6 @@ from typing import Any
 from showtell.mllm.model import Model
 from showtell.runs.job import Job
 
-__all__ = ["WritingJob"]
-
 
 @dataclass(kw_only=True)
 class WritingJob(Job):

@@ -15,8 +15,6 @@ from showtell._extras import need
 from showtell.errors import DataError, ShowtellError
 from showtell.records.reading import parse_json
 
-__all__ = ["TABLE_SUFFIXES", "ParquetTable", "Table", "clean_name", "open_table", "read_columns"]
-
 _CHUNK = 20_000
 _COMMAS = (".csv", ".txt")
 _TABS = (".tsv", ".tab")

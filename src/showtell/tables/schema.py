@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
-__all__ = ["COLUMN_TYPES", "FIXED_COLUMNS", "STATUSES", "Status"]
-
 Status: TypeAlias = Literal["ok", "abstained", "error"]
 STATUSES: tuple[Status, ...] = ("ok", "abstained", "error")
 """In the order of their codes in `Predictions.status_codes`."""

@@ -17,8 +17,6 @@ from showtell.errors import InputError
 from showtell.records.whole import whole_file
 from showtell.tables.schema import COLUMN_TYPES, FIXED_COLUMNS
 
-__all__ = ["RowWriter", "TableFormat", "table_format", "write_columns", "write_rows"]
-
 TableFormat: TypeAlias = Literal["csv", "jsonl", "parquet"]
 _SUFFIXES: dict[str, TableFormat] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
 _ROW_GROUP = 50_000  # rows held in memory while Parquet is written

@@ -6,8 +6,6 @@ from typing import Any, ClassVar, Self
 
 from showtell.mllm.model import Asked, Model, as_model, restore_model
 
-__all__ = ["COLUMNS", "AsksModel"]
-
 COLUMNS = ("cost_usd", "input_tokens", "output_tokens", "from_cache", "seconds", "reason")
 """Further columns of `Predictions` from the classifiers that ask a model."""
 

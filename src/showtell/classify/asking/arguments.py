@@ -11,17 +11,6 @@ from showtell.mllm.capabilities import Capabilities
 if TYPE_CHECKING:
     from showtell.classify.asking.classifier import MLLMClassifier
 
-__all__ = [
-    "Confidence",
-    "Debias",
-    "check_arguments",
-    "check_correction",
-    "chosen_confidence",
-    "most_labels",
-    "n_rotations",
-    "needs_rounds",
-]
-
 Confidence: TypeAlias = Literal["auto", "verbalised", "logprobs", "votes", "decisions"]
 Debias: TypeAlias = Literal["contextual", "batch"]
 _CORRECTIONS = ("contextual", "batch", "None")

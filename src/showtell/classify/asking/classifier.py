@@ -47,8 +47,6 @@ from showtell.mllm.model import Asked
 from showtell.prompts import DEFAULT_ROLE, Demonstration, load_prompts
 from showtell.records.saved import SavedFolder
 
-__all__ = ["MLLMClassifier"]
-
 
 class MLLMClassifier(AsksModel, MediaClassifier):
     """Base of the classifiers that ask a multimodal LLM.
@@ -173,10 +171,6 @@ class MLLMClassifier(AsksModel, MediaClassifier):
         X : sequence of Media, optional
         y : array-like of shape (n_samples,), optional
             As in `fit`.
-
-        Returns
-        -------
-        self : MLLMClassifier
         """
         images, _, rows = self._prepare(X, y)
         nulls, held = what_to_learn_from(self, images, rows)

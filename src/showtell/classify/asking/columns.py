@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from showtell.classify.asking.access import COLUMNS
 from showtell.classify.asking.judging import Judged
 from showtell.classify.asking.running import RunResult
-from showtell.classify.predictions import STATUSES, Predictions
+from showtell.classify.predictions import Predictions
 from showtell.media import Media, media_name
-
-__all__ = ["to_predictions"]
+from showtell.tables import STATUSES
 
 
 def to_predictions(

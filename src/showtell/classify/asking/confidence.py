@@ -16,14 +16,6 @@ from showtell._threads import one_blas_thread
 from showtell.errors import InputError
 from showtell.mllm.base import TokenLogprob
 
-__all__ = [
-    "UNKNOWN_CONFIDENCE",
-    "ConfidenceMap",
-    "label_probabilities",
-    "spread",
-    "with_confidence",
-]
-
 CalibrationKind: TypeAlias = Literal["none", "platt", "isotonic"]
 _KINDS = ("none", "platt", "isotonic")
 

@@ -11,15 +11,6 @@ from numpy.typing import NDArray
 from showtell.classify.asking.confidence import with_confidence
 from showtell.metrics import content_free_prior, divide_prior
 
-__all__ = [
-    "Evidence",
-    "correct_evidence",
-    "is_certain",
-    "named_by",
-    "prior_in_words",
-    "prior_of",
-]
-
 _NOTHING = 2e-6  # of a label's probability: the floor
 _WORDS = 20  # labels whose prior is written out
 

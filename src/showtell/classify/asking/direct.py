@@ -12,8 +12,6 @@ from showtell.classify.asking.classifier import MLLMClassifier
 from showtell.classify.asking.learning import learn
 from showtell.media import Media
 
-__all__ = ["DirectClassifier"]
-
 
 class DirectClassifier(MLLMClassifier):
     r"""Classify images by asking a multimodal LLM which of the labels fits; nothing is shown.

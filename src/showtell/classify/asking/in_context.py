@@ -28,8 +28,6 @@ from showtell.mllm.images import prepare_image
 from showtell.mllm.model import Asked
 from showtell.prompts import DEFAULT_ROLE, Demonstration
 
-__all__ = ["InContextClassifier", "Selection"]
-
 Selection: TypeAlias = Literal["balanced", "random", "nearest"]
 _SELECTIONS = ("balanced", "random", "nearest")
 

@@ -18,10 +18,8 @@ from showtell.classify.asking.confidence import (
 )
 from showtell.classify.asking.corrections import Evidence, named_by
 from showtell.classify.asking.state import ImageState, ViewAnswer, why_unlabelled
-from showtell.classify.predictions import STATUSES
 from showtell.metrics import count_votes, geometric_mean
-
-__all__ = ["Judge", "Judged"]
+from showtell.tables import STATUSES
 
 
 @dataclass(frozen=True, kw_only=True)

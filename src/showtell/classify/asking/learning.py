@@ -29,8 +29,6 @@ from showtell.metrics import fit_batch_gamma
 if TYPE_CHECKING:
     from showtell.classify.asking.classifier import MLLMClassifier
 
-__all__ = ["corrected", "learn", "what_to_learn_from"]
-
 _MIN_CALIBRATION = 20
 _PER_LABEL = 10  # images that batch calibration should see
 

@@ -20,8 +20,6 @@ from showtell.mllm.base import ImagePart
 from showtell.mllm.capabilities import Capabilities
 from showtell.mllm.images import prepare_image
 
-__all__ = ["Distinct", "Looking"]
-
 _GROUP = 4  # images per task of a worker; what is read ahead is held in memory
 _Looked: TypeAlias = tuple[str, ImagePart | None, MediaError | None]
 T = TypeVar("T")

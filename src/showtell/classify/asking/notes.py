@@ -11,8 +11,6 @@ import numpy as np
 from showtell.classify.asking.state import ImageState, ViewAnswer
 from showtell.mllm.call.journal import Journal
 
-__all__ = ["Notes"]
-
 
 class Notes:
     """What a run folder knows about images."""

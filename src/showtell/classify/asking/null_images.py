@@ -10,8 +10,6 @@ from PIL import Image, ImageFilter
 from showtell.errors import MediaError
 from showtell.media import Media, load_image
 
-__all__ = ["content_free_pictures"]
-
 _FOR_THE_MEAN = 32
 _BLURRED = 2
 

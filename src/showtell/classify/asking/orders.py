@@ -10,8 +10,6 @@ import numpy as np
 
 from showtell.prompts import Demonstration
 
-__all__ = ["LabelOrder", "ended_by_rotations", "rotated"]
-
 T = TypeVar("T")
 
 

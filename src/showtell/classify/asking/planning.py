@@ -30,8 +30,6 @@ from showtell.prompts.requests import Query
 if TYPE_CHECKING:
     from showtell.classify.asking.classifier import MLLMClassifier
 
-__all__ = ["fingerprint_of", "make_run", "settings_of"]
-
 _USUAL_TOKENS = 300  # of an image whose formula is not known
 _OUTPUT_BASE, _OUTPUT_EACH = 4096, 60  # longest answer; models that think first take thousands
 _VOTING_TEMPERATURE = 0.7

@@ -14,8 +14,6 @@ from showtell.mllm.base import Answer, Request
 from showtell.prompts.answers import AnswerParser
 from showtell.prompts.reconciled import Outcome, reconcile
 
-__all__ = ["Replies"]
-
 _MOST_AGAIN = 2
 
 

@@ -22,8 +22,6 @@ from showtell.media import Media
 if TYPE_CHECKING:
     from showtell.classify.asking.classifier import MLLMClassifier
 
-__all__ = ["ask_rounds", "first_round"]
-
 _Found: TypeAlias = tuple[list[ImageState], NDArray[np.int64], dict[int, Any]]
 
 

@@ -40,8 +40,6 @@ from showtell.prompts.requests import (
     render_request,
 )
 
-__all__ = ["AskRun"]
-
 _TEXT_BYTES = 65536  # of a request, besides images
 _Pair: TypeAlias = tuple[OpenQuestion, ImagePart]
 _Batch: TypeAlias = Packed[_Pair]

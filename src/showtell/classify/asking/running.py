@@ -28,8 +28,6 @@ from showtell.mllm.model import open_client
 if TYPE_CHECKING:
     from showtell.classify.asking.classifier import MLLMClassifier
 
-__all__ = ["RunResult", "ask_all", "open_run"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:

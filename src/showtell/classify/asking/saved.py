@@ -24,8 +24,6 @@ from showtell.records.saved import SavedFolder
 if TYPE_CHECKING:
     from showtell.classify.asking.classifier import MLLMClassifier
 
-__all__ = ["from_saved", "to_saved"]
-
 M = TypeVar("M", bound="MLLMClassifier")
 
 

@@ -13,17 +13,6 @@ from numpy.typing import NDArray
 from showtell.media import Media
 from showtell.mllm.base import Usage
 
-__all__ = [
-    "AskRound",
-    "ImageCost",
-    "ImageState",
-    "OpenQuestion",
-    "Reason",
-    "ViewAnswer",
-    "split_usage",
-    "why_unlabelled",
-]
-
 Reason: TypeAlias = Literal[
     "image",
     "missing",

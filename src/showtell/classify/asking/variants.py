@@ -26,8 +26,6 @@ from showtell.metrics import NO_ANSWER
 from showtell.mllm.base import Request
 from showtell.prompts import Demonstration
 
-__all__ = ["ArmAnswers", "PromptArm", "arm_requests", "ask_arms"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class PromptArm:
@@ -142,10 +140,6 @@ def ask_arms(
     random_state : int, default=0
         Of the order of calls.
     progress : Progress
-
-    Returns
-    -------
-    answers : ArmAnswers
 
     Raises
     ------

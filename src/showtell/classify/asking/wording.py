@@ -10,8 +10,6 @@ from showtell.datasets import LabelKey, anonymise_labels
 from showtell.errors import InputError
 from showtell.prompts import AnswerParser, PromptSet, load_prompts
 
-__all__ = ["Wording", "write_labels"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Wording:

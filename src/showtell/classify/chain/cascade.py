@@ -28,13 +28,14 @@ from showtell.classify.chain.promise import (
 )
 from showtell.classify.estimator import check_is_fitted
 from showtell.classify.labels import true_labels
-from showtell.classify.predictions import STATUSES, Predictions
+from showtell.classify.predictions import Predictions
 from showtell.classify.saved import Saving
 from showtell.datasets.lazy import pick_rows
 from showtell.errors import InputError, UnknownNameError
 from showtell.media import Media
 from showtell.metrics import wilson_interval
 from showtell.records.saved import SavedFolder
+from showtell.tables import STATUSES
 
 __all__ = ["CascadeClassifier", "Drift"]
 

@@ -63,8 +63,6 @@ from showtell.prompts import read_descriptions
 from showtell.prompts.concepts.reading import read_concepts
 from showtell.prompts.concepts.trees import CluePrefix, ConceptTree, TreeLayout
 
-__all__ = ["ClueSelector", "ClueVoting", "ConceptClassifier", "Concepts"]
-
 Concepts: TypeAlias = ConceptTree | Mapping[str, Any] | str | os.PathLike[str]
 """A concept tree, a mapping of one, or a ``.json`` file of one."""
 

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from showtell._extras import need
 from showtell.classify.concepts.heads import Forest, PartsVote
 
-__all__ = ["forest_contributions", "vote_contributions"]
-
 
 def vote_contributions(
     model: PartsVote, features: NDArray[Any]

@@ -11,21 +11,6 @@ from numpy.typing import NDArray
 from showtell.checks import one_of
 from showtell.prompts.concepts.trees import Clue
 
-__all__ = [
-    "AlikeImage",
-    "ClueChange",
-    "ClueContributions",
-    "ConceptCounterfactual",
-    "ConceptEvidence",
-    "ConceptImportances",
-    "ConceptLevel",
-    "GroupImportance",
-    "LabelCard",
-    "LabelGroup",
-    "LabelPair",
-    "PartOpinion",
-]
-
 ConceptLevel: TypeAlias = Literal["parts", "attributes", "clues"]
 _LEVELS = ("parts", "attributes", "clues")
 

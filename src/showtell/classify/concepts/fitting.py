@@ -27,15 +27,6 @@ from showtell.prompts.descriptions.connectives import described_prompts
 if TYPE_CHECKING:
     from showtell.classify.concepts.classifier import ConceptClassifier
 
-__all__ = [
-    "DESCRIPTIONS_PART",
-    "check_arguments",
-    "choose_clues",
-    "fit_model",
-    "voters_of",
-    "write_clues",
-]
-
 DESCRIPTIONS_PART = ("descriptions",)
 """Part of the clues that come from descriptions of the labels."""
 

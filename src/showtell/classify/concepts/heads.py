@@ -18,19 +18,6 @@ from scipy.special import softmax
 
 from showtell.errors import InputError
 
-__all__ = [
-    "ClueHeadName",
-    "ClueModel",
-    "EstimatorModel",
-    "Forest",
-    "PartsVote",
-    "Scaler",
-    "fit_estimator",
-    "fit_forest",
-    "fit_vote",
-    "majority",
-]
-
 ClueHeadName: TypeAlias = Literal["vote", "forest"]
 
 _MAX_ITER = 5000
@@ -204,10 +191,6 @@ def fit_vote(
         Part of each feature, from 0 up; parts without a feature have no vote.
     C : float, default=1.0
         Inverse strength of the L2 penalty on the weights of scaled features.
-
-    Returns
-    -------
-    model : PartsVote
     """
     from sklearn.linear_model import LogisticRegression
 

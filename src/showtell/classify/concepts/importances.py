@@ -35,8 +35,6 @@ from showtell.prompts.concepts.trees import Clue
 if TYPE_CHECKING:
     from showtell.classify.concepts.classifier import ConceptClassifier
 
-__all__ = ["LabelTable", "compare_labels", "label_card", "measure_importances"]
-
 
 class LabelTable:
     """What `label_importances` and `pair_report` are made of."""

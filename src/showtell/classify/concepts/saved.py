@@ -18,8 +18,6 @@ from showtell.prompts.concepts.trees import Clue
 if TYPE_CHECKING:
     from showtell.classify.concepts.classifier import ConceptClassifier
 
-__all__ = ["HEADS", "restore", "saved_shapes", "saved_state"]
-
 HEADS = ("vote", "forest")
 """Classifiers on clues that can be saved."""
 

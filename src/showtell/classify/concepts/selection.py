@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from showtell.errors import InputError
 from showtell.metrics.importance import PredictProba, permutation_importance
 
-__all__ = ["THRESHOLDS", "ClueSelection", "Fold", "Trial", "folds_of", "select_clues", "split_of"]
-
 THRESHOLDS = (-0.004, -0.003, -0.002, -0.001, 0.0, 0.001, 0.002, 0.003)
 """Of importance, in accuracy, as published; those above are kept."""
 
@@ -120,10 +118,6 @@ def select_clues(
         clues. Above 0: the one with the fewest clues among those that are not worse than the best
         by more than so many standard errors of its accuracy.
     random_state : int, default=0
-
-    Returns
-    -------
-    selection : ClueSelection
 
     References
     ----------

@@ -29,8 +29,6 @@ from showtell.metrics.importance import counterfactual
 if TYPE_CHECKING:
     from showtell.classify.concepts.classifier import ConceptClassifier
 
-__all__ = ["alike_images", "clue_contributions", "evidence_of", "smallest_change"]
-
 
 def evidence_of(clf: ConceptClassifier, X: Sequence[Media]) -> list[ConceptEvidence]:
     """See `ConceptClassifier.explain`."""

@@ -24,14 +24,6 @@ from showtell.prompts.descriptions.connectives import Compat, described_prompts
 from showtell.prompts.descriptions.waffle import waffle_noise
 from showtell.prompts.template import fill
 
-__all__ = [
-    "Averaging",
-    "DescriptionClassifier",
-    "DescriptionEvidence",
-    "DescriptionMethod",
-    "Spoke",
-]
-
 DescriptionMethod: TypeAlias = Literal["dclip", "cupl", "waffle", "waffle+descriptions"]
 Averaging: TypeAlias = Literal["auto", "similarity", "embedding"]
 Descriptions: TypeAlias = DescriptionSet | Mapping[str, Any] | str | os.PathLike[str]

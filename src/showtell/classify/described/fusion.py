@@ -44,8 +44,6 @@ from showtell.mllm.structured import Spent
 from showtell.prompts import PromptSet, load_prompts, read_descriptions
 from showtell.records.saved import SavedFolder
 
-__all__ = ["FusionClassifier", "FusionEvidence"]
-
 ImageFeature: TypeAlias = Literal["image", "description", "guess"]
 ClassFeature: TypeAlias = Literal["name", "template", "descriptions"]
 

@@ -22,8 +22,6 @@ from showtell.mllm.model import Model, open_client
 from showtell.mllm.structured import Checked, Question, Spent, ask_checked, requests_of
 from showtell.prompts import PromptSet
 
-__all__ = ["Looks", "Seen"]
-
 _TEMPERATURES = {"description": 0.0, "guess": 0.3}  # as the paper's listing has them
 _AT_ONCE = 256  # images held in memory
 _GUESS_SCHEMA = {

@@ -16,8 +16,6 @@ from showtell.errors import InputError
 from showtell.prompts import DescriptionSet
 from showtell.prompts.template import fill
 
-__all__ = ["Opinions", "class_vectors", "tuned_weights"]
-
 _GRID = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # weights tried, relative to each other
 
 

@@ -15,8 +15,6 @@ from showtell.encoders.embed import Store
 from showtell.errors import InputError
 from showtell.media import Media
 
-__all__ = ["ImageEmbedder"]
-
 
 class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Turn images into embeddings, for pipelines with any scikit-learn estimator.

@@ -30,8 +30,6 @@ from showtell.encoders.embed import Store
 from showtell.errors import InputError, UnknownNameError
 from showtell.media import Media
 
-__all__ = ["FewShotClassifier", "FewShotMethod"]
-
 FewShotMethod: TypeAlias = Literal["auto", "prototype", "tip-adapter", "linear"]
 _METHODS = ("auto", "prototype", "tip-adapter", "linear")
 _LINEAR_FROM = 5  # shots

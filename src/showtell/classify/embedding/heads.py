@@ -14,17 +14,6 @@ from showtell.classify.embedding.prototypes import class_means, cosines
 from showtell.classify.probability import row_losses
 from showtell.encoders import Embeddings
 
-__all__ = [
-    "HeldOut",
-    "LinearHead",
-    "Support",
-    "choose",
-    "held_out",
-    "linear_head",
-    "prototype_head",
-    "rank_in_class",
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Support:

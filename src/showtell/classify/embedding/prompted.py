@@ -16,8 +16,6 @@ from showtell.encoders import Embeddings, Encoder, embed_images
 from showtell.errors import InputError
 from showtell.media import Media
 
-__all__ = ["PromptedClassifier"]
-
 _RULES = ("encoder", "softmax", "sigmoid")
 _MIN_CALIBRATION = 20
 

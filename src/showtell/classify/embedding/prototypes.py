@@ -13,8 +13,6 @@ from showtell.encoders.embed import Store
 from showtell.errors import InputError
 from showtell.prompts.template import fill, resolve_templates
 
-__all__ = ["class_means", "cosines", "label_prototypes", "mean_direction"]
-
 _BLOCK = 8192  # rows per product, so that double precision needs little memory
 
 

@@ -16,8 +16,6 @@ from showtell.encoders import Encoder, embed_images
 from showtell.errors import InputError, MediaError
 from showtell.media import Media
 
-__all__ = ["SupportClassifier"]
-
 
 class SupportClassifier(EncoderClassifier):
     """Base of the classifiers whose `fit` learns from embeddings of labelled images.

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from showtell.classify.embedding.prototypes import cosines
 from showtell.classify.probability import row_losses
 
-__all__ = ["TipAdapterChoice", "cache_votes", "search_tip_adapter", "tip_adapter_logits"]
-
 _BLOCK = 1024  # queries whose affinities are held at once
 _MAX_QUERIES = 1000  # left-out rows that a search looks at
 

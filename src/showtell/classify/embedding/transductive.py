@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from showtell.checks import at_least, between
 from showtell.errors import InputError
 
-__all__ = ["adapt", "balance"]
-
 
 def balance(
     scores: NDArray[Any], temperature: float = 0.04, n_iter: int = 30

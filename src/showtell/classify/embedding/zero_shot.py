@@ -23,8 +23,6 @@ from showtell.media import Media
 if TYPE_CHECKING:
     from showtell.classify.embedding.few_shot import FewShotClassifier
 
-__all__ = ["TransductiveMode", "ZeroShotClassifier"]
-
 TransductiveMode = Literal["balance", "adapt"]
 _MODES = ("balance", "adapt")
 

@@ -17,19 +17,6 @@ from numpy.typing import NDArray
 from showtell.checks import above, at_least
 from showtell.errors import InputError, UnknownNameError
 
-__all__ = [
-    "Crossover",
-    "Fitness",
-    "MemoryBank",
-    "balanced_clusters",
-    "bank_changes",
-    "fitness_of",
-    "greedy_crossover",
-    "near_misses",
-    "score_columns",
-    "worst_confusions",
-]
-
 NearMissForm: TypeAlias = Literal["ratio", "upstream"]
 
 _UPSTREAM_SCALE = float(
@@ -63,10 +50,6 @@ def fitness_of(scores: NDArray[Any], codes: NDArray[Any]) -> Fitness:
     scores : ndarray of shape (n_images, n_classes)
     codes : ndarray of shape (n_images,), int
         Index of each image's label.
-
-    Returns
-    -------
-    fitness : Fitness
 
     Raises
     ------

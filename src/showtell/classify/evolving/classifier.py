@@ -47,8 +47,6 @@ from showtell.mllm.structured import Spent
 from showtell.prompts import DescriptionSet, read_descriptions
 from showtell.prompts.descriptions.connectives import Compat
 
-__all__ = ["EvolvingDescriptionClassifier"]
-
 CrossoverBy: TypeAlias = Literal["greedy", "llm"]
 
 _CROSSOVERS = ("greedy", "llm")

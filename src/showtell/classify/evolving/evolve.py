@@ -24,8 +24,6 @@ from showtell.prompts import DescriptionSet, PromptSet, load_prompts
 if TYPE_CHECKING:
     from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 
-__all__ = ["asker_of", "evolve"]
-
 
 def evolve(
     clf: EvolvingDescriptionClassifier,

@@ -12,8 +12,6 @@ from showtell.classify.evolving.record import FILE_NAME, Evolution, Generation, 
 from showtell.errors import InputError
 from showtell.mllm.call.client import Client
 
-__all__ = ["Keeping", "cost_of", "with_earlier"]
-
 
 @dataclass(frozen=True)
 class Keeping:

@@ -34,8 +34,6 @@ from showtell.mllm.call.client import Client
 from showtell.mllm.structured import Checked, Question, Spent, ask_checked
 from showtell.prompts.answers import normalise
 
-__all__ = ["Loop", "Rules", "groups_of", "sample_number"]
-
 Texts = dict[str, tuple[str, ...]]
 
 _MOST_WORDS_KEPT = 10  # per label and bank

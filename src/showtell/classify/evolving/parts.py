@@ -18,8 +18,6 @@ from showtell.encoders import Embeddings, ImageEmbeddings
 from showtell.errors import InputError
 from showtell.media import Media, media_name
 
-__all__ = ["Parts", "digest_of", "part_images"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:

@@ -23,8 +23,6 @@ from showtell.prompts import load_prompts
 if TYPE_CHECKING:
     from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 
-__all__ = ["EvolutionPlan", "plan_evolution"]
-
 _USUAL = "a visual feature of some words"  # stands for a description in estimates
 _TOKENS_PER_TEXT = 9  # of an answer, on average
 

@@ -11,8 +11,6 @@ from showtell.mllm.structured import Question
 from showtell.prompts.answers import AnswerParser, normalise
 from showtell.prompts.files import PromptSet
 
-__all__ = ["Asker", "Feedback", "Version", "Written", "read_classes"]
-
 MOST_WORDS = 12
 """Of one descriptor."""
 

@@ -19,18 +19,6 @@ from showtell.records.plain import from_plain, to_plain
 from showtell.records.reading import loading, parse_json, read_text
 from showtell.records.whole import whole_file
 
-__all__ = [
-    "FILE_NAME",
-    "Cluster",
-    "Confusion",
-    "Evolution",
-    "Exchange",
-    "Generation",
-    "LabelChange",
-    "Outcome",
-    "read_evolution",
-]
-
 FILE_NAME = "evolution.json"
 """Name of the file in a run folder."""
 

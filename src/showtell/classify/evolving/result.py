@@ -14,8 +14,6 @@ from showtell.prompts import DescriptionSet, read_descriptions
 if TYPE_CHECKING:
     from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 
-__all__ = ["described_by", "fitted_on", "prompt_writer", "start_of"]
-
 
 def start_of(clf: EvolvingDescriptionClassifier, names: Sequence[str]) -> DescriptionSet:
     """Read what generation 0 has, without repeats and weights."""

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from showtell.encoders import Embeddings, Encoder, embed_texts
 from showtell.encoders.embed import Store
 
-__all__ = ["DescriptionScores"]
-
 
 class DescriptionScores:
     """Similarities of images with the descriptions of labels.

@@ -12,8 +12,6 @@ from showtell.mllm.local.vlm import LocalVLM
 if TYPE_CHECKING:
     from showtell.classify.likelihood.classifier import LikelihoodClassifier
 
-__all__ = ["LETTERS", "check_arguments", "check_sizes"]
-
 LETTERS = string.ascii_uppercase
 """Of the options of rule="letter"."""
 

@@ -33,8 +33,6 @@ from showtell.mllm.local.continuations import Continuations, merge_aliases, pmi_
 from showtell.mllm.local.vlm import LocalVLM
 from showtell.records.saved import SavedFolder
 
-__all__ = ["LikelihoodClassifier", "LikelihoodRule", "LikelihoodTokens"]
-
 LikelihoodRule: TypeAlias = Literal["sum", "mean", "sum_eos", "pmi", "letter"]
 
 _MIN_CALIBRATION = 20

@@ -22,8 +22,6 @@ from showtell.records.saved import SavedFolder, Shape
 if TYPE_CHECKING:
     from showtell.classify.likelihood.classifier import LikelihoodClassifier
 
-__all__ = ["from_saved", "to_saved"]
-
 
 def to_saved(clf: LikelihoodClassifier) -> Saving:
     """Return what of a fitted classifier goes into a folder."""

@@ -13,8 +13,6 @@ from showtell.encoders.hub.text import TextSpec, read_tokenizer
 from showtell.errors import InputError
 from showtell.records.reading import TEXT_BYTES, parse_json, read_text, read_up_to
 
-__all__ = ["CONFIG_FILES", "HubModel", "Weights", "choose_weights", "read_model", "read_scalars"]
-
 CONFIG_FILES = (
     "config.json",
     "open_clip_config.json",

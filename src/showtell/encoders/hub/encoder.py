@@ -30,14 +30,12 @@ from showtell.encoders.hub.export import (
     quantize_tower,
 )
 from showtell.encoders.hub.files import digest_files, find_folder
-from showtell.encoders.hub.text import Tokens, TruncationWarning
+from showtell.encoders.hub.text import Tokens
 from showtell.encoders.onnx_session import import_onnxruntime
 from showtell.encoders.pixels import PixelEncoder
 from showtell.errors import InputError, RunError, UnknownNameError
 from showtell.records.folders import cache_folder
 from showtell.records.reading import loading
-
-__all__ = ["HubEncoder", "HubWarning", "TruncationWarning"]
 
 RULES_VERSION = 1
 """Part of the fingerprint: raise it when preprocessing, padding or export change results."""

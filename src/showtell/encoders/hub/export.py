@@ -21,15 +21,6 @@ from showtell.encoders.hub.config import HubModel
 from showtell.encoders.onnx_session import import_onnxruntime
 from showtell.errors import InputError, RunError
 
-__all__ = [
-    "IMAGE_FILE",
-    "INT8_SCHEME",
-    "TEXT_FILE",
-    "TorchTowers",
-    "export_towers",
-    "quantize_tower",
-]
-
 IMAGE_FILE, TEXT_FILE = "image.onnx", "text.onnx"
 """Names inside an exported folder."""
 

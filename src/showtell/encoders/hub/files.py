@@ -11,8 +11,6 @@ from showtell._extras import need
 from showtell.encoders.hub.config import CONFIG_FILES, choose_weights
 from showtell.errors import InputError, RunError
 
-__all__ = ["digest_files", "find_folder"]
-
 _HTTP_CLIENTS = ("httpx", "httpx2", "requests")  # of versions 1, 2 and 0 of huggingface_hub
 
 

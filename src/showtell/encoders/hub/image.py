@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["ImageSpec"]
-
 _LONGEST = 32  # times the crop: longer pictures are cut before they are resized
 
 

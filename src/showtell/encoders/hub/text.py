@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from showtell.errors import InputError
 from showtell.records.reading import TEXT_BYTES, parse_json, read_text
 
-__all__ = ["TextSpec", "Tokens", "TruncationWarning"]
-
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 

@@ -30,8 +30,6 @@ from showtell.encoders.onnx_session import import_onnxruntime
 from showtell.encoders.pixels import PixelEncoder
 from showtell.errors import InputError, RunError
 
-__all__ = ["MiniEncoder", "strip_template"]
-
 WEIGHTS = Path(__file__).with_name("weights")
 """Where the embedded weights lie."""
 RULES_VERSION = 1
@@ -237,10 +235,6 @@ def strip_template(text: str) -> str:
     "picture", "image", "itap"); ", a type of ..." at the end; a leading article; punctuation at
     the end. Underscores become blanks and emoji their names. Whatever would leave nothing is
     left alone. "A painting of a dog" stays: labels may differ by it.
-
-    Parameters
-    ----------
-    text : str
 
     Returns
     -------

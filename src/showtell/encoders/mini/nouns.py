@@ -10,8 +10,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NO_SENSE", "AnchorSenses", "Nouns"]
-
 NO_SENSE = -1
 """Stands for "no noun found" where a sense is expected."""
 

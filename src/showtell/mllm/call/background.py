@@ -15,8 +15,6 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Closable", "background_loop", "close_at_exit", "tell_of_waiting", "wait_for"]
-
 T = TypeVar("T")
 
 _THREAD = "showtell-questions"
@@ -53,12 +51,7 @@ def background_loop() -> asyncio.AbstractEventLoop:
 
 
 def close_at_exit(what: Closable) -> None:
-    """Have connections closed in good order when the process ends, unless `what` is gone by then.
-
-    Parameters
-    ----------
-    what : Closable
-    """
+    """Have connections closed when the process ends, unless `what` is gone by then."""
     _open.add(what)
 
 

@@ -12,8 +12,6 @@ from showtell._version import __version__
 from showtell.errors import SavedFolderError
 from showtell.mllm.call.stored import answer_from_record, dollars_from_record
 
-__all__ = ["DAMAGE", "SCHEMA", "Books"]
-
 SCHEMA = 1
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What a row raises that is not as it should be."""

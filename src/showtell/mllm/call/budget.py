@@ -9,8 +9,6 @@ from decimal import Decimal, InvalidOperation
 
 from showtell.errors import BudgetError, InputError
 
-__all__ = ["Budget", "Reservation"]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reservation:

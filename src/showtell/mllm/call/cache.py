@@ -18,8 +18,6 @@ from showtell.mllm.call.stored import answer_from_record, answer_to_record, dump
 from showtell.records.database import Database
 from showtell.records.folders import cache_folder
 
-__all__ = ["AnswerCache", "CacheStats", "CacheWarning", "default_cache"]
-
 _SCHEMA = 1
 _FILE_NAME = f"answers-{_SCHEMA}.sqlite"
 _OFF = frozenset(("off", "0", "no", "none", "false"))

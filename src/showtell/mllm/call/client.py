@@ -41,8 +41,6 @@ from showtell.mllm.call.totals import Expectations, Totals
 from showtell.mllm.capabilities import Capabilities, capabilities_of
 from showtell.mllm.prices import is_installed, price
 
-__all__ = ["Client", "OnAnswer", "Outcome", "Totals", "is_whole"]
-
 Outcome: TypeAlias = Answer | MLLMError
 """What becomes of a request: an answer, or the error that it ended with."""
 OnAnswer: TypeAlias = Callable[
@@ -73,11 +71,6 @@ class _Tries:
 
 def is_whole(request: Request, answer: Answer) -> bool:  # noqa: ARG001
     """Say whether an answer is complete and may be used again.
-
-    Parameters
-    ----------
-    request : Request
-    answer : Answer
 
     Returns
     -------

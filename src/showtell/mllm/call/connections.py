@@ -15,8 +15,6 @@ from typing import Any
 
 import httpx2
 
-__all__ = ["make_client"]
-
 _PER_POOL = 2  # requests at once before the next pool is used
 _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 600.0  # requests bring shorter limits of their own

@@ -52,8 +52,6 @@ from showtell.mllm.call.stored import (
 from showtell.mllm.endpoints import is_same_place
 from showtell.records.lines import FsyncPolicy, LineFile
 
-__all__ = ["FILE_NAME", "FsyncPolicy", "Journal", "JournalWarning"]
-
 FILE_NAME = "journal.jsonl"
 
 

@@ -10,8 +10,6 @@ from showtell.mllm.base import Answer, Request
 from showtell.mllm.call.cache import AnswerCache, CacheWarning
 from showtell.mllm.call.journal import Journal, JournalWarning
 
-__all__ = ["KeptAnswers"]
-
 
 class KeptAnswers:
     """Looks answers up, and keeps them where there is room.

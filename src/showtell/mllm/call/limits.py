@@ -13,8 +13,6 @@ from typing import TypeAlias
 
 from showtell.errors import InputError
 
-__all__ = ["AdaptiveConcurrency", "Clock", "RateLimiter", "Sleep", "backoff", "is_wait"]
-
 Clock: TypeAlias = Callable[[], float]
 """Seconds that never go back, such as `time.monotonic`."""
 _LEAST_WAIT = 0.05  # seconds
@@ -53,10 +51,6 @@ def backoff(
     draw : callable, default=random.random
         Gives numbers from 0 to 1.
 
-    Returns
-    -------
-    seconds : float
-
     Examples
     --------
     >>> [backoff(n, draw=lambda: 1.0) for n in (1, 2, 3, 9)]
@@ -73,12 +67,7 @@ def backoff(
 
 
 def is_wait(seconds: float | None) -> bool:
-    """Whether what a provider asks for is a time to wait: a number above 0, and not for ever.
-
-    Parameters
-    ----------
-    seconds : float or None
-    """
+    """Whether what a provider asks for is a time to wait: a number above 0, and not for ever."""
     return seconds is not None and 0 < seconds < math.inf
 
 

@@ -17,8 +17,6 @@ from collections import deque
 
 from showtell.errors import MLLMError, MLLMUnreachableError, ServerDownError
 
-__all__ = ["SUSPECT", "Outage"]
-
 SUSPECT = 8
 """Failed tries in a row, after which one request at a time is tried."""
 

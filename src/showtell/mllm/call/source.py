@@ -10,8 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from showtell.mllm.base import Request
 
-__all__ = ["Source"]
-
 _PULL_FOR = 0.02  # seconds to gather requests before the first of them is sent
 _PULL_AT_ONCE = 8
 _PULL_BELOW = 4  # requests that are ready, so that no slot waits while more are made

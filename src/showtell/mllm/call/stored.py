@@ -10,15 +10,6 @@ from typing import Any, get_args
 
 from showtell.mllm.base import Answer, Finish, TokenLogprob, Usage
 
-__all__ = [
-    "answer_from_record",
-    "answer_to_record",
-    "check_answer",
-    "dollars_from_record",
-    "dumps",
-    "loads",
-]
-
 _LEAST_LOGPROB = -9999.0  # the logarithm of 0, as OpenAI writes it: JSON has no infinity
 _MOST = 2**53  # above, what counts them has gone wrong
 _MOST_DOLLARS = 10**9

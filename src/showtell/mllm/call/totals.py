@@ -18,8 +18,6 @@ from showtell.mllm.capabilities import Capabilities
 from showtell.mllm.prices import is_installed, price
 from showtell.mllm.tokens import estimate_tokens, most_output
 
-__all__ = ["Expectations", "Totals"]
-
 _LEARN_FROM = 5  # answers, before what they took replaces the longest answer in estimates
 
 

@@ -17,8 +17,6 @@ from showtell.mllm.base import Request, Settings
 from showtell.mllm.call.stored import dollars_from_record, dumps, loads
 from showtell.records.lines import LineFile
 
-__all__ = ["Job", "JobBook", "checked_handle"]
-
 _SCHEMA = 1
 _HANDLE = TypeAdapter(Batch)
 
@@ -45,12 +43,7 @@ class Job:
 
 
 def checked_handle(handle: Any) -> Batch:
-    """Give what a provider calls a job, if it could be written down and read again.
-
-    Raises
-    ------
-    ValueError
-    """
+    """Give what a provider calls a job, if it could be written down and read again."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is not as it should be is seen on reading
         return _HANDLE.validate_python(_HANDLE.dump_python(handle, mode="json"))

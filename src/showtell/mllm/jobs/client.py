@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from showtell.mllm.call.client import Outcome
     from showtell.mllm.jobs.endpoints import BatchProgress
 
-__all__ = ["POLL_EVERY", "BatchClient"]
-
 POLL_EVERY = 30.0
 """Seconds until the state of jobs is asked for first; it grows to 5 minutes."""
 

@@ -49,8 +49,6 @@ from showtell.mllm.prices import is_installed, price
 from showtell.mllm.providers.vendors import PydanticAIModel
 from showtell.mllm.tokens import estimate_tokens, most_output
 
-__all__ = ["FILE_NAME", "BatchJobs", "BatchProgress"]
-
 FILE_NAME = "batches.jsonl"
 
 _SCHEMA = 1
@@ -191,10 +189,6 @@ class BatchJobs:
 
         Those that are answered already, or stand in a job that is not collected, are left out.
 
-        Parameters
-        ----------
-        requests : iterable of Request
-
         Returns
         -------
         n_requests : int
@@ -247,12 +241,7 @@ class BatchJobs:
         return n_sent
 
     async def poll(self) -> BatchProgress:
-        """Ask how far the jobs are.
-
-        Returns
-        -------
-        progress : BatchProgress
-        """
+        """Ask how far the jobs are."""
         await self.recover()
         model = self.mllm.connect()
         for job in self.book.jobs.values():

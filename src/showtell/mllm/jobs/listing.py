@@ -8,8 +8,6 @@ from typing import Any
 
 from pydantic_ai.models import Model
 
-__all__ = ["list_jobs"]
-
 _MOST_LISTED = 200  # jobs of the provider to look through
 
 

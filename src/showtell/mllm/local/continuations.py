@@ -12,19 +12,6 @@ from scipy.special import expit, logsumexp
 
 from showtell.errors import InputError, UnknownNameError
 
-__all__ = [
-    "SCORES",
-    "Continuations",
-    "ScoreRule",
-    "TokenScores",
-    "extrapolate_scores",
-    "merge_aliases",
-    "pmi_scores",
-    "score_labels",
-    "tokenise_labels",
-    "yes_no_probability",
-]
-
 ScoreRule: TypeAlias = Literal["sum", "mean", "sum_eos"]
 SCORES: tuple[ScoreRule, ...] = ("sum", "mean", "sum_eos")
 
@@ -88,10 +75,6 @@ def tokenise_labels(
     labels : sequence of str
     separator : str, default=" "
         Between prefix and label. Most tokenizers make it a part of the label's first token.
-
-    Returns
-    -------
-    continuations : Continuations
 
     Raises
     ------
@@ -226,10 +209,6 @@ def yes_no_probability(log_yes: Any, log_no: Any) -> NDArray[np.float64]:
     Parameters
     ----------
     log_yes, log_no : array-like of the same shape
-
-    Returns
-    -------
-    p : ndarray, float64
 
     References
     ----------

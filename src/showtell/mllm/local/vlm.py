@@ -24,8 +24,6 @@ from showtell._threads import check_threads
 from showtell.errors import InputError, RunError, UnknownNameError
 from showtell.mllm.local.continuations import Continuations, TokenScores, tokenise_labels
 
-__all__ = ["Dtype", "LocalVLM"]
-
 Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
 _DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
 _WHAT = "A vision-language model in this process"

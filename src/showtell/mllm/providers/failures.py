@@ -23,8 +23,6 @@ from showtell.errors import (
     RateLimitedError,
 )
 
-__all__ = ["ERRORS", "failure_of"]
-
 _LONGEST_MESSAGE = 300  # characters of what a provider says
 
 # What each of pydantic-ai's errors means here; the first class of an error's ancestry that is

@@ -6,8 +6,6 @@ from typing import Any
 
 from pydantic_ai.models.google import GoogleModel
 
-__all__ = ["PatientGoogleModel"]
-
 
 class PatientGoogleModel(GoogleModel):
     """Leaves out parts without text, of which pydantic-ai refuses those that it does not know."""

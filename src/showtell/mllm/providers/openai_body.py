@@ -15,8 +15,6 @@ from typing import Any, Self
 import httpx2
 from pydantic_core import ValidationError, to_json
 
-__all__ = ["send_messages_as_they_are"]
-
 
 def send_messages_as_they_are(client: Any) -> bool:
     """Spare OpenAI's library walks through what is ready for the wire, and through plain answers.

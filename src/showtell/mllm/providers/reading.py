@@ -11,8 +11,6 @@ from pydantic_ai.messages import TextPart
 
 from showtell.mllm.base import Finish, TokenLogprob, Usage
 
-__all__ = ["finish_of", "logprobs_of", "text_of", "usage_of"]
-
 _MOST_TOKENS = 2**53  # above, what counts them has gone wrong
 
 

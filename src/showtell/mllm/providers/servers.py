@@ -9,8 +9,6 @@ import httpx2
 
 from showtell.mllm.endpoints import TRY_HEADER
 
-__all__ = ["is_try_server", "ollama_digest"]
-
 _SECONDS = 5.0
 
 

@@ -45,8 +45,6 @@ from showtell.mllm.providers.servers import is_try_server, ollama_digest
 hush("openai", "anthropic", "google_genai", "httpcore2")  # bodies and headers
 hush("httpx2", level=logging.WARNING)  # a line per request, with what the server calls its status
 
-__all__ = ["PydanticAIModel", "Wire"]
-
 Wire: TypeAlias = Literal[
     "openai",
     "openai-responses",
@@ -146,10 +144,6 @@ class PydanticAIModel:
 
     async def ask(self, request: Request) -> Answer:
         """Send the request once.
-
-        Parameters
-        ----------
-        request : Request
 
         Returns
         -------

@@ -41,8 +41,6 @@ from showtell.prompts.concepts.words import clean_name, clean_values, one_name, 
 from showtell.prompts.descriptions.descriptions import Provenance
 from showtell.prompts.files import load_prompts
 
-__all__ = ["Built", "TreeStep", "build_concepts", "tree_requests"]
-
 T = TypeVar("T")
 
 TreeStep: TypeAlias = Literal["parts", "attributes", "values"]

@@ -9,19 +9,6 @@ from typing import Any, TypeAlias
 from showtell.prompts.answers import normalise
 from showtell.prompts.concepts.trees import Attribute, Part, Value
 
-__all__ = [
-    "ATTRIBUTES_SCHEMA",
-    "VALUES_SCHEMA",
-    "PartPath",
-    "attributes_of",
-    "pairs_of",
-    "parts_schema",
-    "skeleton_of",
-    "walk",
-    "with_parts",
-    "without_labels",
-]
-
 PartPath: TypeAlias = tuple[str, ...]
 """Names of a part and of those it is in, from the top."""
 

@@ -19,8 +19,6 @@ from showtell.prompts.concepts.trees import (
 from showtell.prompts.descriptions.descriptions import Provenance
 from showtell.records.reading import TEXT_BYTES, loading, parse_json, read_text
 
-__all__ = ["read_concepts"]
-
 _TASKS = ("parts", "attributes", "values")
 _DEEPEST = 10  # levels that are read
 

@@ -21,8 +21,6 @@ from showtell.errors import InputError, ShowtellError
 from showtell.prompts.answers import normalise
 from showtell.prompts.concepts.trees import Attribute, ConceptTree, Part, find_part
 
-__all__ = ["ClueKey", "check_drawing", "concepts_dot", "draw_concepts"]
-
 ClueKey: TypeAlias = tuple[tuple[str, ...], str, str]
 """Path of the part, attribute and value of a clue."""
 
@@ -97,10 +95,6 @@ def draw_concepts(
 
 def check_drawing(path: str | os.PathLike[str]) -> str:
     """Refuse a drawing that could not be made, before anything is paid for its tree.
-
-    Parameters
-    ----------
-    path : path
 
     Returns
     -------

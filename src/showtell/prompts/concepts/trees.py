@@ -21,22 +21,6 @@ from showtell.prompts.answers import normalise
 from showtell.prompts.descriptions.descriptions import Provenance
 from showtell.records.whole import whole_file
 
-__all__ = [
-    "FORMAT",
-    "OTHER",
-    "Attribute",
-    "Clue",
-    "CluePrefix",
-    "ConceptGap",
-    "ConceptTree",
-    "Part",
-    "TreeLayout",
-    "Value",
-    "clue_text",
-    "find_part",
-    "json_path",
-]
-
 TreeLayout: TypeAlias = Literal["merged", "per-label"]
 """Clues of all labels together, or one for each label that has a value."""
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from showtell.prompts.answers import normalise
 
-__all__ = ["clean_name", "clean_values", "one_name", "singular"]
-
 _MOST_WORDS = 4
 _NOTHING = frozenset({
     "", "-", "?", "any", "depends", "different", "invisible", "na", "nil", "none", "nothing",

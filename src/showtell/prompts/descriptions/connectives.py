@@ -8,8 +8,6 @@ from typing import Literal, TypeAlias
 from showtell.errors import UnknownNameError
 from showtell.prompts.template import fill
 
-__all__ = ["Compat", "connect", "described_prompts"]
-
 Compat: TypeAlias = Literal["upstream"]
 
 _IS = ("a", "an", "used")

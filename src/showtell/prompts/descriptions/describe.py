@@ -20,16 +20,6 @@ from showtell.prompts.answers import AnswerParser, normalise
 from showtell.prompts.descriptions.descriptions import DescriptionKind, DescriptionSet, Provenance
 from showtell.prompts.files import PromptSet, load_prompts
 
-__all__ = [
-    "Described",
-    "DescriptionStyle",
-    "Domain",
-    "describe_requests",
-    "domain_requests",
-    "find_domain",
-    "write_descriptions",
-]
-
 DescriptionStyle: TypeAlias = Literal["dclip", "cupl"]
 
 _STYLES = ("dclip", "cupl")

@@ -23,15 +23,6 @@ from showtell.prompts.answers import AnswerParser, normalise
 from showtell.records.reading import TEXT_BYTES, loading, parse_json, parse_yaml, read_text
 from showtell.records.whole import whole_file
 
-__all__ = [
-    "DescriptionDiff",
-    "DescriptionKind",
-    "DescriptionNote",
-    "DescriptionSet",
-    "Provenance",
-    "read_descriptions",
-]
-
 DescriptionKind: TypeAlias = Literal["phrases", "sentences"]
 """Phrases ("a long tail") are put into a prompt with the label; sentences stand for themselves."""
 

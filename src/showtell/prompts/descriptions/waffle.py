@@ -15,8 +15,6 @@ from showtell.checks import at_least
 from showtell.errors import InputError
 from showtell.prompts.descriptions.connectives import Compat
 
-__all__ = ["WaffleShape", "common_words", "waffle_noise", "waffle_shape"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class WaffleShape:

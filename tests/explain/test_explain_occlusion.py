@@ -126,12 +126,9 @@ def test_numbers_and_drawing(zero_shot):
     assert "http" not in html.replace("data:image", "")
     assert "style=" not in html
     assert "<script" not in html
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    figure, ax = pyplot.subplots()
-    found.draw(ax)
-    assert ax.get_title() == "Where it looks: for red"
-    assert len(ax.images) == 2
-    pyplot.close(figure)
+    assert "Where it looks" in html
+    assert "for <b>red</b>" in html
+    assert html.count("<image ") == html.count('<svg class="heat"') >= 1
 
 
 @pytest.mark.parametrize(

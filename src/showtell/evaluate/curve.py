@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 from sklearn.base import clone
 
@@ -20,9 +21,9 @@ from showtell.classify.capabilities import Teachable
 from showtell.datasets import Dataset, support_rows
 from showtell.errors import InputError
 from showtell.evaluate.notebook import html_table
-from showtell.evaluate.plots import plot_shot_curve
 from showtell.evaluate.provenance import about_data, about_estimator, about_machine, now
 from showtell.evaluate.samples import ask, true_codes
+from showtell.pages.charts import Chart, draw_shot_curve
 from showtell.words import listed, plural
 
 __all__ = ["ShotCurve", "ShotPoint", "ShotStep", "shot_curve"]
@@ -133,9 +134,16 @@ class ShotCurve:
             ]
         )
 
-    def plot(self, ax: Any = None) -> Any:
-        """Draw the curve (extra ``plot``); returns the matplotlib axes."""
-        return plot_shot_curve(self, ax)
+    def drawing(self) -> Markup:
+        """Draw the curve as inline SVG."""
+        keys = ("shots", "accuracy", "low", "high", "per_seed")
+        return draw_shot_curve(*([getattr(point, k) for point in self.points] for k in keys))
+
+    def plot(self) -> Chart:
+        """Draw the curve with its interval and a dot per seed; `InputError` without a point."""
+        if all(p.accuracy is None for p in self.points):
+            raise InputError("No point of this curve could be run, so there is nothing to draw.")
+        return Chart(self.drawing())
 
 
 def shot_curve(

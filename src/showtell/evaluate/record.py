@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from showtell.classify.predictions import Predictions
 from showtell.errors import InputError, SavedFolderError
-from showtell.evaluate import plots
 from showtell.evaluate.controls import Controls
 from showtell.evaluate.described import LabelDescriptions, read_scores
 from showtell.evaluate.folder import (
@@ -35,6 +34,13 @@ from showtell.evaluate.pages.record import write_report
 from showtell.evaluate.provenance import checked_run
 from showtell.media import Media
 from showtell.metrics import CoverageRisk
+from showtell.pages.charts import (
+    Chart,
+    draw_calibration,
+    draw_confusion,
+    draw_recalls,
+    draw_risk_coverage,
+)
 from showtell.records.arrays import read_arrays
 from showtell.records.reading import loading
 from showtell.records.whole import whole_file
@@ -437,10 +443,30 @@ class Record:
             self, path, curve=curve, comparison=comparison, title=title, thumbnails_mb=thumbnails_mb
         )
 
-    plot_confusion = plots.plot_confusion
-    plot_per_class = plots.plot_per_class
-    plot_reliability = plots.plot_reliability
-    plot_risk_coverage = plots.plot_risk_coverage
+    def plot_confusion(self, *, normalise: bool = True) -> Chart:
+        """Draw the confusion matrix; colours are shares of a row, or else of the largest count."""
+        return Chart(draw_confusion(self.confusion, self.classes, normalise=normalise))
+
+    def plot_per_class(self) -> Chart:
+        """Draw the recall of each label with its Wilson interval, the best first."""
+        keys = ("recall", "recall_low", "recall_high")
+        rows = [(label, *(row[k] for k in keys)) for label, row in self.per_class.items()]
+        return Chart(draw_recalls(sorted(rows, key=lambda row: -row[1])))
+
+    def plot_reliability(self) -> Chart:
+        """Draw accuracy against confidence with intervals; `InputError` without confidences."""
+        if not self.reliability:
+            raise InputError("This record has no confidences, so there is no calibration to draw.")
+        ece, floor = self.metrics["ece"], self.metrics["ece_noise_floor"]
+        about = f" (ECE {ece:.3f}, chance alone {floor:.3f})"
+        return Chart(draw_calibration(self.reliability, about))
+
+    def plot_risk_coverage(self) -> Chart:
+        """Draw the error rate among the surest; `InputError` without confidences."""
+        curve = self.risk_coverage
+        if not len(curve.coverage):
+            raise InputError("This record has no confidences, so there is no risk to draw.")
+        return Chart(draw_risk_coverage(curve.coverage, curve.risk))
 
     def confidences(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Confidence of each row that has one, and whether its best label is right."""

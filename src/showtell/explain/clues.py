@@ -8,12 +8,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from markupsafe import Markup
 
-from showtell.explain.drawing import AGAINST, FOR
+from showtell.explain.drawing import AGAINST, FOR, bar_list
 from showtell.explain.parts import Part, framed
 
 __all__ = ["Changes", "ClueStep", "Swap", "Waterfall"]
-
-_GREY = "#868e96"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,24 +116,10 @@ class Waterfall(Part):
         def px(value: float) -> float:
             return round(100 * (value - low) / span, 2)
 
-        items = []
-        for text, start, end, shown in rows:
+        def bar(text: str, start: float, end: float, shown: str) -> Any:
             left, right = sorted((px(start), px(end)))
-            items.append(
-                Markup(
-                    '<li><span class="what">{text}</span> <span class="how">{shown}</span>'
-                    '<svg viewBox="0 0 100 4" preserveAspectRatio="none" width="100%" height="7" '
-                    'aria-hidden="true"><rect width="100" height="4" fill="#888" '
-                    'fill-opacity="0.15"/><rect x="{x}" width="{w}" height="4" fill="{c}"/></svg>'
-                    "</li>"
-                ).format(
-                    text=text,
-                    shown=shown,
-                    x=left,
-                    w=max(round(right - left, 2), 0.4),
-                    c=FOR if end >= start else AGAINST,
-                )
-            )
+            return text, shown, left, max(right - left, 0.4), FOR if end >= start else AGAINST
+
         vote = _OF_VOTES if self.unit == "log-odds" else ""
         note = (
             f"From {self.base:.3f}, what is expected of any photo, to {self.output:.3f}, the "
@@ -143,36 +127,7 @@ class Waterfall(Part):
             "number after a clue is where the photo stands among 100 training photos. A clue is a "
             "useful text probe, not proof that the part was seen." + vote
         )
-        return framed(
-            self.title, Markup('<ol class="bars">{}</ol>').format(Markup("").join(items)), note=note
-        )
-
-    def draw(self, ax: Any) -> None:
-        """Draw the waterfall, the largest step at the top."""
-        import textwrap
-
-        rows = self._rows()
-        for place, (_, start, end, shown) in enumerate(rows):
-            ax.barh(place, end - start, left=start, color=FOR if end >= start else AGAINST)
-            right = max(start, end)
-            ax.annotate(
-                shown,
-                (right, place),
-                xytext=(3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-            )
-        ax.axvline(self.base, color=_GREY, linewidth=1, linestyle=":")
-        ax.axvline(self.output, color=_GREY, linewidth=1)
-        names = [textwrap.shorten(text, 44, placeholder="…") for text, *_ in rows]
-        ax.set_yticks(range(len(rows)), names, parse_math=False, fontsize=8)
-        ax.invert_yaxis()
-        ax.margins(x=0.15)
-        ax.set_xlabel(_UNITS[self.unit])
-        ax.set_title(self.title, parse_math=False)
-        for side in ("top", "right"):
-            ax.spines[side].set_visible(False)
+        return framed(self.title, bar_list(bar(*row) for row in rows), note=note)
 
 
 _OF_VOTES = (
@@ -241,26 +196,6 @@ class Changes(Part):
         lead = Markup("<p>{}.</p>").format(words[:1].upper() + words[1:])
         note = "The smallest change that was found; that there is no smaller one is not proven."
         return framed(self.title, lead, note=note)
-
-    def draw(self, ax: Any) -> None:
-        """Draw an arrow for each clue, from what it is to what it would have to be."""
-        import textwrap
-
-        for place, swap in enumerate(self.swaps):
-            ax.annotate(
-                "",
-                xy=(swap.after, place),
-                xytext=(swap.before, place),
-                arrowprops={"arrowstyle": "->", "color": FOR, "linewidth": 2},
-            )
-            ax.plot([swap.before], [place], "o", color=_GREY)
-        names = [textwrap.shorten(short_clue(s.text), 40, placeholder="…") for s in self.swaps]
-        ax.set_yticks(range(len(names)), names, parse_math=False, fontsize=8)
-        ax.set_ylim(max(len(names), 1) - 0.5, -0.5)
-        ax.set_xlim(0, 100)
-        ax.set_xlabel("place among 100 training photos")
-        title = f"{self.title}: {self.target}" if self.flips else f"{self.title}: nothing found"
-        ax.set_title(title, parse_math=False)
 
 
 def short_clue(text: str) -> str:

@@ -17,7 +17,7 @@ from showtell.classify.asking.in_context import InContextClassifier
 from showtell.encoders import embed_images, load_encoder
 from showtell.errors import BudgetError, InputError
 from showtell.explain.neighbours import picture_of
-from showtell.explain.parts import Part, draw_pictures, framed
+from showtell.explain.parts import Part, framed
 from showtell.media import Media
 from showtell.mllm.base import Request
 from showtell.mllm.model import as_model
@@ -131,14 +131,6 @@ class LeftOut(Part):
         if self.stopped:
             note += f" {self.stopped[:1].upper()}{self.stopped[1:]}."
         return framed(self.title, Markup('<ol class="alike">{}</ol>').format(items), note=note)
-
-    def draw(self, ax: Any) -> None:
-        """Draw the demonstrations that mattered most in a row."""
-        draw_pictures(
-            ax,
-            [(one.picture, f"{one.label}\n{_effect(one, self.label)}") for one in self.tried[:5]],
-            self.title,
-        )
 
 
 def _effect(one: LeftOutOne, label: str) -> str:

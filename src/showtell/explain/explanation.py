@@ -9,9 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from markupsafe import Markup
 
-from showtell._extras import need
 from showtell.explain.parts import Part
-from showtell.pages.thumbs import inline_picture, to_array
+from showtell.pages.thumbs import inline_picture
 from showtell.words import percent
 
 __all__ = ["Explanation"]
@@ -21,8 +20,8 @@ __all__ = ["Explanation"]
 class Explanation:
     """Why an image got its label, in parts that each say one thing.
 
-    Print it for plain text; `plot` draws it, `to_html` lays it out and `to_dict` gives the numbers.
-    Notebooks show it by itself.
+    Print it for plain text; `to_html` draws it and `to_dict` gives the numbers. Notebooks show it
+    by itself.
 
     Examples
     --------
@@ -121,42 +120,6 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         return str(self.to_html())
-
-    def plot(self) -> Any:
-        """Draw the picture and all parts beside each other (extra ``plot``).
-
-        Returns
-        -------
-        figure : matplotlib.figure.Figure
-
-        Raises
-        ------
-        MissingExtraError
-            Without matplotlib.
-        """
-        pyplot = need("matplotlib.pyplot", extra="plot", what="Plotting")
-        n = len(self.parts) + bool(self.picture)
-        n_columns = min(max(n, 1), 3)
-        n_rows = -(-max(n, 1) // n_columns)
-        figure, axes = pyplot.subplots(
-            n_rows,
-            n_columns,
-            figsize=(4.6 * n_columns, 3.7 * n_rows),
-            layout="constrained",
-            squeeze=False,
-        )
-        free = list(axes.ravel())
-        if self.picture:
-            ax = free.pop(0)
-            ax.imshow(to_array(self.picture))
-            ax.axis("off")
-            ax.set_title(self.actual or "", parse_math=False)
-        for part in self.parts:
-            part.draw(free.pop(0))
-        for ax in free:
-            ax.axis("off")
-        figure.suptitle(self.headline(), parse_math=False)
-        return figure
 
 
 def _number(value: float) -> float | None:

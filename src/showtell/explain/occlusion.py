@@ -19,7 +19,7 @@ from showtell.errors import InputError
 from showtell.explain.drawing import heat_over
 from showtell.explain.parts import Part, framed
 from showtell.media import Media, open_image
-from showtell.pages.thumbs import small_picture, to_array
+from showtell.pages.thumbs import small_picture
 from showtell.words import percent
 
 __all__ = ["Fill", "Measure", "OcclusionMap", "cover", "occlusion_map", "score_pictures"]
@@ -138,24 +138,6 @@ class OcclusionMap(Part):
             f"at a time ({self.fill}); effects do not add up."
         )
         return framed(self.title, Markup('<div class="maps">{}</div>').format(figures), note=note)
-
-    def draw(self, ax: Any) -> None:
-        """Draw the map of the label over the photo."""
-        pixels = to_array(self.picture)
-        height, width = pixels.shape[:2]
-        largest = self._largest()
-        ax.imshow(pixels)
-        ax.imshow(
-            self.drop,
-            cmap="RdBu_r",
-            vmin=-largest,
-            vmax=largest,
-            alpha=np.clip(np.abs(self.drop) / largest, 0, 1) * 0.65,
-            extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-            interpolation="nearest",
-        )
-        ax.axis("off")
-        ax.set_title(f"{self.title}: for {self.label}", parse_math=False)
 
 
 def occlusion_map(

@@ -1,16 +1,15 @@
-"""What explanations are made of: parts, each in words, numbers, HTML and a drawing."""
+"""What explanations are made of: parts, each in words, in numbers and as a drawing in HTML."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from markupsafe import Markup
 
-from showtell.explain.drawing import draw_bars, signed_bars
-from showtell.pages.thumbs import inline_picture, to_array
+from showtell.explain.drawing import signed_bars
+from showtell.pages.thumbs import inline_picture
 
 __all__ = ["Bar", "Bars", "Neighbour", "Neighbours", "Part", "Words"]
 
@@ -37,10 +36,6 @@ class Part(ABC):
     @abstractmethod
     def to_html(self) -> Markup:
         """Return a fragment: escaped, without scripts, styles or addresses."""
-
-    @abstractmethod
-    def draw(self, ax: Any) -> None:
-        """Draw on matplotlib axes."""
 
     def __str__(self) -> str:
         return f"{self.title}: {self.sentence()}"
@@ -97,11 +92,6 @@ class Bars(Part):
             note=self.note,
         )
 
-    def draw(self, ax: Any) -> None:
-        """Draw horizontal bars."""
-        draw_bars(ax, [(bar.text, bar.value, bar.shown) for bar in self.bars])
-        ax.set_title(self.title, parse_math=False)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Words(Part):
@@ -129,15 +119,6 @@ class Words(Part):
         """Return the words as a quotation."""
         quoted = Markup("<blockquote>{}</blockquote>").format(self.text)
         return framed(self.title, quoted)
-
-    def draw(self, ax: Any) -> None:
-        """Write the words."""
-        import textwrap
-
-        ax.axis("off")
-        ax.set_title(self.title, parse_math=False)
-        text = textwrap.fill(self.text, 44)
-        ax.text(0, 1, text, va="top", wrap=True, parse_math=False, transform=ax.transAxes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,14 +192,6 @@ class Neighbours(Part):
         )
         return framed(self.title, Markup('<ol class="alike">{}</ol>').format(items), note=self.note)
 
-    def draw(self, ax: Any) -> None:
-        """Draw the small pictures in a row."""
-        draw_pictures(
-            ax,
-            [(one.picture, f"{one.label}\n{one.cosine:.3f}") for one in self.neighbours],
-            self.title,
-        )
-
 
 def framed(title: str, content: Markup, *, note: str = "") -> Markup:
     """Put a part's content under its title."""
@@ -226,20 +199,3 @@ def framed(title: str, content: Markup, *, note: str = "") -> Markup:
     return Markup('<section class="reason"><h3>{title}</h3>{content}{note}</section>').format(
         title=title, content=content, note=below
     )
-
-
-def draw_pictures(ax: Any, pictures: Sequence[tuple[bytes, str]], title: str) -> None:
-    """Draw small pictures beside each other with a text under each."""
-    ax.axis("off")
-    ax.set_title(title, parse_math=False)
-    for place, (picture, text) in enumerate(pictures):
-        if picture:
-            pixels = to_array(picture)
-            height, width = pixels.shape[:2]
-            wide, high = 0.92 * width / max(width, height), 0.92 * height / max(width, height)
-            left = place + (1 - wide) / 2
-            ax.imshow(pixels, extent=(left, left + wide, 0.4, 0.4 + high), aspect="auto")
-        ax.text(place + 0.5, 0.34, text, ha="center", va="top", fontsize=8, parse_math=False)
-    ax.set_xlim(0, max(len(pictures), 1))
-    ax.set_ylim(0, 1.35)
-    ax.set_aspect("equal")  # each picture has set it anew

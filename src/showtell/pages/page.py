@@ -21,7 +21,7 @@ from showtell.records.whole import whole_file
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["check_page", "script_json", "subtitle", "write_page"]
+__all__ = ["asset", "check_page", "script_json", "subtitle", "write_page"]
 
 _KIT = "showtell.pages"
 
@@ -78,23 +78,20 @@ def write_page(
     -------
     path : Path
     """
-    style = _joined([_asset(_KIT, "style.css"), *(_asset(room, name) for name in styles)])
+    own = [asset(_KIT, name) for name in ("colours.css", "charts.css", "style.css")]
+    style = Markup("\n").join([*own, *(asset(room, name) for name in styles)])
     script = Markup("")
     if scripts:
-        script = _joined([_asset(_KIT, "kit.js"), *(_asset(room, name) for name in scripts)])
-    html = (
-        _environment(room)
-        .get_template(template)
-        .render(
-            **values,
-            title=title,
-            subtitle=subtitle,
-            style=style,
-            script=script,
-            data=None if data is None else script_json(data),
-            policy=_policy(style, script),
-            version=__version__,
-        )
+        script = Markup("\n").join([asset(_KIT, "kit.js"), *(asset(room, s) for s in scripts)])
+    html = (_environment(room).get_template(template)).render(
+        **values,
+        title=title,
+        subtitle=subtitle,
+        style=style,
+        script=script,
+        data=None if data is None else script_json(data),
+        policy=_policy(style, script),
+        version=__version__,
     )
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -140,30 +137,18 @@ def _environment(room: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        percent=words.percent,
-        number=words.number,
-        count=words.count,
-        plural=words.plural,
-        points=words.points,
-        money=words.money,
-        price=words.price,
-        duration=words.duration,
-    )
+    shown = ("percent", "number", "count", "plural", "points", "money", "price", "duration")
+    environment.filters.update({name: getattr(words, name) for name in shown})
     return environment
 
 
 @cache
-def _asset(room: str, name: str) -> Markup:
+def asset(room: str, name: str) -> Markup:
     """Read a style sheet or script of a page."""
     text = resources.files(room).joinpath("templates", name).read_text("utf-8")
     if "</" in text:  # would end the element it is put into
         raise AssertionError(f"{name} must not contain '</'")
     return Markup(text)  # noqa: S704 (a file of ours)
-
-
-def _joined(texts: Sequence[Markup]) -> Markup:
-    return Markup("\n").join(texts)
 
 
 def _policy(style: str, script: str) -> str:

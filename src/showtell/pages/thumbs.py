@@ -31,7 +31,6 @@ __all__ = [
     "shrink",
     "size_of",
     "small_picture",
-    "to_array",
     "to_base64",
 ]
 
@@ -86,12 +85,6 @@ def shrink(picture: bytes, side: int) -> bytes:
         if max(image.size) <= side:
             return picture
         return small_picture(image, side)
-
-
-def to_array(picture: bytes) -> NDArray[np.uint8]:
-    """Pixels of a small picture, shape (height, width, 3)."""
-    with Image.open(io.BytesIO(picture)) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def size_of(picture: bytes) -> tuple[int, int]:

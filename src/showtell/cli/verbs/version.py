@@ -16,7 +16,7 @@ __all__ = ["add_to", "version"]
 
 _LIBRARIES = (
     "numpy", "pillow", "onnxruntime", "tokenizers", "scikit-learn", "typer", "rich", "jinja2",
-    "pyarrow", "pandas", "pillow-heif", "matplotlib", "huggingface-hub", "safetensors", "torch",
+    "pyarrow", "pandas", "pillow-heif", "huggingface-hub", "safetensors", "torch",
     "transformers", "onnx",
 )  # fmt: skip
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any
 
 from markupsafe import Markup
 
-from showtell.pages.charts import drawing, element
+from showtell.pages.charts import Drawing, scale
 from showtell.words import cut, percent
 
 __all__ = ["Way", "draw_cost_accuracy"]
@@ -84,13 +83,11 @@ class _Axes:
             return self.x1 + _GAP + _BAND / 2
         if price == 0:
             return _LEFT + _BAND / 2
-        share = (math.log10(price) - self.log_low) / (self.log_high - self.log_low)
-        return round(self.x0 + share * (self.x1 - self.x0), 1)
+        return scale(self.log_low, self.log_high, self.x0, self.x1)(math.log10(price))
 
     def py(self, accuracy: float) -> float:
         """Pixel of an accuracy."""
-        share = (accuracy - self.y_low) / (self.y_high - self.y_low)
-        return round(_HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM), 1)
+        return scale(self.y_low, self.y_high, _HEIGHT - _BOTTOM, _TOP)(accuracy)
 
     def price_ticks(self) -> list[float]:
         """Round prices; at most eight."""
@@ -145,50 +142,28 @@ def draw_cost_accuracy(ways: Sequence[Way], *, margin: float | None = None) -> M
     if all(p is None for p in prices) or all(p == 0 for p in prices):
         return None
     axes = _Axes(ways)
-    parts: list[Markup] = []
-
-    def add(template: str, **values: Any) -> None:
-        parts.append(element(template, **values))
-
-    _frame(add, axes)
-    lines = _front_line(add, axes, ways)
+    drawing = Drawing("chart cost", _WIDTH, _HEIGHT)
+    _frame(drawing, axes)
+    lines = _front_line(drawing, axes, ways)
     if margin is not None:
-        best = max(w.accuracy for w in ways)
-        if best - margin > axes.y_low:
-            add(
-                '<line class="margin" x1="{a}" x2="{b}" y1="{y}" y2="{y}"><title>{t}</title>'
-                "</line>",
-                a=_LEFT,
-                b=_WIDTH - _RIGHT,
-                y=axes.py(best - margin),
-                t=f"{margin * 100:g} points below the most accurate",
-            )
+        enough = max(w.accuracy for w in ways) - margin
+        if enough > axes.y_low:
+            title = f"{margin * 100:g} points below the most accurate"
+            y = axes.py(enough)
+            drawing.line("margin", _LEFT, y, _WIDTH - _RIGHT, y, title=title)
     spots = _spots(axes, ways)
     taken = [_Box(x - 8, y - 8, x + 8, y + 8) for x, y in spots]
-    lines += [
-        _Box(x - 2, axes.py(w.high), x + 2, axes.py(w.low))
-        for w, (x, _) in zip(ways, spots, strict=True)
-    ]
     for way, (x, _) in zip(ways, spots, strict=True):
-        add(
-            '<line class="whisker" x1="{x}" x2="{x}" y1="{a}" y2="{b}"/>',
-            x=x,
-            a=axes.py(way.low),
-            b=axes.py(way.high),
-        )
+        lines.append(_Box(x - 2, axes.py(way.high), x + 2, axes.py(way.low)))
+        drawing.line("whisker", x, axes.py(way.low), x, axes.py(way.high))
     for way, (x, y) in zip(ways, spots, strict=True):
-        _dot(add, way, x, y)
+        _dot(drawing, way, x, y)
     order = sorted(range(len(ways)), key=lambda i: (not ways[i].is_choice, not ways[i].on_front))
     for i in order:
-        box = _label(add, ways[i], *spots[i], taken, lines)
-        taken.append(box)
-    return drawing("chart cost", _WIDTH, _HEIGHT, parts, _in_words(ways), "Accuracy and price")
-
-
-def _in_words(ways: Sequence[Way]) -> str:
-    """Say what is drawn, for those who do not see it."""
+        taken.append(_label(drawing, ways[i], *spots[i], taken, lines))
     said = [f"{w.name}: {percent(w.accuracy)}, {_price(w.usd_per_1000)}" for w in ways]
-    return "Accuracy and price of 1,000 images. " + "; ".join(said)
+    says = "Accuracy and price of 1,000 images. " + "; ".join(said)
+    return drawing.done(says, "Accuracy and price")
 
 
 def _price(price: float | None) -> str:
@@ -199,46 +174,31 @@ def _price(price: float | None) -> str:
     return f"${price:,.2f}" if price >= 1 else f"${Decimal(f'{price:.2g}'):f}"
 
 
-def _frame(add: Any, axes: _Axes) -> None:
+def _frame(drawing: Drawing, axes: _Axes) -> None:
     """Draw grid, ticks, the two columns beside the axis, and names."""
-    floor = _HEIGHT - _BOTTOM
-    right = _WIDTH - _RIGHT
-    if axes.has_free:
-        add('<rect class="column" x="{x}" y="{y}" width="{w}" height="{h}" rx="6"/>',
-            x=_LEFT, y=_TOP - 6, w=_BAND, h=floor - _TOP + 6)  # fmt: skip
-        add('<text class="tick mid" x="{x}" y="{y}">free</text>',
-            x=_LEFT + _BAND / 2, y=floor + 18)  # fmt: skip
+    floor, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+    columns = [("column", "free", _LEFT)] if axes.has_free else []
     if axes.has_unknown:
-        add('<rect class="column unknown" x="{x}" y="{y}" width="{w}" height="{h}" rx="6"/>',
-            x=axes.x1 + _GAP, y=_TOP - 6, w=_BAND, h=floor - _TOP + 6)  # fmt: skip
-        add('<text class="tick mid" x="{x}" y="{y}">price unknown</text>',
-            x=axes.x1 + _GAP + _BAND / 2, y=floor + 18)  # fmt: skip
-    for tick in axes.accuracy_ticks():
-        y = axes.py(tick)
-        add('<line class="grid" x1="{a}" x2="{b}" y1="{y}" y2="{y}"/>', a=_LEFT, b=right, y=y)
-        add('<text class="tick end" x="{x}" y="{y}">{t}</text>',
-            x=_LEFT - 8, y=y + 4, t=f"{round(tick * 100)}%")  # fmt: skip
+        columns.append(("column unknown", "price unknown", axes.x1 + _GAP))
+    for kind, name, x in columns:
+        drawing.box(kind, x, _TOP - 6, _BAND, floor - _TOP + 6, rx=6)
+        drawing.text("tick mid", x + _BAND / 2, floor + 18, name)
+    ticks = axes.accuracy_ticks()
+    drawing.rows(((axes.py(v), f"{round(v * 100)}%") for v in ticks), _LEFT, right)
     if axes.priced:
-        for price in axes.price_ticks():
-            x = axes.px(price)
-            add('<line class="grid" x1="{x}" x2="{x}" y1="{a}" y2="{b}"/>', x=x, a=_TOP, b=floor)
-            add('<text class="tick mid" x="{x}" y="{y}">{t}</text>',
-                x=x, y=floor + 18, t=_money(price))  # fmt: skip
-        add('<text class="axis mid" x="{x}" y="{y}">dollars for 1,000 images (logarithmic)</text>',
-            x=(axes.x0 + axes.x1) / 2, y=_HEIGHT - 16)  # fmt: skip
-    middle = (_TOP + floor) / 2
-    add('<text class="axis mid" transform="rotate(-90 14 {y})" x="14" y="{y}">accuracy</text>',
-        y=middle)  # fmt: skip
+        drawing.columns(((axes.px(v), _money(v)) for v in axes.price_ticks()), _TOP, floor)
+    name = "dollars for 1,000 images (logarithmic)" if axes.priced else ""
+    middle = (axes.x0 + axes.x1) / 2
+    drawing.names(name, "accuracy", x=middle, y=(_TOP + floor) / 2, floor=_HEIGHT - 16)
 
 
-def _front_line(add: Any, axes: _Axes, ways: Sequence[Way]) -> list[_Box]:
+def _front_line(drawing: Drawing, axes: _Axes, ways: Sequence[Way]) -> list[_Box]:
     """Join what nothing beats: at each price the best accuracy to be had for it."""
     front = sorted(
         {(w.usd_per_1000, w.accuracy) for w in ways if w.on_front and w.usd_per_1000 is not None}
     )
     if not front:
         return []
-    floor, end = _HEIGHT - _BOTTOM, axes.x1
     points: list[tuple[float, float]] = []
     for price, accuracy in front:
         x, y = axes.px(price), axes.py(accuracy)
@@ -246,11 +206,10 @@ def _front_line(add: Any, axes: _Axes, ways: Sequence[Way]) -> list[_Box]:
             points.append((x, points[-1][1]))
         points.append((x, y))
     if axes.priced:
-        points.append((end, points[-1][1]))
-    text = " ".join(f"{x},{y}" for x, y in points)
-    under = f"{text} {points[-1][0]},{floor} {points[0][0]},{floor}"
-    add('<polygon class="band" points="{p}"/>', p=under)
-    add('<polyline class="front" points="{p}"/>', p=text)
+        points.append((axes.x1, points[-1][1]))
+    ground = [(points[end][0], _HEIGHT - _BOTTOM) for end in (-1, 0)]
+    drawing.path("band", [*points, *ground], closed=True)
+    drawing.path("front", points)
     return [
         _Box(min(a, c) - 2, min(b, d) - 2, max(a, c) + 2, max(b, d) + 2)
         for (a, b), (c, d) in pairwise(points)
@@ -270,25 +229,21 @@ def _spots(axes: _Axes, ways: Sequence[Way]) -> list[tuple[float, float]]:
     return spots
 
 
-def _dot(add: Any, way: Way, x: float, y: float) -> None:
+def _dot(drawing: Drawing, way: Way, x: float, y: float) -> None:
     kind = "dot" if way.on_front else "dot off"
     if way.usd_per_1000 is None:
         kind = "dot hollow"
     if way.is_choice:
-        add('<circle class="ring" cx="{x}" cy="{y}" r="11"/>', x=x, y=y)
-    add(
-        '<circle class="{k}" data-way="{n}" cx="{x}" cy="{y}" r="6"><title>{t}</title></circle>',
-        k=kind,
-        n=way.name,
-        x=x,
-        y=y,
-        t=f"{way.name}: {percent(way.accuracy)} ({percent(way.low)} to {percent(way.high)}), "
-        f"{_price(way.usd_per_1000)}",
+        drawing.dot("ring", x, y, 11)
+    title = (
+        f"{way.name}: {percent(way.accuracy)} ({percent(way.low)} to {percent(way.high)}), "
+        f"{_price(way.usd_per_1000)}"
     )
+    drawing.dot(kind, x, y, 6, data_way=way.name, title=title)
 
 
 def _label(
-    add: Any, way: Way, x: float, y: float, taken: Sequence[_Box], lines: Sequence[_Box]
+    drawing: Drawing, way: Way, x: float, y: float, taken: Sequence[_Box], lines: Sequence[_Box]
 ) -> _Box:
     """Write a name where it covers least: the method, and below it what it uses."""
     method, at, target = way.name.partition("@")
@@ -316,19 +271,11 @@ def _label(
     at_x = {"start": box.x0, "end": box.x1, "middle": (box.x0 + box.x1) / 2}[anchor]
     near = min(max(y, box.y0), box.y1)
     if abs(near - y) > 20:
-        add(
-            '<line class="leader" x1="{x}" y1="{y}" x2="{a}" y2="{b}"/>',
-            x=x, y=y, a=min(max(x, box.x0), box.x1), b=near,
-        )  # fmt: skip
+        drawing.line("leader", x, y, min(max(x, box.x0), box.x1), near)
+    side = {"start": "", "end": " end", "middle": " mid"}[anchor]
     for i, text in enumerate(said):
-        add(
-            '<text class="name{k}{a}" x="{x}" y="{y}">{t}</text>',
-            k=" target" if i else " choice" if way.is_choice else "",
-            a={"start": "", "end": " end", "middle": " mid"}[anchor],
-            x=round(at_x, 1),
-            y=round(box.y0 + 11.5 + _LINE * i, 1),
-            t=text,
-        )
+        kind = " target" if i else " choice" if way.is_choice else ""
+        drawing.text(f"name{kind}{side}", at_x, box.y0 + 11.5 + _LINE * i, text)
     return box
 
 

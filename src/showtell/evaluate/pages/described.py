@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from showtell.pages.charts import Drawing, scale
 from showtell.words import count, percent, points
 
 if TYPE_CHECKING:
@@ -77,63 +78,26 @@ def draw_controls(found: Controls, what: str, *, narrow: bool = False) -> Markup
     end = min(1.0, (int(max(every) / step - 1e-9) + 1) * step)
     width, height = 360 if narrow else 640, _TOP + row * len(ways) + 34
 
-    def px(value: float) -> float:
-        return round(left + (width - left - _RIGHT) * (value - start) / (end - start or 1), 1)
-
+    px = scale(start, end, left, width - _RIGHT)
     floor = _TOP + row * len(ways)
-    parts = []
-    for i in range(round((end - start) / step) + 1):
-        value = start + i * step
-        parts.append(
-            Markup(
-                '<line class="grid" x1="{x}" x2="{x}" y1="{a}" y2="{b}"/>'
-                '<text class="tick mid" x="{x}" y="{t}">{text}</text>'
-            ).format(x=px(value), a=_TOP, b=floor, t=floor + 18, text=f"{round(100 * value)}%")
-        )
-    parts.append(
-        Markup('<line class="here" x1="{x}" x2="{x}" y1="{a}" y2="{b}"/>').format(
-            x=px(found.accuracy), a=_TOP, b=floor
-        )
-    )
+    drawing = Drawing(f"chart controls {'narrow' if narrow else 'broad'}", width, height)
+    ticks = (start + i * step for i in range(round((end - start) / step) + 1))
+    drawing.columns(((px(v), f"{round(100 * v)}%") for v in ticks), _TOP, floor)
+    drawing.line("here", px(found.accuracy), _TOP, px(found.accuracy), floor)
     for place, (name, value, low, high, seeds, kind) in enumerate(ways):
         y = _TOP + row * (place + 1) - _ROW / 2
-        parts.append(
-            Markup(
-                '<text class="way {kind}{end}" x="{x}" y="{text}">{name}</text>'
-                '<line class="span {kind}" x1="{a}" x2="{b}" y1="{y}" y2="{y}"/>'
-            ).format(
-                kind=kind,
-                end="" if narrow else " end",
-                x=0 if narrow else left - 14,
-                text=y - 27 if narrow else y + 4.5,
-                name=name,
-                a=px(low),
-                b=px(high),
-                y=y,
-            )
-        )
-        parts += [
-            Markup('<circle class="seed" cx="{x}" cy="{y}" r="3"/>').format(x=px(v), y=y + 12)
-            for v in seeds
-        ]
+        if narrow:
+            drawing.text(f"way {kind}", 0, y - 27, name)
+        else:
+            drawing.text(f"way {kind} end", left - 14, y + 4.5, name)
+        drawing.line(f"span {kind}", px(low), y, px(high), y)
+        for seed in seeds:
+            drawing.dot("seed", px(seed), y + 12, 3)
         title = f"{name}: {percent(value)} ({percent(low)} to {percent(high)})"
-        parts.append(
-            Markup(
-                '<circle class="dot {kind}" cx="{x}" cy="{y}" r="6.5"><title>{t}</title></circle>'
-                '<text class="value" x="{x}" y="{above}">{v}</text>'
-            ).format(kind=kind, x=px(value), y=y, t=title, above=y - 11, v=f"{100 * value:.1f}%")
-        )
+        drawing.dot(f"dot {kind}", px(value), y, 6.5, title=title)
+        drawing.text("value", px(value), y - 11, f"{100 * value:.1f}%")
     says = "; ".join(f"{name} {percent(value)}" for name, value, *_ in ways)
-    return Markup(
-        '<svg class="chart controls {kind}" viewBox="0 0 {w} {h}" role="img" '
-        'aria-label="{label}">{parts}</svg>'
-    ).format(
-        kind="narrow" if narrow else "broad",
-        w=width,
-        h=height,
-        label=f"Accuracy with and without {what}: {says}.",
-        parts=Markup("").join(parts),
-    )
+    return drawing.done(f"Accuracy with and without {what}: {says}.")
 
 
 def described_section(record: Record) -> dict[str, Any] | None:

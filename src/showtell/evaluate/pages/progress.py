@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from showtell.metrics import accuracy_interval
-from showtell.pages.charts import drawing, element
+from showtell.pages.charts import Drawing, scale
 from showtell.words import percent
 
 if TYPE_CHECKING:
@@ -39,13 +39,7 @@ def _scale(values: list[float]) -> tuple[float, float, float]:
 def draw_progress(evolution: Evolution, *, width: int, height: int, name: str) -> Markup:
     """Draw accuracy on support, validation and, at the start and the end, on test images.
 
-    Parameters
-    ----------
-    evolution : Evolution
-    width, height : int
-        Of the view box: the drawing scales with the page.
-    name : str
-        Class of the drawing.
+    `width` and `height` are of the view box: the drawing scales with the page. `name` is its class.
     """
     generations = evolution.generations
     last = len(generations) - 1
@@ -60,46 +54,30 @@ def draw_progress(evolution: Evolution, *, width: int, height: int, name: str) -
         every += [evolution.test.accuracy_before, evolution.test.accuracy_after]
     start, end, step = _scale(every)
     right, floor = width - _RIGHT, height - _BOTTOM
-
-    def px(number: float) -> float:
-        return round(_LEFT + (right - _LEFT) * (number / last if last else 0.5), 1)
-
-    def py(value: float) -> float:
-        return round(floor - (floor - _TOP) * (value - start) / (end - start), 1)
-
-    parts: list[Markup] = []
-
-    def add(template: str, **values: object) -> None:
-        parts.append(element(template, **values))
-
-    for i in range(round((end - start) / step) + 1):
-        value = start + i * step
-        add('<line class="grid" x1="{a}" x2="{b}" y1="{y}" y2="{y}"/>', a=_LEFT, b=right,
-            y=py(value))  # fmt: skip
-        add('<text class="end" x="{x}" y="{y}">{t}</text>', x=_LEFT - 8, y=py(value) + 4.5,
-            t=f"{round(100 * value)}%")  # fmt: skip
+    py = scale(start, end, floor, _TOP)
+    px = scale(0, last, _LEFT, right) if last else lambda _: (_LEFT + right) / 2
+    drawing = Drawing(f"chart progress {name}", width, height)
+    ticks = (start + i * step for i in range(round((end - start) / step) + 1))
+    drawing.rows(((py(value), f"{round(100 * value)}%") for value in ticks), _LEFT, right)
     each = max(1, -(-(last + 1) * 34 // (right - _LEFT)))
     for number in range(0, last + 1, each):
-        add('<text class="mid" x="{x}" y="{y}">{t}</text>', x=px(number), y=floor + 18, t=number)
-    add('<text class="axis mid" x="{x}" y="{y}">generation</text>', x=(_LEFT + right) / 2,
-        y=height - 5)  # fmt: skip
+        drawing.text("mid", px(number), floor + 18, number)
+    drawing.text("axis mid", (_LEFT + right) / 2, height - 5, "generation")
     if len(held) == len(generations) and last:
-        there = [f"{px(i)},{py(band.high)}" for i, band in enumerate(bands)]
-        back = [f"{px(i)},{py(band.low)}" for i, band in enumerate(bands)]
-        add('<polygon class="band" points="{p}"/>', p=" ".join(there + back[::-1]))
-    add('<line class="cursor" x1="{x}" x2="{x}" y1="{a}" y2="{b}"/>', x=px(best), a=_TOP, b=floor)
+        there = [(px(i), py(band.high)) for i, band in enumerate(bands)]
+        back = [(px(i), py(band.low)) for i, band in enumerate(bands)]
+        drawing.path("band", there + back[::-1], closed=True)
+    drawing.line("cursor", px(best), _TOP, px(best), floor)
     support = [(g.number, g.fitness) for g in generations]
     validation = [(g.number, g.validation) for g in generations if g.validation is not None]
     for kind, line in (("support", support), ("validation", validation)):
-        points = " ".join(f"{px(x)},{py(y)}" for x, y in line)
-        add('<polyline class="{k}" points="{p}"/>', k=f"line {kind}", p=points)
-        if last < _DOTS:
-            for x, y in line:
-                add('<circle class="{k}" cx="{x}" cy="{y}" r="4"/>', k=f"dot {kind}", x=px(x),
-                    y=py(y))  # fmt: skip
+        spots = [(px(x), py(y)) for x, y in line]
+        drawing.path(f"line {kind}", spots)
+        for x, y in spots if last < _DOTS else ():
+            drawing.dot(f"dot {kind}", x, y, 4)
     at_best = generations[best]
     y = at_best.fitness if at_best.validation is None else at_best.validation
-    add('<circle class="ring" cx="{x}" cy="{y}" r="9"/>', x=px(best), y=py(y))
+    drawing.dot("ring", px(best), py(y), 9)
     said = [
         f"on support images {percent(generations[0].fitness)} at the start, "
         f"{percent(generations[-1].fitness)} at the end"
@@ -109,15 +87,12 @@ def draw_progress(evolution: Evolution, *, width: int, height: int, name: str) -
     if evolution.test is not None:
         ends = [(0, evolution.test.accuracy_before), (best, evolution.test.accuracy_after)]
         if best:
-            points = " ".join(f"{px(a)},{py(b)}" for a, b in ends)
-            add('<polyline class="line test" points="{p}"/>', p=points)
+            drawing.path("line test", [(px(a), py(b)) for a, b in ends])
         for a, b in ends:
-            add('<path class="dot test" d="M{x} {y}m0 -7l7 7l-7 7l-7 -7z"/>', x=px(a), y=py(b))
+            drawing.mark("path", "dot test", d=f"M{px(a)} {py(b)}m0 -7l7 7l-7 7l-7 -7z")
         said.append(f"on test images {percent(ends[0][1])} and, as chosen, {percent(ends[1][1])}")
     half = (right - _LEFT) / (2 * last) if last else (right - _LEFT) / 2
     for number in range(last + 1):
-        add('<rect class="stop" data-go="{n}" data-x="{x}" x="{a}" y="0" width="{w}" '
-            'height="{h}"/>', n=number, x=px(number), a=round(px(number) - half, 1),
-            w=round(2 * half, 1), h=height)  # fmt: skip
-    label = f"Accuracy per generation: {'; '.join(said)}."
-    return drawing(f"chart progress {name}", width, height, parts, label)
+        x = px(number)
+        drawing.box("stop", x - half, 0, 2 * half, height, data_go=number, data_x=x)
+    return drawing.done(f"Accuracy per generation: {'; '.join(said)}.")

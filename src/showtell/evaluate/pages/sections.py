@@ -265,23 +265,13 @@ def curve_section(curve: ShotCurve | None) -> dict[str, Any] | None:
     """Points and steps of a shot curve."""
     if curve is None:
         return None
-    points = curve.points
-    drawable = any(p.accuracy is not None for p in points)
     return {
         "sentence": curve.sentence,
         "n_seeds": len(curve.seeds),
         "n_test": curve.n_test,
-        "points": points,
+        "points": curve.points,
         "steps": {s.shots_to: s for s in curve.steps},
-        "drawing": charts.draw_shot_curve(
-            [p.shots for p in points],
-            [p.accuracy for p in points],
-            [p.low for p in points],
-            [p.high for p in points],
-            [p.per_seed for p in points],
-        )
-        if drawable
-        else "",
+        "drawing": curve.drawing() if any(p.accuracy is not None for p in curve.points) else "",
     }
 
 

@@ -62,16 +62,8 @@ def report_broken(
 ) -> None:
     """Warn of labelled images that cannot be used, or refuse where a label has no other.
 
-    Parameters
-    ----------
-    images : sequence of Media
-    broken : mapping of int to MediaError
-        By row; not empty.
-    classes : ndarray of shape (n_classes,)
-    left : ndarray of shape (n_classes,)
-        Usable images of each label.
-    all_needed : bool, default=True
-        Whether every label needs one.
+    `broken`: by row; not empty; `classes`, of shape (n_classes,); `left`, of shape (n_classes,):
+    usable images of each label; `all_needed`: whether every label needs one.
     """
     names = listed(media_name(images[i]) for i in sorted(broken))
     first = broken[min(broken)]
@@ -91,16 +83,9 @@ def report_broken(
 def media_list(X: Any) -> Sequence[Media]:
     """Take X as a sequence of media, and refuse what surely is a single one.
 
-    Parameters
-    ----------
-    X : sequence of Media
-        A sequence or an array is taken as it is; other iterables (a pandas column, a generator)
-        become a list.
-
-    Raises
-    ------
-    InputError
-        For a single path, picture or array, or a data set instead of its images.
+    `X`: a sequence or an array is taken as it is; other iterables (a pandas column, a generator)
+    become a list. Raises InputError for a single path, picture or array, or a data set instead of
+    its images.
 
     Examples
     --------
@@ -387,18 +372,10 @@ def make_predictions(
 ) -> Predictions:
     """Spread the outcomes of distinct images over all inputs.
 
-    Parameters
-    ----------
-    names : sequence of str, length n_samples
-        Of the inputs, as rows show them.
-    classes : tuple of str, length n_classes
-    found : ImageEmbeddings
-        Which input is which distinct image, and which could not be used.
-    scores : ndarray of shape (n_distinct, n_classes)
-        The largest wins; ties go to the first.
-    proba : ndarray of shape (n_distinct, n_classes), float32
-    abstain_below : float, optional
-        Inputs whose best probability is lower get status "abstained".
+    `names`, of length n_samples: of the inputs, as rows show them; `classes`, of length n_classes;
+    `found`: which input is which distinct image, and which could not be used; `scores`, of shape
+    (n_distinct, n_classes): the largest wins; ties go to the first; `proba`, of shape (n_distinct,
+    n_classes); `abstain_below`: inputs whose best probability is lower get status "abstained".
     """
     if np.isnan(proba).any():  # argmax would make the first label of it
         raise RunError(

@@ -76,10 +76,7 @@ def _subclasses(cls: type) -> Iterator[Any]:
 def check_is_fitted(estimator: Any) -> None:
     """Raise NotFittedError unless `fit` has learned something.
 
-    Raises
-    ------
-    sklearn.exceptions.NotFittedError
-        If no attribute ends in an underscore.
+    Raises sklearn.exceptions.NotFittedError if no attribute ends in an underscore.
     """
     if any(name.endswith("_") and not name.startswith("__") for name in vars(estimator)):
         return

@@ -38,20 +38,10 @@ def label_words(
 ) -> LabelWords:
     """Fix the label set, its order and its words.
 
-    Parameters
-    ----------
-    labels : sequence, mapping of label to description(s), or None
-        None takes the labels of `y`, sorted.
-    y : ndarray of shape (n_samples,) or None
-        As `true_labels` returns it.
-    descriptions, aliases : mapping of label to str or sequence of str, optional
-        Every key must be a label. Labels that are not text (integers) are called by their
-        aliases where there are any, else by their digits.
-
-    Raises
-    ------
-    InputError
-        If there are no labels, a label is empty or comes twice, or a key is no label.
+    `labels`: None takes the labels of `y`, sorted. `y`, of shape (n_samples,): as `true_labels`
+    returns it. `descriptions` and `aliases`: every key must be a label. Labels that are not text
+    (integers) are called by their aliases where there are any, else by their digits. Raises
+    InputError if there are no labels, a label is empty or comes twice, or a key is no label.
 
     Examples
     --------
@@ -99,21 +89,9 @@ def label_words(
 def true_labels(y: Any, n_samples: int | None) -> NDArray[Any]:
     """Check y: one label per image, all of one type.
 
-    Parameters
-    ----------
-    y : array-like of shape (n_samples,)
-        Text, integers or booleans.
-    n_samples : int, optional
-        Number of images; None where there are none to compare with.
-
-    Returns
-    -------
-    y : ndarray of shape (n_samples,), dtype str, int64 or bool
-
-    Raises
-    ------
-    InputError
-        If lengths differ, a label is missing, or types are mixed.
+    `y`, of shape (n_samples,): text, integers or booleans; `n_samples`: number of images; None
+    where there are none to compare with. Returns `y`, of shape (n_samples,). Raises InputError if
+    lengths differ, a label is missing, or types are mixed.
     """
     if y is None:
         raise InputError("y is missing: give one label per image.")
@@ -156,10 +134,8 @@ def _as_labels(values: Sequence[Any], what: str) -> NDArray[Any]:
 def codes_of(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
     """Index of each label in `classes`.
 
-    Raises
-    ------
-    InputError
-        If a label of `y` is not in the label set; the message names up to five and near ones.
+    Raises InputError if a label of `y` is not in the label set; the message names up to five and
+    near ones.
     """
     index = {label: i for i, label in enumerate(classes.tolist())}
     values = y.tolist()

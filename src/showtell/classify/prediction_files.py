@@ -140,11 +140,7 @@ def _typed(name: str, value: Any, as_text: bool) -> Any:
 def html_table(predictions: Predictions, *, max_rows: int = 10) -> str:
     """Draw predictions as a small HTML table, with both ends of a long one; everything escaped.
 
-    Parameters
-    ----------
-    predictions : Predictions
-    max_rows : int, default=10
-        Above it only the first and last rows are shown.
+    `max_rows`: above it only the first and last rows are shown.
     """
     n = len(predictions)
     head = range(n) if n <= max_rows else range(max_rows - max_rows // 2)

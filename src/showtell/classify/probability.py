@@ -15,16 +15,9 @@ _LOG_T = 4.0  # how far ln T may be from the logarithm of the logits' range
 def probabilities(logits: NDArray[Any], rule: ProbabilityRule) -> NDArray[np.float32]:
     """Turn logits into probabilities.
 
-    Parameters
-    ----------
-    logits : ndarray of shape (n, n_classes)
-    rule : {"softmax", "sigmoid"}
-        ``softmax`` rows sum to 1: one of the labels is right. ``sigmoid`` asks each label on its
-        own, so rows sum to anything and all labels may be improbable.
-
-    Returns
-    -------
-    proba : ndarray of shape (n, n_classes), float32
+    `logits`, of shape (n, n_classes). `rule`, one of {"softmax", "sigmoid"}: ``softmax`` rows sum
+    to 1: one of the labels is right. ``sigmoid`` asks each label on its own, so rows sum to
+    anything and all labels may be improbable. Returns `proba`, of shape (n, n_classes).
 
     Examples
     --------
@@ -46,19 +39,11 @@ def smoothed_temperature(
 ) -> float:
     r"""Fit a temperature on few labelled rows, with Platt's smoothed targets.
 
-    Parameters
-    ----------
-    logits : ndarray of shape (n, n_classes)
-        Of rows that the classifier has not learned from.
-    codes : ndarray of shape (n,), int
-        True class of each row.
-    rule : {"softmax", "sigmoid"}
-
-    Returns
-    -------
-    temperature : float
-        No unit; logits are to be divided by it. Between e⁻⁴ and e⁴ times the mean range of a row
-        of logits; 1.0 where nothing can be learned (no rows, a single class, all logits equal).
+    `logits`, of shape (n, n_classes): of rows that the classifier has not learned from; `codes`, of
+    shape (n,): true class of each row; `rule`, one of {"softmax", "sigmoid"}. Returns
+    `temperature`: no unit; logits are to be divided by it. Between e⁻⁴ and e⁴ times the mean range
+    of a row of logits; 1.0 where nothing can be learned (no rows, a single class, all logits
+    equal).
 
     Notes
     -----

@@ -181,17 +181,7 @@ def _class_named(kind: str) -> Any:
 def params_of(saved: SavedFolder, cls: type[MediaClassifier], model: Any = None) -> dict[str, Any]:
     """Return the constructor parameters of a saved classifier.
 
-    Parameters
-    ----------
-    saved : SavedFolder
-    cls : class
-    model : str, MLLM or Model, optional
-        The one that was given.
-
-    Raises
-    ------
-    SavedFolderError
-        If the folder names others.
+    `model`: the one that was given. Raises SavedFolderError if the folder names others.
     """
     given = current_params(saved.kind, saved.record["params"])
     params = {name: _from_json(value) for name, value in given.items()}

@@ -357,10 +357,7 @@ def in_words() -> str:
 def find_method(name: str) -> Method:
     """Return the row of a method.
 
-    Raises
-    ------
-    UnknownNameError
-        If there is none of that name; the message lists all.
+    Raises UnknownNameError if there is none of that name; the message lists all.
     """
     if name in _BUILT_IN:  # other packages are looked for only where they are needed
         return _BUILT_IN[name]

@@ -234,12 +234,8 @@ def _read_voc_file(path: str, name: str, pictures: str, boxes: _Boxes) -> None:
 def _parse_xml(path: str) -> ET.Element:
     """Parse XML that must not define entities or point elsewhere.
 
-    Raises
-    ------
-    ValueError
-        If it has a document type, the only place where entities can be defined.
-    xml.parsers.expat.ExpatError
-        If it is no XML.
+    Raises ValueError if it has a document type, the only place where entities can be defined;
+    xml.parsers.expat.ExpatError if it is no XML.
     """
     builder = ET.TreeBuilder()
     parser = expat.ParserCreate()

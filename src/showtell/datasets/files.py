@@ -120,10 +120,7 @@ class PassedOver:
 def folder_entries(folder: str) -> list[os.DirEntry[str]]:
     """List a folder in natural order.
 
-    Raises
-    ------
-    DataError
-        If it cannot be listed.
+    Raises DataError if it cannot be listed.
     """
     try:
         with os.scandir(folder) as entries:
@@ -144,23 +141,10 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 def find_images(folder: str, passed_over: PassedOver) -> Iterator[str]:
     """Yield the images in a folder and all folders below it, in natural order.
 
-    Parameters
-    ----------
-    folder : str
-    passed_over : PassedOver
-        Counts hidden and other files.
-
-    Yields
-    ------
-    path : str
-        `folder` joined with the way down. Files that end like an image, readable or not, and
-        folders that end like an image but hold none: each is an input and gets its outcome.
-        Links are followed, except back to a folder one is in.
-
-    Raises
-    ------
-    DataError
-        If a folder cannot be listed.
+    `passed_over`: counts hidden and other files. Yields `path`: `folder` joined with the way down.
+    Files that end like an image, readable or not, and folders that end like an image but hold none:
+    each is an input and gets its outcome. Links are followed, except back to a folder one is in.
+    Raises DataError if a folder cannot be listed.
     """
     parent = os.stat(os.path.join(folder, os.pardir))
     yield from _find(folder, passed_over, ((parent.st_dev, parent.st_ino),))

@@ -46,21 +46,10 @@ def load_folder(folder: str, label_set: LabelSet | None = None) -> Dataset:
     or a flat folder of images without labels. A ``labels.json`` beside the class folders, or
     beside the folder of the split, maps folder names to label words.
 
-    Parameters
-    ----------
-    folder : str
-    label_set : LabelSet, optional
-        The allowed labels; by default the words of the folders, in natural order of the folders.
-
-    Returns
-    -------
-    data : Dataset
-        Files in natural order: splits as train, validation, test, then folders, then names.
-
-    Raises
-    ------
-    DataError
-        If there is no image, or a folder's label is not in `label_set`.
+    `label_set`: the allowed labels; by default the words of the folders, in natural order of the
+    folders. Returns `data`: files in natural order: splits as train, validation, test, then
+    folders, then names. Raises DataError if there is no image, or a folder's label is not in
+    `label_set`.
     """
     passed_over = PassedOver()
     top = _scan(folder, passed_over)

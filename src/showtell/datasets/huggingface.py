@@ -30,19 +30,10 @@ def is_hub_dataset(source: object) -> bool:
 def load_hub_dataset(source: Any, columns: Columns, label_set: LabelSet | None) -> Dataset:
     """Turn a `datasets.Dataset` or `datasets.DatasetDict` into a data set.
 
-    Parameters
-    ----------
-    source : datasets.Dataset or datasets.DatasetDict
-        The image column is the one with an `Image` feature, the label column the one with a
-        `ClassLabel` feature, if there is one each; else the names decide. Pictures stay where they
-        are: a row is read, as the bytes of its file, when it is asked for.
-    columns : Columns
-    label_set : LabelSet or None
-
-    Raises
-    ------
-    DataError
-        If the columns are not clear, or the object can only be read once from start to end.
+    `source`: the image column is the one with an `Image` feature, the label column the one with a
+    `ClassLabel` feature, if there is one each; else the names decide. Pictures stay where they are:
+    a row is read, as the bytes of its file, when it is asked for. Raises DataError if the columns
+    are not clear, or the object can only be read once from start to end.
     """
     hub = sys.modules["datasets"]
     if isinstance(source, hub.IterableDataset | hub.IterableDatasetDict):

@@ -354,10 +354,7 @@ def _column(
 def read_folder_words(path: str) -> Mapping[str, str] | None:
     """Read a ``labels.json``: folder name to label word; None if there is no such file.
 
-    Raises
-    ------
-    DataError
-        If it is no JSON object of text to text.
+    Raises DataError if it is no JSON object of text to text.
     """
     if not os.path.isfile(path):
         return None

@@ -90,32 +90,15 @@ def load_table(
 
     Paths are relative to the folder of the table; URLs and absolute paths stay as they are.
 
-    Parameters
-    ----------
-    path : str
-        ``.csv``, ``.tsv``, ``.tab``, ``.jsonl``, ``.ndjson``, ``.json`` (a list of objects) or
-        ``.parquet``. The delimiter of a ``.csv`` is the one of comma, semicolon, tab and ``|``
-        that its header has most of. Blanks and a leading ``#`` around names in the header do not
-        count.
-    columns : Columns, optional
-        What to use; other columns are guessed where exactly one has a usual name.
-    label_set : LabelSet, optional
-        The allowed labels. By default the values of the label column, in natural order.
-    with_labels : bool, default=True
-        Whether to look for labels at all.
-
-    Returns
-    -------
-    data : Dataset
-        One sample per row. A row without a label has code -1; one without an image has the path
-        ``""``, which becomes an error row.
-
-    Raises
-    ------
-    DataError
-        If the table cannot be read, a column is not clear, or a label is not in `label_set`.
-    MissingExtraError
-        If Parquet support is not installed.
+    `path`: ``.csv``, ``.tsv``, ``.tab``, ``.jsonl``, ``.ndjson``, ``.json`` (a list of objects) or
+    ``.parquet``. The delimiter of a ``.csv`` is the one of comma, semicolon, tab and ``|`` that its
+    header has most of. Blanks and a leading ``#`` around names in the header do not count.
+    `columns`: what to use; other columns are guessed where exactly one has a usual name.
+    `label_set`: the allowed labels. By default the values of the label column, in natural order.
+    `with_labels`: whether to look for labels at all. Returns `data`: one sample per row. A row
+    without a label has code -1; one without an image has the path ``""``, which becomes an error
+    row. Raises DataError if the table cannot be read, a column is not clear, or a label is not in
+    `label_set`; MissingExtraError if Parquet support is not installed.
     """
     columns = columns or Columns()
     where = shown(path)
@@ -144,10 +127,7 @@ def _choose(
 ) -> dict[str, int]:
     """Return role -> position of its column.
 
-    Raises
-    ------
-    DataError
-        If a named column is missing, or the image or label column is not clear.
+    Raises DataError if a named column is missing, or the image or label column is not clear.
     """
     listed = ", ".join(map(repr, header)) or "none"
     chosen: dict[str, int] = {}
@@ -267,10 +247,7 @@ def _collect(table: Table, columns: Columns, with_labels: bool) -> _Table:
 def _text(value: Any) -> str | None:
     """Return the text of a cell; None for an empty one.
 
-    Raises
-    ------
-    TypeError
-        If it is a list or an object.
+    Raises TypeError if it is a list or an object.
     """
     if value is None or isinstance(value, str):
         return value

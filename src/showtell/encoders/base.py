@@ -122,10 +122,7 @@ _UNIT = 1e-3  # rows that are off by no more are of length 1 in 16-bit numbers
 def check_encoder(encoder: object) -> None:
     """Refuse an object that cannot be an encoder.
 
-    Raises
-    ------
-    InputError
-        It names what the object lacks, or which of its attributes cannot be.
+    Raises InputError: it names what the object lacks, or which of its attributes cannot be.
     """
     if isinstance(encoder, type):
         raise InputError(
@@ -172,25 +169,10 @@ def _number(value: Any) -> float:
 def checked_rows(encoder: Encoder, vectors: Any, n_rows: int, what: str) -> Embeddings:
     """Refuse or mend what an encoder answered before it spreads.
 
-    Parameters
-    ----------
-    encoder : Encoder
-    vectors : array-like
-        Its answer.
-    n_rows : int
-        How many rows were asked for.
-    what : str
-        ``"images"`` or ``"texts"``, for messages.
-
-    Returns
-    -------
-    rows : ndarray of shape (n_rows, n_dims), float32
-        Of length 1. Rows that were so already are left as they are.
-
-    Raises
-    ------
-    RunError
-        If the shape is another, or a row has NaN, infinite numbers or no direction.
+    `vectors`: its answer; `n_rows`: how many rows were asked for; `what`: ``"images"`` or
+    ``"texts"``, for messages. Returns `rows`, of shape (n_rows, n_dims): of length 1. Rows that
+    were so already are left as they are. Raises RunError if the shape is another, or a row has NaN,
+    infinite numbers or no direction.
     """
     told = f"Encoder {encoder.name!r} answered {n_rows} {what} with"
     shape = (n_rows, encoder.n_dims)

@@ -75,15 +75,8 @@ _SVG = re.compile(rb"(?is)\s*(?:<\?xml.{0,1000})?<svg")
 def sniff(data: bytes) -> str | None:
     r"""Name the picture format that the first bytes of a file promise.
 
-    Parameters
-    ----------
-    data : bytes
-        The file, or at least its first 64 bytes.
-
-    Returns
-    -------
-    format : str or None
-        For example ``"JPEG"``, ``"WebP"`` or ``"HEIC"``; None for what cannot be read here.
+    `data`: the file, or at least its first 64 bytes. Returns `format`: for example ``"JPEG"``,
+    ``"WebP"`` or ``"HEIC"``; None for what cannot be read here.
 
     Examples
     --------
@@ -110,15 +103,8 @@ def sniff(data: bytes) -> str | None:
 def what_instead(data: bytes) -> str:
     """Say in a few words what a file is that is no readable picture.
 
-    Parameters
-    ----------
-    data : bytes
-        The file, or its beginning.
-
-    Returns
-    -------
-    words : str
-        Continues a sentence that begins with "it is".
+    `data`: the file, or its beginning. Returns `words`: continues a sentence that begins with "it
+    is".
 
     Examples
     --------
@@ -176,19 +162,8 @@ class _Jpeg(JpegImagePlugin.JpegImageFile):
 def open_picture(data: bytes, kind: str) -> ImageFile.ImageFile:
     """Read the header of a file of a known format; decoding comes with ``load``.
 
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    kind : str
-        What `sniff` returned.
-
-    Raises
-    ------
-    MissingExtraError
-        For HEIC without the package that reads it.
-    Exception
-        Whatever a reader raises on damaged files.
+    `data`: the whole file; `kind`: what `sniff` returned. Raises MissingExtraError for HEIC without
+    the package that reads it; Exception: whatever a reader raises on damaged files.
     """
     if kind == "JPEG":
         return _Jpeg(BytesIO(data))

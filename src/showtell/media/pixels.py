@@ -48,20 +48,9 @@ def to_rgb(
     where there is a usable one, because without it ink percentages are only a guess at colours;
     RGB profiles are ignored, as in the pipelines that published encoders were trained with.
 
-    Parameters
-    ----------
-    picture : PIL.Image.Image
-        Loaded, of any mode.
-    background : tuple of (red, green, blue)
-        0 to 255 each.
-    share : bool, default=False
-        Whether the result may use the pixels of `picture`, which is then not to be used again.
-        Saves a copy: a third of the time and half of the memory for a large photo.
-
-    Returns
-    -------
-    rgb : PIL.Image.Image of mode RGB
-        A new picture with an empty ``info``.
+    `picture`: loaded, of any mode. `background`: 0 to 255 each. `share`: whether the result may use
+    the pixels of `picture`, which is then not to be used again. Saves a copy: a third of the time
+    and half of the memory for a large photo. Returns `rgb`: a new picture with an empty ``info``.
     """
     if picture.mode.startswith("I;16") or picture.mode in {"I", "F"}:
         picture = _eight_bits(picture)

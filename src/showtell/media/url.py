@@ -58,27 +58,12 @@ class _Target:
 def fetch_url(url: str, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """Fetch what an http(s) URL answers, following up to 5 redirects.
 
-    Parameters
-    ----------
-    url : str
-        With ``http://`` or ``https://``. A user and password in it are sent to that server only,
-        and appear in no message.
-    limits : Limits, default=DEFAULT_LIMITS
-        `max_bytes` is counted while the answer arrives; `timeout` holds for everything together;
-        `allow_private` admits addresses that are not on the public internet.
-
-    Returns
-    -------
-    data : bytes
-        The body of the answer with status 200.
-
-    Raises
-    ------
-    MediaUrlError
-        If the scheme or an address is refused, the server cannot be reached or answers with an
-        error, or the answer ends early.
-    MediaLimitError
-        If it is larger or slower than `limits` allow.
+    `url`: with ``http://`` or ``https://``. A user and password in it are sent to that server only,
+    and appear in no message. `limits`: `max_bytes` is counted while the answer arrives; `timeout`
+    holds for everything together; `allow_private` admits addresses that are not on the public
+    internet. Returns `data`: the body of the answer with status 200. Raises MediaUrlError if the
+    scheme or an address is refused, the server cannot be reached or answers with an error, or the
+    answer ends early; MediaLimitError if it is larger or slower than `limits` allow.
     """
     name = media_name(url)
     deadline = time.monotonic() + limits.timeout

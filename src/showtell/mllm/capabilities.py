@@ -80,15 +80,8 @@ class Capabilities:
 def split_model_name(model: str) -> tuple[str, str]:
     """Split ``"provider:name"``.
 
-    Parameters
-    ----------
-    model : str
-        The name may hold further colons, as Ollama's tags do.
-
-    Raises
-    ------
-    InputError
-        If there is no provider or no name.
+    `model`: the name may hold further colons, as Ollama's tags do. Raises InputError if there is no
+    provider or no name.
 
     Examples
     --------

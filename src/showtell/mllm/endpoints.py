@@ -25,17 +25,9 @@ _PORTS = {"http": 80, "https": 443}
 def endpoint_of(base_url: str | None, home: str | None) -> str:
     """Name an address so that equal ones have equal names; "" for the provider's own.
 
-    Parameters
-    ----------
-    base_url : str or None
-        None for the provider's own.
-    home : str or None
-        The provider's own address, or the name of its vendor; None where there is none.
-
-    Returns
-    -------
-    endpoint : str
-        Name, password and query are not in it; a hash tells one from another.
+    `base_url`: None for the provider's own; `home`: the provider's own address, or the name of its
+    vendor; None where there is none. Returns `endpoint`: name, password and query are not in it; a
+    hash tells one from another.
 
     Examples
     --------

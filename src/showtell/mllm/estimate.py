@@ -59,20 +59,10 @@ def add_up(
 ) -> Sums:
     """Count and price each request by itself, since prices may depend on its length.
 
-    Parameters
-    ----------
-    requests : iterable of Request
-    name : str
-        The model, ``"provider:name"``.
-    capabilities : Capabilities
-    cache : AnswerCache or None
-        What it holds of the same endpoint is not paid again.
-    endpoint : str, default=""
-        See `showtell.mllm.endpoints`.
-    jobs : bool, default=False
-        Whether what is to pay is that of batch jobs.
-    answer_tokens : int, optional
-        Of one answer; unless given, as many as labels for the images asked about take.
+    `name`: the model, ``"provider:name"``; `cache`: what it holds of the same endpoint is not paid
+    again; `endpoint`: see `showtell.mllm.endpoints`; `jobs`: whether what is to pay is that of
+    batch jobs; `answer_tokens`: of one answer; unless given, as many as labels for the images asked
+    about take.
     """
     sums = Sums()
     offered = capabilities.batch and not capabilities.free
@@ -129,19 +119,8 @@ def seconds_for(
 ) -> float | None:
     """Say how long it takes: the slowest of what the slots, the requests and the tokens allow.
 
-    Parameters
-    ----------
-    sums : Sums
-    slots : int
-        Requests in flight.
-    latency : float, optional
-        Seconds of one request; unless given 1, and 1 more for every 100 output tokens.
-    requests_per_minute, tokens_per_minute : float, optional
-
-    Returns
-    -------
-    seconds : float or None
-        None where the tokens are not known.
+    `slots`: requests in flight; `latency`: seconds of one request; unless given 1, and 1 more for
+    every 100 output tokens. Returns `seconds`: None where the tokens are not known.
     """
     n = sums.n_requests - sums.n_requests_kept
     if not n:
@@ -164,10 +143,7 @@ def seconds_for(
 def rule_in_words(rule: str | None) -> str:
     """Say how a provider counts the tokens of an image.
 
-    Parameters
-    ----------
-    rule : str or None
-        `Capabilities.image_token_rule`.
+    `rule`: `Capabilities.image_token_rule`.
 
     Examples
     --------

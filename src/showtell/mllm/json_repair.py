@@ -54,20 +54,10 @@ def json_values(
     Where an object is broken (a cut tail, a stray sign) the complete ones inside it are found.
     Commas before a closing bracket are forgiven.
 
-    Parameters
-    ----------
-    text : str
-    pairs_hook : callable, optional
-        Makes an object of its keys and values, as in `json.JSONDecoder`.
-    inner : bool, default=True
-        Also look for complete objects inside one that is broken.
-
-    Returns
-    -------
-    values : list
-        Objects and arrays in order (any value, where the text is nothing but JSON).
-    is_all : bool
-        Whether the text is nothing but one JSON value.
+    `pairs_hook`: makes an object of its keys and values, as in `json.JSONDecoder`; `inner`: also
+    look for complete objects inside one that is broken. Returns `values`: objects and arrays in
+    order (any value, where the text is nothing but JSON); `is_all`: whether the text is nothing but
+    one JSON value.
 
     Examples
     --------

@@ -230,17 +230,9 @@ def as_model(model: Asked) -> Model:
 def restore_model(params: dict[str, Any], given: Asked | None = None) -> Asked | None:
     """Take what is about the model out of saved parameters.
 
-    Parameters
-    ----------
-    params : dict of str to value
-        An estimator's, with those of `Model.to_saved` among them, which are taken out.
-    given : str, MLLM or Model, optional
-        To ask instead of the model of that name: with the saved limits, unless it is a `Model`.
-
-    Returns
-    -------
-    model : str, MLLM, Model or None
-        As plain as it can be; None if there is neither a name nor a model.
+    `params`: an estimator's, with those of `Model.to_saved` among them, which are taken out;
+    `given`: to ask instead of the model of that name: with the saved limits, unless it is a
+    `Model`. Returns `model`: as plain as it can be; None if there is neither a name nor a model.
     """
     saved = {name: params.pop(name) for name in _NAMES if name in params}
     named = saved.pop("model", None)
@@ -258,23 +250,9 @@ def restore_model(params: dict[str, Any], given: Asked | None = None) -> Asked |
 def open_client(model: Asked, *, takes_jobs: bool = False) -> Iterator[Client]:
     """Open a client with its cache, journal, caps and limits, and close what was opened.
 
-    Parameters
-    ----------
-    model : str, MLLM or Model
-    takes_jobs : bool, default=False
-        Whether what asks can wait for batch jobs.
-
-    Yields
-    ------
-    client : Client
-        Its `Client.journal` is that of the run folder, if there is one.
-
-    Raises
-    ------
-    MissingExtraError
-        If the provider's library is not installed.
-    MLLMAuthError
-        If no key is found.
+    `takes_jobs`: whether what asks can wait for batch jobs. Yields `client`: its `Client.journal`
+    is that of the run folder, if there is one. Raises MissingExtraError if the provider's library
+    is not installed; MLLMAuthError if no key is found.
     """
     access = as_model(model)
     access.check(takes_jobs=takes_jobs)

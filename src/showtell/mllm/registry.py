@@ -307,17 +307,8 @@ def place_of(
 ) -> str:
     """Name the endpoint of a model without loading it or asking anybody.
 
-    Parameters
-    ----------
-    model : str
-        As `load_mllm` takes it.
-    base_url : str, optional
-    env_file : str or path-like, default=".env"
-
-    Returns
-    -------
-    endpoint : str
-        See `showtell.mllm.endpoints`; the digest of a model of one's own is not in it.
+    `model`: as `load_mllm` takes it. Returns `endpoint`: see `showtell.mllm.endpoints`; the digest
+    of a model of one's own is not in it.
 
     Examples
     --------
@@ -382,11 +373,8 @@ def find_key(
 ) -> tuple[str | None, str]:
     """Look for a provider's key.
 
-    Returns
-    -------
-    key : str or None
-    source : str
-        The environment variable, with the file's name if it is from there; "" if there is none.
+    Returns `source`: the environment variable, with the file's name if it is from there; "" if
+    there is none.
     """
     if provider not in _PROVIDERS:
         raise UnknownNameError("provider", provider, _PROVIDERS)
@@ -416,20 +404,8 @@ def _checked(model: Any) -> MLLM:
 def model_id(model: str) -> str:
     """Name that answers are kept under: of a Modelfile, the model it builds on and its digest.
 
-    Parameters
-    ----------
-    model : str
-        As `load_mllm` takes it.
-
-    Returns
-    -------
-    name : str
-        What the loaded model's ``name`` is; nothing is loaded.
-
-    Raises
-    ------
-    DataError
-        If a Modelfile cannot be read.
+    `model`: as `load_mllm` takes it. Returns `name`: what the loaded model's ``name`` is; nothing
+    is loaded. Raises DataError if a Modelfile cannot be read.
 
     Examples
     --------
@@ -511,10 +487,8 @@ def _elsewhere(
 ) -> str | None:
     """Find out which other server is to be asked than the provider's usual one.
 
-    Raises
-    ------
-    InputError
-        If a file of variables says so about a key or pictures that it has nothing to do with.
+    Raises InputError if a file of variables says so about a key or pictures that it has nothing to
+    do with.
     """
     if base_url:
         return base_url
@@ -542,10 +516,7 @@ def _redirects(provider: _Provider, url: _Variable, key: _Variable) -> bool:
 def _check_url(url: str) -> None:
     """Refuse a URL that different programs would read as different places.
 
-    Raises
-    ------
-    InputError
-        It shows neither user nor password.
+    Raises InputError: it shows neither user nor password.
     """
     if not re.match(r"https?://", url):
         raise InputError(f"`base_url` must begin with http:// or https://, got {shown_url(url)!r}.")
@@ -582,10 +553,8 @@ _ENV_NAME = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*")
 def _read_env_file(path: Path) -> dict[str, str]:
     """Read ``NAME=value`` lines: ``export``, quotes and comments as a shell has them.
 
-    Raises
-    ------
-    InputError
-        If it is a pipe, a device, too large or no text. A folder of that name is none of it.
+    Raises InputError if it is a pipe, a device, too large or no text. A folder of that name is none
+    of it.
     """
     if not path.exists() or path.is_dir():
         return {}

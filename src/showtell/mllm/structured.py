@@ -101,13 +101,7 @@ class Checked(Generic[T]):
 def requests_of(model: str, questions: Sequence[Question[Any]], *, native: bool) -> list[Request]:
     """Write the requests that questions bring first, without repairs: for estimates.
 
-    Parameters
-    ----------
-    model : str
-        ``"provider:name"``.
-    questions : sequence of Question
-    native : bool
-        Whether the provider takes a JSON schema.
+    `model`: ``"provider:name"``; `native`: whether the provider takes a JSON schema.
     """
     return [_request(model, question, native=native) for question in questions]
 
@@ -123,28 +117,10 @@ def ask_checked(
 ) -> list[Checked[T]]:
     """Ask questions, check the answers, and ask again where an answer will not do.
 
-    Parameters
-    ----------
-    client : Client
-    questions : sequence of Question
-    repairs : int, default=1
-        How often a wrong answer is sent back with what is wrong about it.
-    timeout : float, default=120
-        Seconds for one try of a request.
-    progress : Progress
-        Called with the number of questions that are done.
-    stage : str, default="Asking"
-        What progress is called.
-
-    Returns
-    -------
-    checked : list of Checked
-        One for each question, in order.
-
-    Raises
-    ------
-    BudgetError, MLLMAuthError
-        As `Client.run` does.
+    `repairs`: how often a wrong answer is sent back with what is wrong about it; `timeout`: seconds
+    for one try of a request; `progress`: called with the number of questions that are done;
+    `stage`: what progress is called. Returns `checked`: one for each question, in order. Raises
+    BudgetError, MLLMAuthError as `Client.run` does.
 
     Examples
     --------

@@ -192,14 +192,8 @@ class Packer(Generic[T]):
     ) -> list[Packed[T]]:
         """Take an item, and give the batches that are complete by that: none, one or two.
 
-        Parameters
-        ----------
-        item : object
-        n_bytes : int, default=0
-            What it adds to the batch.
-        candidates : sequence of int, optional
-            Codes of the labels it has to choose from; None for the whole label set. Items of the
-            two kinds do not go together.
+        `n_bytes`: what it adds to the batch. `candidates`: codes of the labels it has to choose
+        from; None for the whole label set. Items of the two kinds do not go together.
         """
         done: list[Packed[T]] = []
         whole = candidates is None

@@ -27,12 +27,7 @@ def read_arrays(
 ) -> dict[str, NDArray[Any]]:
     """Read a file of arrays that `numpy.savez` or `numpy.savez_compressed` wrote.
 
-    Parameters
-    ----------
-    path : str or path-like
-    most : int
-        Bytes of all arrays together, as they are in memory.
-    error : type
+    `most`: bytes of all arrays together, as they are in memory.
     """
     where = os.fspath(path)
     blob = read_bytes(path, "file of arrays", most=most, error=error)
@@ -58,15 +53,8 @@ def read_array(
 ) -> NDArray[Any]:
     """Read an array in numpy's format; nothing is allocated that the file does not hold.
 
-    Parameters
-    ----------
-    stream : file of bytes
-    size : int
-        Bytes that the stream has, header included.
-    where : str
-    kinds : str
-        Kinds of dtype that are taken, as in `numpy.dtype.kind`. Never objects.
-    error : type
+    `size`: bytes that the stream has, header included. `kinds`: kinds of dtype that are taken, as
+    in `numpy.dtype.kind`. Never objects.
     """
     try:
         version = np.lib.format.read_magic(stream)

@@ -12,12 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 def annotations_of(told: Mapping[str, Any], module: str) -> dict[str, Any]:
     """Resolve annotations; `Any` for those that only a type checker can resolve.
 
-    Parameters
-    ----------
-    told : mapping of str to annotation
-        ``__annotations__`` of a function or class.
-    module : str
-        Where that was defined.
+    `told`: ``__annotations__`` of a function or class; `module`: where that was defined.
     """
     names = vars(sys.modules[module])
     found: dict[str, Any] = {}
@@ -35,11 +30,7 @@ def fits(value: Any, wanted: Any) -> bool:
     Lists pass as sequences whatever they hold, numbers must be finite, and classes that no file can
     hold pass as they are.
 
-    Parameters
-    ----------
-    value : object
-    wanted : type
-        As annotations are: a class, a union, ``Literal[...]``, ``Sequence[...]``, ``Any``.
+    `wanted`: as annotations are: a class, a union, ``Literal[...]``, ``Sequence[...]``, ``Any``.
 
     Examples
     --------

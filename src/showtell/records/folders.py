@@ -10,12 +10,9 @@ from pathlib import Path
 def cache_folder() -> Path:
     """Return the folder for everything showtell may compute or ask again.
 
-    Returns
-    -------
-    folder : Path
-        ``SHOWTELL_CACHE_DIR`` if set; else the platform's place for caches: below
-        ``LOCALAPPDATA`` on Windows, ``~/Library/Caches`` on macOS, ``XDG_CACHE_HOME`` or
-        ``~/.cache`` elsewhere. It need not exist.
+    Returns `folder`: ``SHOWTELL_CACHE_DIR`` if set; else the platform's place for caches: below
+    ``LOCALAPPDATA`` on Windows, ``~/Library/Caches`` on macOS, ``XDG_CACHE_HOME`` or ``~/.cache``
+    elsewhere. It need not exist.
     """
     chosen = os.environ.get("SHOWTELL_CACHE_DIR")
     if chosen:
@@ -32,11 +29,8 @@ def cache_folder() -> Path:
 def settings_folder() -> Path | None:
     """Return the folder of the user's own settings.
 
-    Returns
-    -------
-    folder : Path or None
-        Below ``APPDATA`` on Windows, ``XDG_CONFIG_HOME`` or ``~/.config`` elsewhere. It need not
-        exist. None for a user without a home.
+    Returns `folder`: below ``APPDATA`` on Windows, ``XDG_CONFIG_HOME`` or ``~/.config`` elsewhere.
+    It need not exist. None for a user without a home.
     """
     windows = sys.platform == "win32"
     base = Path(os.environ.get("APPDATA" if windows else "XDG_CONFIG_HOME", ""))

@@ -33,11 +33,7 @@ _VALUES = {"corrections": {"permutations": "rotations"}}
 def current_params(kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """Give parameters of a saved classifier the names they have today.
 
-    Parameters
-    ----------
-    kind : str
-        Name of its class.
-    params : mapping of str to value
+    `kind`: name of its class.
 
     Examples
     --------
@@ -59,10 +55,7 @@ def current_params(kind: str, params: Mapping[str, Any]) -> dict[str, Any]:
 def current_request(request: Mapping[str, Any]) -> dict[str, Any]:
     """Give the options of a run that is kept the names they have today.
 
-    Parameters
-    ----------
-    request : mapping of str to value
-        As in ``run.json``.
+    `request`: as in ``run.json``.
 
     Examples
     --------

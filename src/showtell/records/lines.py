@@ -95,24 +95,10 @@ class LineFile:
     def append(self, line: bytes, *, hold: bool = False) -> tuple[int, int | None]:
         """Write a line in one call, so that lines of threads never mix.
 
-        Parameters
-        ----------
-        line : bytes
-            Without the line break.
-        hold : bool, default=False
-            Keep a line that finds no room, to be written as soon as there is some.
-
-        Returns
-        -------
-        number : int
-            In the file, from 1; of a line that is held, the one it will have.
-        place : int or None
-            None if it is held.
-
-        Raises
-        ------
-        NoRoomError
-            If the disk refuses, and the line is not to be held.
+        `line`: without the line break; `hold`: keep a line that finds no room, to be written as
+        soon as there is some. Returns `number`: in the file, from 1; of a line that is held, the
+        one it will have; `place`: None if it is held. Raises NoRoomError if the disk refuses, and
+        the line is not to be held.
         """
         with self._lock:
             if self._file < 0:
@@ -134,10 +120,7 @@ class LineFile:
     def settle(self) -> None:
         """Write what is held.
 
-        Raises
-        ------
-        NoRoomError
-            If there is still no room.
+        Raises NoRoomError if there is still no room.
         """
         with self._lock:
             try:

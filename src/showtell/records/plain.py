@@ -34,10 +34,7 @@ def from_plain(
 
     Fields that it does not know are passed over, so that later versions may write more.
 
-    Raises
-    ------
-    InputError
-        Or `error`: with the first field that is missing or holds something else.
+    Raises InputError: or `error`: with the first field that is missing or holds something else.
 
     Examples
     --------

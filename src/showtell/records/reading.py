@@ -49,15 +49,8 @@ def read_bytes(
 
     A pipe is read only where the shell made it, as in ``<(command)``.
 
-    Parameters
-    ----------
-    path : str or path-like
-    what : str, default="file"
-        What it is read as, for messages: ``"settings file"``.
-    most : int
-        Bytes that are read at most.
-    error : type
-        Raised with one line that names the file.
+    `what`: what it is read as, for messages: ``"settings file"``; `most`: bytes that are read at
+    most; `error`: raised with one line that names the file.
     """
     name = os.fspath(path)
     is_pipe = name.startswith(_PIPES)
@@ -110,18 +103,10 @@ def parse_json(
 ) -> Any:
     """Parse JSON that is no deeper than `DEEPEST` and holds no number longer than `MOST_DIGITS`.
 
-    Parameters
-    ----------
-    text : str or bytes
-    where : str
-        The file, or file and line, at the start of a message.
-    error : type
-    hook : callable, optional
-        The ``object_pairs_hook`` of `json.loads`.
-    finite : bool, default=False
-        Refuse NaN and infinity, which JSON does not have, and numbers that no float can hold.
-    halves : bool, default=False
-        Take halves of characters (surrogates), as names of files may have them.
+    `where`: the file, or file and line, at the start of a message; `hook`: the
+    ``object_pairs_hook`` of `json.loads`; `finite`: refuse NaN and infinity, which JSON does not
+    have, and numbers that no float can hold; `halves`: take halves of characters (surrogates), as
+    names of files may have them.
 
     Examples
     --------
@@ -173,10 +158,7 @@ def parse_toml(text: str, where: str, *, error: type[ShowtellError] = DataError)
 def parse_yaml(text: str, where: str, *, error: type[ShowtellError] = DataError) -> Any:
     """Parse YAML under the bounds of `parse_json`, without aliases, which make small files huge.
 
-    Raises
-    ------
-    MissingExtraError
-        If PyYAML is not installed.
+    Raises MissingExtraError if PyYAML is not installed.
     """
     from showtell._extras import need
 
@@ -212,16 +194,9 @@ def csv_rows(
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of CSV text with the number of the line each begins in.
 
-    Parameters
-    ----------
-    lines : iterable of str
-        An open file, or text as `io.StringIO`.
-    where : str
-    error : type
-        Raised for a row that is no CSV, a field of more than 131,072 characters, and bytes that
-        are no UTF-8; it names the line.
-    **dialect
-        As `csv.reader` takes them; ``strict=True`` unless given.
+    `lines`: an open file, or text as `io.StringIO`; `error`: raised for a row that is no CSV, a
+    field of more than 131,072 characters, and bytes that are no UTF-8; it names the line;
+    `**dialect`: as `csv.reader` takes them; ``strict=True`` unless given.
     """
     reader = csv.reader(lines, **{"strict": True, **dialect})
     while True:
@@ -244,11 +219,7 @@ def loading(where: str, *, error: type[ShowtellError] = DataError) -> Iterator[N
     A file may say anything in a place where a loader expects something; what that leads to is the
     file's fault and not a fault of the program. The first error stays the cause.
 
-    Parameters
-    ----------
-    where : str
-        The file, at the start of the message.
-    error : type
+    `where`: the file, at the start of the message.
 
     Examples
     --------

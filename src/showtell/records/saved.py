@@ -54,19 +54,9 @@ def write_saved(
 ) -> Path:
     """Write a record and its arrays into a folder, whole or not at all.
 
-    Parameters
-    ----------
-    path : str or path
-        A new folder, an empty one, or a saved one, which is replaced.
-    record : mapping
-        Plain JSON values; must have the key ``class``.
-    arrays : mapping of str to ndarray
-        Written as float32, int64 or uint8.
-
-    Raises
-    ------
-    InputError
-        If the folder holds something else.
+    `path`: a new folder, an empty one, or a saved one, which is replaced; `record`: plain JSON
+    values; must have the key ``class``; `arrays`: written as float32, int64 or uint8. Raises
+    InputError if the folder holds something else.
     """
     target = Path(path)
     if target.exists() and not (
@@ -117,17 +107,8 @@ class SavedFolder:
     ) -> dict[str, NDArray[Any]]:
         """Read the arrays after checking their hash, names, shapes and types.
 
-        Parameters
-        ----------
-        shapes : mapping of str to Shape
-            Of every array that may be there.
-        optional : sequence of str
-            Names of `shapes` that may be missing.
-
-        Raises
-        ------
-        SavedFolderError
-            If anything is missing, damaged, or not as expected.
+        `shapes`: of every array that may be there; `optional`: names of `shapes` that may be
+        missing. Raises SavedFolderError if anything is missing, damaged, or not as expected.
         """
         blob = self._blob()
         arrays = {}
@@ -194,10 +175,8 @@ class SavedFolder:
 def read_saved(path: str | os.PathLike[str]) -> SavedFolder:
     """Read and check the JSON of a saved folder.
 
-    Raises
-    ------
-    SavedFolderError
-        If it is missing, damaged, changed after it was written, or newer than this showtell.
+    Raises SavedFolderError if it is missing, damaged, changed after it was written, or newer than
+    this showtell.
     """
     folder = Path(path)
     if not folder.is_dir():

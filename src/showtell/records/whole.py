@@ -15,15 +15,8 @@ _OWNER_ONLY = 0o600
 def whole_file(target: Path) -> Iterator[Path]:
     """Give a place to write to, which takes the place of `target` if all went well.
 
-    Parameters
-    ----------
-    target : path
-        Its folder must be there. A device is written to as it is.
-
-    Yields
-    ------
-    part : path
-        A name of its own in the same folder; removed if anything goes wrong.
+    `target`: its folder must be there. A device is written to as it is. Yields `part`: a name of
+    its own in the same folder; removed if anything goes wrong.
 
     Examples
     --------

@@ -23,10 +23,7 @@ _BESIDE = ("encoder", "precision", "seed", "model", "base_url")
 def deciding(recipe: Recipe) -> dict[str, Any]:
     """Give of a recipe what decides about answers, as JSON values; caps and machinery do not.
 
-    Returns
-    -------
-    told : dict
-        Labels are left out: a request says which were named.
+    Returns `told`: labels are left out: a request says which were named.
     """
     told: dict[str, Any] = {"method": recipe.method, "encoder": recipe.encoder}
     if recipe.precision != "auto":
@@ -48,10 +45,8 @@ def deciding(recipe: Recipe) -> dict[str, Any]:
 def upgraded(request: Mapping[str, Any]) -> dict[str, Any]:
     """Say a request of an older run folder as one is said today.
 
-    Returns
-    -------
-    request : dict
-        With the key "recipe" where a method decides, and "ways" of recipes in a comparison.
+    Returns `request`: with the key "recipe" where a method decides, and "ways" of recipes in a
+    comparison.
 
     Examples
     --------

@@ -34,19 +34,9 @@ _TIE = 1 + 1e-5  # how much the best label stays above the second
 def spread(code: int, confidence: float, n_classes: int) -> NDArray[np.float64]:
     """Make a row of probabilities out of one label and how sure it is.
 
-    Parameters
-    ----------
-    code : int
-        Index of the label.
-    confidence : float
-        0 to 1. Below ``1 / n_classes`` another label would be likelier than the answer; then the
-        answer gets just above that.
-    n_classes : int
-
-    Returns
-    -------
-    row : ndarray of shape (n_classes,), float64
-        The rest is shared evenly by the other labels, of which nothing is known.
+    `code`: index of the label. `confidence`: 0 to 1. Below ``1 / n_classes`` another label would be
+    likelier than the answer; then the answer gets just above that. Returns `row`, of shape
+    (n_classes,): the rest is shared evenly by the other labels, of which nothing is known.
 
     Examples
     --------
@@ -60,18 +50,9 @@ def spread(code: int, confidence: float, n_classes: int) -> NDArray[np.float64]:
 def with_confidence(row: ArrayLike, code: int, confidence: float) -> NDArray[np.float64]:
     """Set the probability of the best label and scale the others to the rest.
 
-    Parameters
-    ----------
-    row : array-like of shape (n_classes,)
-        Weights; only the proportions of the others count.
-    code : int
-        Index of the best label. It stays the best, if only just.
-    confidence : float
-        Its probability, 0 to 1.
-
-    Returns
-    -------
-    row : ndarray of shape (n_classes,), float64
+    `row`, of shape (n_classes,): weights; only the proportions of the others count. `code`: index
+    of the best label. It stays the best, if only just. `confidence`: its probability, 0 to 1.
+    Returns `row`, of shape (n_classes,).
 
     Examples
     --------

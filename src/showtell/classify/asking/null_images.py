@@ -19,20 +19,9 @@ def content_free_pictures(
 ) -> list[Image.Image]:
     """Pictures that show nothing: mid-grey, white noise, blurred noise, and what images blur into.
 
-    Parameters
-    ----------
-    seed : int, default=0
-        Of the noise, and of which images are taken.
-    images : sequence of Media, optional
-        Images of the kind that is to be classified: adds their mean (over 32 of them) and two of
-        them blurred beyond recognition. Those that cannot be read are passed over.
-    side : int, default=224
-        Pixels.
-
-    Returns
-    -------
-    pictures : list of PIL.Image, length 3 to 6
-        RGB, square.
+    `seed`: of the noise, and of which images are taken. `images`: images of the kind that is to be
+    classified: adds their mean (over 32 of them) and two of them blurred beyond recognition. Those
+    that cannot be read are passed over. `side`: pixels. Returns `pictures`: RGB, square.
 
     Examples
     --------

@@ -98,30 +98,11 @@ class AskRun:
     ) -> tuple[list[ImageState], NDArray[np.int64], dict[int, MediaError]]:
         """Read all images and ask about each distinct one.
 
-        Parameters
-        ----------
-        images : sequence of Media
-        this_round : AskRound
-        skip : callable
-            Says of an image that it need not be asked about.
-        progress : Progress
-            Called with the number of images that are done.
-
-        Returns
-        -------
-        items : list of ImageState
-            Each with one `ViewAnswer` per view, those skipped excepted.
-        distinct : ndarray of shape (n_images,), int64
-            Number of the state of each input, -1 for one that cannot be used.
-        errors : dict of int to MediaError
-            By input.
-
-        Raises
-        ------
-        BudgetError
-            If a cap stopped the run.
-        MLLMAuthError
-            If the provider takes no question at all.
+        `skip`: says of an image that it need not be asked about; `progress`: called with the number
+        of images that are done. Returns `items`: each with one `ViewAnswer` per view, those skipped
+        excepted; `distinct`, of shape (n_images,): number of the state of each input, -1 for one
+        that cannot be used; `errors`: by input. Raises BudgetError if a cap stopped the run;
+        MLLMAuthError if the provider takes no question at all.
         """
         found = self._found = Distinct(len(images))
 
@@ -147,23 +128,11 @@ class AskRun:
     ) -> tuple[list[ImageState], NDArray[np.int64], dict[int, str]]:
         """Say what is known of all inputs after a run was stopped.
 
-        Parameters
-        ----------
-        images : sequence of Media
-            As given to `ask_new`.
-        line : str
-            Why the others have no answer.
-        noted : frozenset of str
-            Hashes of images whose outcome is known. As long as some of them were not looked at
-            before the stop, further images are; these are few, since asking goes nearly in order.
-        recall : callable
-            Fills in such an outcome.
-
-        Returns
-        -------
-        items, distinct, errors
-            As of `ask_new`. Inputs without an outcome are items of reason "stopped", or errors
-            with the line.
+        `images`: as given to `ask_new`. `line`: why the others have no answer. `noted`: hashes of
+        images whose outcome is known. As long as some of them were not looked at before the stop,
+        further images are; these are few, since asking goes nearly in order. `recall`: fills in
+        such an outcome. Returns the same as `ask_new`. Inputs without an outcome are items of reason
+        "stopped", or errors with the line.
         """
         found = (self._found or Distinct(len(images))).copy()
         left = noted.difference(item.digest for item in found.items)

@@ -49,13 +49,7 @@ def ask_all(
 ) -> RunResult:
     """Ask about all images, in as many rounds as the label set takes.
 
-    Parameters
-    ----------
-    clf : MLLMClassifier
-    images : sequence of Media
-    progress : Progress
-    keeps : bool, default=False
-        Whether what ends the run is returned with what is known until then, not raised.
+    `keeps`: whether what ends the run is returned with what is known until then, not raised.
     """
     if not len(images):
         return RunResult(items=[], distinct=np.zeros(0, np.int64), errors={})

@@ -77,10 +77,7 @@ def _params(clf: MLLMClassifier) -> dict[str, Any]:
 def from_saved(cls: type[M], saved: SavedFolder, *, encoder: Any, model: Any) -> M:
     """Make the classifier that a checked folder describes.
 
-    Raises
-    ------
-    SavedFolderError
-        If a model or encoder is needed and not given, or the arrays do not fit.
+    Raises SavedFolderError if a model or encoder is needed and not given, or the arrays do not fit.
     """
     about = saved.record["model"]
     if model is None and not about["by_name"]:

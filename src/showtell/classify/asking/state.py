@@ -82,15 +82,7 @@ def _sum(a: N | None, b: N | None) -> N | None:
 def split_usage(usage: Usage, n: int) -> list[Usage]:
     """Divide what a request took among its images, so that the parts add up exactly.
 
-    Parameters
-    ----------
-    usage : Usage
-    n : int
-        Number of images, at least 1.
-
-    Returns
-    -------
-    shares : list of Usage, length n
+    `n`: number of images, at least 1. Returns `shares`, of length n.
 
     Examples
     --------

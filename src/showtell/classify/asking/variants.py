@@ -128,25 +128,10 @@ def ask_arms(
     again where an answer is none. Images are taken in a random order, and for each the arms in a
     random order, so that what changes with time touches all arms alike.
 
-    Parameters
-    ----------
-    classifier : DirectClassifier or InContextClassifier
-        Fitted.
-    X : sequence of Media, length n_images
-    arms : sequence of PromptArm
-        All different in what they send.
-    wanted : array-like of shape (n_images, n_arms), bool, optional
-        Which arm to ask about which image; default: all.
-    random_state : int, default=0
-        Of the order of calls.
-    progress : Progress
-
-    Raises
-    ------
-    InputError
-        If the classifier asks in a way that arms cannot be laid over.
-    BudgetError
-        If a cap stopped the run; what was answered is kept.
+    `classifier`: fitted; `X`, of length n_images; `arms`: all different in what they send;
+    `wanted`, of shape (n_images, n_arms): which arm to ask about which image; default: all;
+    `random_state`: of the order of calls. Raises InputError if the classifier asks in a way that
+    arms cannot be laid over; BudgetError if a cap stopped the run; what was answered is kept.
     """
     images, order, run_images, asked = _prepare(classifier, X, arms, wanted, random_state)
     codes = np.full(asked.shape, NO_ANSWER, np.int64)
@@ -203,10 +188,7 @@ def arm_requests(
 ) -> Iterator[Request]:
     """Yield the requests that `ask_arms` would send first, without sending any.
 
-    Parameters
-    ----------
-    classifier, X, arms, wanted, random_state
-        As in `ask_arms`.
+    `classifier`, `X`, `arms`, `wanted` and `random_state`: as in `ask_arms`.
     """
     images, order, run_images, asked = _prepare(classifier, X, arms, wanted, random_state)
     if not len(images):

@@ -52,10 +52,7 @@ class Wording:
 def write_labels(words: LabelWords, prompts: PromptSet, *, anonymise: bool, seed: int) -> Wording:
     """Fix how the label set is written.
 
-    Raises
-    ------
-    InputError
-        If two labels cannot be told apart in an answer.
+    Raises InputError if two labels cannot be told apart in an answer.
     """
     names = [" ".join(of_class[0].split()) for of_class in words.names]
     known = tuple(dict.fromkeys(name for of_class in words.names for name in of_class))

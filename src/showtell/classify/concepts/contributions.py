@@ -16,18 +16,9 @@ def vote_contributions(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Contributions to the parts' mean log-odds, which are linear in the features.
 
-    Parameters
-    ----------
-    model : PartsVote
-    features : ndarray of shape (n, n_features)
-
-    Returns
-    -------
-    values : ndarray of shape (n, n_features, n_classes)
-        ``weight * (feature - its mean over the training samples)``, exactly 0 for a feature that
-        was constant.
-    base : ndarray of shape (n_classes,)
-        Mean log-odds at the mean of the training samples.
+    `features`, of shape (n, n_features). Returns `values`, of shape (n, n_features, n_classes):
+    ``weight * (feature - its mean over the training samples)``, exactly 0 for a feature that was
+    constant; `base`, of shape (n_classes,): mean log-odds at the mean of the training samples.
 
     References
     ----------
@@ -45,22 +36,9 @@ def forest_contributions(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Contributions to the forest's probabilities, by the package shap.
 
-    Parameters
-    ----------
-    model : Forest
-    features : ndarray of shape (n, n_features)
-
-    Returns
-    -------
-    values : ndarray of shape (n, n_features, n_classes)
-        Exactly 0 for a feature that no tree asks about.
-    base : ndarray of shape (n_classes,)
-        Mean over the training samples of the trees.
-
-    Raises
-    ------
-    MissingExtraError
-        Without the package shap.
+    `features`, of shape (n, n_features). Returns `values`, of shape (n, n_features, n_classes):
+    exactly 0 for a feature that no tree asks about; `base`, of shape (n_classes,): mean over the
+    training samples of the trees. Raises MissingExtraError: without the package shap.
 
     References
     ----------

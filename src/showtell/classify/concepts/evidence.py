@@ -250,10 +250,7 @@ def _name(part: tuple[str, ...], attribute: str | None, clue: Clue | None) -> st
 def percentiles(values: NDArray[Any], known: NDArray[Any]) -> NDArray[np.float64]:
     """Place values among known ones, column by column: 0 to 100, equal ones count half.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n, n_columns)
-    known : ndarray of shape (n_known, n_columns)
+    `values`, of shape (n, n_columns); `known`, of shape (n_known, n_columns).
 
     Examples
     --------

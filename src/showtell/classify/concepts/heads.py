@@ -146,14 +146,8 @@ def majority(part_proba: NDArray[Any]) -> NDArray[np.float64]:
 
     A part for which the best two labels are equally probable has no vote.
 
-    Parameters
-    ----------
-    part_proba : ndarray of shape (n, n_parts, n_classes)
-
-    Returns
-    -------
-    proba : ndarray of shape (n, n_classes), float64
-        ``(votes + sum / (n_parts + 1))``, scaled to sum to 1: the sums stay below one vote.
+    `part_proba`, of shape (n, n_parts, n_classes). Returns `proba`, of shape (n, n_classes):
+    ``(votes + sum / (n_parts + 1))``, scaled to sum to 1: the sums stay below one vote.
 
     References
     ----------
@@ -182,15 +176,9 @@ def fit_vote(
 ) -> PartsVote:
     """Fit one multinomial logistic regression per part.
 
-    Parameters
-    ----------
-    features : ndarray of shape (n, n_features)
-    codes : ndarray of shape (n,), int
-        0 to n_classes - 1, each of them present.
-    part_of : sequence of int, length n_features
-        Part of each feature, from 0 up; parts without a feature have no vote.
-    C : float, default=1.0
-        Inverse strength of the L2 penalty on the weights of scaled features.
+    `features`, of shape (n, n_features); `codes`, of shape (n,): 0 to n_classes - 1, each of them
+    present; `part_of`, of length n_features: part of each feature, from 0 up; parts without a
+    feature have no vote; `C`: inverse strength of the L2 penalty on the weights of scaled features.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -392,13 +380,8 @@ def fit_forest(
 
     Each tree draws its samples with replacement: as many as there are, up to 5,000.
 
-    Parameters
-    ----------
-    features : ndarray of shape (n, n_features)
-        As they are: a forest needs no scaling.
-    codes : ndarray of shape (n,), int
-    n_trees : int, default=100
-    random_state : int, default=0
+    `features`, of shape (n, n_features): as they are: a forest needs no scaling; `codes`, of shape
+    (n,).
 
     References
     ----------
@@ -435,10 +418,7 @@ class EstimatorModel:
 def fit_estimator(features: NDArray[Any], codes: NDArray[Any], estimator: Any) -> EstimatorModel:
     """Fit a clone of a classifier on scaled features.
 
-    Raises
-    ------
-    InputError
-        If it is none, or gives no probabilities.
+    Raises InputError if it is none, or gives no probabilities.
     """
     from sklearn.base import clone, is_classifier
 

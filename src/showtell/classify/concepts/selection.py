@@ -103,21 +103,11 @@ def select_clues(
     Importances and thresholds are measured on the rows to choose on alone, by models that have
     learned from the other rows. With several folds both are means over all of them.
 
-    Parameters
-    ----------
-    fit : callable
-    features : ndarray of shape (n_samples, n_clues)
-    codes : ndarray of shape (n_samples,), int
-    folds : sequence of Fold
-        One for a simple split; several for cross-validation.
-    thresholds : sequence of float
-        Clues with a greater importance are kept.
-    n_repeats : int, default=10
-    n_errors : float, default=0.0
-        0: the threshold with the best accuracy, as published, and of equals the one with the fewest
-        clues. Above 0: the one with the fewest clues among those that are not worse than the best
-        by more than so many standard errors of its accuracy.
-    random_state : int, default=0
+    `features`, of shape (n_samples, n_clues). `codes`, of shape (n_samples,). `folds`: one for a
+    simple split; several for cross-validation. `thresholds`: clues with a greater importance are
+    kept. `n_errors`: 0: the threshold with the best accuracy, as published, and of equals the one
+    with the fewest clues. Above 0: the one with the fewest clues among those that are not worse
+    than the best by more than so many standard errors of its accuracy.
 
     References
     ----------

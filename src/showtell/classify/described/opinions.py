@@ -109,16 +109,8 @@ def tuned_weights(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Choose the weights that are right most often, by the widest margin among equals.
 
-    Parameters
-    ----------
-    terms : mapping of str to ndarray of shape (n, n_classes)
-    truth : ndarray of shape (n,)
-
-    Returns
-    -------
-    weights : dict of str to float
-    accuracy : dict of str to float
-        Of each opinion alone, of "equal" weights and of those "chosen".
+    `terms`, of shape (n, n_classes); `truth`, of shape (n,). Returns `accuracy`: of each opinion
+    alone, of "equal" weights and of those "chosen".
     """
 
     def judge(weights: Mapping[str, float]) -> tuple[float, float]:

@@ -69,13 +69,9 @@ _Fit: TypeAlias = Callable[[Support], LinearHead]
 def prototype_head(support: Support, *, centre: bool = False) -> LinearHead:
     """Nearest class mean; see `class_means`.
 
-    Parameters
-    ----------
-    support : Support
-    centre : bool, default=False
-        Subtract the mean of the classes' means first, which helps where all embeddings share a
-        direction. Not done where it would leave nothing of a class: a single class, or classes of
-        the same pictures.
+    `centre`: subtract the mean of the classes' means first, which helps where all embeddings share
+    a direction. Not done where it would leave nothing of a class: a single class, or classes of the
+    same pictures.
 
     References
     ----------
@@ -101,12 +97,8 @@ def prototype_head(support: Support, *, centre: bool = False) -> LinearHead:
 def linear_head(support: Support, *, C: float) -> LinearHead:
     """Multinomial logistic regression on unit embeddings; scores are log-odds.
 
-    Parameters
-    ----------
-    support : Support
-        Has rows of every class, and at least two classes.
-    C : float
-        Inverse strength of the L2 penalty.
+    `support`: has rows of every class, and at least two classes; `C`: inverse strength of the L2
+    penalty.
     """
     from sklearn.linear_model import LogisticRegression  # 10 MB that few classifiers need
 
@@ -138,14 +130,8 @@ def held_out(support: Support, fit: _Fit, *, max_folds: int) -> HeldOut:
     rows would weaken the true class alone and so favour whatever it is blended with. Classes with
     one image always stay.
 
-    Parameters
-    ----------
-    support : Support
-        Rows in an order that does not depend on the caller's, for the same folds every time.
-    fit : callable
-        Makes a head of a support.
-    max_folds : int
-        Number of heads fitted at most.
+    `support`: rows in an order that does not depend on the caller's, for the same folds every time;
+    `fit`: makes a head of a support; `max_folds`: number of heads fitted at most.
     """
     order = rank_in_class(support.codes)
     shots = support.shots
@@ -173,22 +159,10 @@ def choose(
 ) -> float:
     """Choose a value by held-out rows, staying with the default unless another is surely better.
 
-    Parameters
-    ----------
-    logits_of : callable
-        Value to logits of the held-out rows, shape (n, n_classes).
-    codes : ndarray of shape (n,), int
-    default : float
-    candidates : sequence of float
-    n_errors : float, default=1.0
-        How many standard errors better another value must be.
-
-    Returns
-    -------
-    value : float
-        The candidate with the lowest negative log-likelihood (at its own best temperature) if that
-        beats the default's by more than `n_errors` standard errors of the difference; else the
-        default.
+    `logits_of`: value to logits of the held-out rows, shape (n, n_classes); `codes`, of shape (n,);
+    `n_errors`: how many standard errors better another value must be. Returns `value`: the
+    candidate with the lowest negative log-likelihood (at its own best temperature) if that beats
+    the default's by more than `n_errors` standard errors of the difference; else the default.
     """
     if len(codes) < 2:
         return default

@@ -27,25 +27,12 @@ def cache_votes(
 ) -> NDArray[np.float32]:
     """Sum ``exp(-beta (1 - affinity))`` of each query with the keys of each class.
 
-    Parameters
-    ----------
-    embeddings : ndarray of shape (n, n_dims)
-        Queries, rows of length 1.
-    keys : ndarray of shape (n_keys, n_dims)
-        Support embeddings, rows of length 1.
-    codes : ndarray of shape (n_keys,), int
-        Class of each key.
-    n_classes : int
-    beta : float
-        Sharpness, no unit: 0 lets all keys count the same, a large one leaves the nearest.
-    divide_by_count : bool, default=True
-        Mean instead of sum over a class, so that classes with more shots are not favoured.
-    mask : ndarray of shape (n, n_keys), bool, optional
-        False where a key must not vote, for leaving a sample out of its own cache.
-
-    Returns
-    -------
-    votes : ndarray of shape (n, n_classes), float32
+    `embeddings`, of shape (n, n_dims): queries, rows of length 1; `keys`, of shape (n_keys,
+    n_dims): support embeddings, rows of length 1; `codes`, of shape (n_keys,): class of each key;
+    `beta`: sharpness, no unit: 0 lets all keys count the same, a large one leaves the nearest;
+    `divide_by_count`: mean instead of sum over a class, so that classes with more shots are not
+    favoured; `mask`, of shape (n, n_keys): False where a key must not vote, for leaving a sample
+    out of its own cache. Returns `votes`, of shape (n, n_classes).
     """
     one_hot = np.eye(n_classes)[np.asarray(codes)]  # (n_keys, n_classes)
     votes = np.empty((len(embeddings), n_classes), np.float32)
@@ -146,21 +133,10 @@ def search_tip_adapter(
     negative log-likelihood at the best temperature, then the smaller beta and alpha. Only rows
     that leave a key of their own class are judged.
 
-    Parameters
-    ----------
-    keys : ndarray of shape (n_keys, n_dims)
-    codes : ndarray of shape (n_keys,), int
-    distinct : ndarray of shape (n_keys,), int
-        Equal for keys of the same picture.
-    text_logits : ndarray of shape (n_keys, n_classes)
-        Zero-shot logits of the support images themselves.
-    alphas, betas : ndarray
-        Candidates.
-
-    Returns
-    -------
-    choice : TipAdapterChoice
-        With no rows if no class has two different images; alpha and beta are then the first.
+    `keys`, of shape (n_keys, n_dims); `codes`, of shape (n_keys,); `distinct`, of shape (n_keys,):
+    equal for keys of the same picture; `text_logits`, of shape (n_keys, n_classes): zero-shot
+    logits of the support images themselves; `alphas` and `betas`: candidates. Returns `choice`:
+    with no rows if no class has two different images; alpha and beta are then the first.
     """
     codes, distinct = np.asarray(codes), np.asarray(distinct)
     n_classes = text_logits.shape[1]

@@ -45,16 +45,8 @@ class Fitness:
 def fitness_of(scores: NDArray[Any], codes: NDArray[Any]) -> Fitness:
     """Measure scores on labelled images.
 
-    Parameters
-    ----------
-    scores : ndarray of shape (n_images, n_classes)
-    codes : ndarray of shape (n_images,), int
-        Index of each image's label.
-
-    Raises
-    ------
-    InputError
-        If there is no image, or fewer than two classes.
+    `scores`, of shape (n_images, n_classes); `codes`, of shape (n_images,): index of each image's
+    label. Raises InputError if there is no image, or fewer than two classes.
 
     References
     ----------
@@ -84,23 +76,12 @@ def near_misses(
     ``M[i, j]`` is the number of images of label ``i`` with ``s(x, j) >= ratio * s(x, i)``: other
     than a confusion matrix it counts near misses.
 
-    Parameters
-    ----------
-    scores : ndarray of shape (n_images, n_classes)
-        Mean cosines; negative ones count as 0.
-    codes : ndarray of shape (n_images,), int
-    ratio : float, default=0.9
-        Below 1 counts more, above 1 less.
-    form : {"ratio", "upstream"}, default="ratio"
-        "upstream" compares softmax probabilities instead of cosines, as the published code does.
-    scale : float, optional
-        Scale of that softmax; by default 4.6052, the logarithm of CLIP's scale that the published
-        code takes for the scale itself.
-
-    Returns
-    -------
-    counts : ndarray of shape (n_classes, n_classes), int64
-        The diagonal is 0. Row sums say how difficult a label is.
+    `scores`, of shape (n_images, n_classes): mean cosines; negative ones count as 0; `codes`, of
+    shape (n_images,); `ratio`: below 1 counts more, above 1 less; `form`, one of {"ratio",
+    "upstream"}: "upstream" compares softmax probabilities instead of cosines, as the published code
+    does; `scale`: scale of that softmax; by default 4.6052, the logarithm of CLIP's scale that the
+    published code takes for the scale itself. Returns `counts`, of shape (n_classes, n_classes):
+    the diagonal is 0. Row sums say how difficult a label is.
 
     References
     ----------
@@ -136,16 +117,8 @@ def near_misses(
 def worst_confusions(counts: NDArray[Any], n_most: int = 5) -> list[list[int]]:
     """For each label, the labels it is most confused with, worst first.
 
-    Parameters
-    ----------
-    counts : ndarray of shape (n_classes, n_classes), int
-        From `near_misses`.
-    n_most : int, default=5
-
-    Returns
-    -------
-    confused : list of list of int
-        Labels without a near miss are left out; ties go to the lower index.
+    `counts`, of shape (n_classes, n_classes): from `near_misses`. Returns `confused`: labels
+    without a near miss are left out; ties go to the lower index.
 
     References
     ----------
@@ -166,16 +139,9 @@ def score_columns(
 ) -> NDArray[np.float64]:
     """Mean similarity of the chosen descriptions of each label.
 
-    Parameters
-    ----------
-    similarities : sequence of ndarray of shape (n_images, n_texts)
-        One for each label: cosines of the images with its pool of descriptions.
-    chosen : sequence of ndarray of shape (n_texts,), bool
-        Which of the pool are in use; at least one for each label.
-
-    Returns
-    -------
-    scores : ndarray of shape (n_images, n_classes), float64
+    `similarities`, of shape (n_images, n_texts): one for each label: cosines of the images with its
+    pool of descriptions; `chosen`, of shape (n_texts,): which of the pool are in use; at least one
+    for each label. Returns `scores`, of shape (n_images, n_classes).
     """
     columns = []
     for code, (values, mask) in enumerate(zip(similarities, chosen, strict=True)):
@@ -215,24 +181,12 @@ def greedy_crossover(
     Labels are visited in turn. For each, every single addition, removal and swap is tried, and the
     one that improves the fitness most is made; a sweep without a change ends the search.
 
-    Parameters
-    ----------
-    similarities : sequence of ndarray of shape (n_images, n_texts)
-        One for each label: cosines of the images with its pool of descriptions.
-    start : sequence of ndarray of shape (n_texts,), bool
-        Where to begin: the best candidate.
-    codes : ndarray of shape (n_images,), int
-        Index of each image's label.
-    n_least, n_most : int
-        Bounds on the number of descriptions of a label; a start outside of them may stay.
-    max_sweeps : int, default=3
-    order : sequence of int, optional
-        Labels in the order of the visits; by default the hardest first, by `near_misses`.
-
-    Returns
-    -------
-    crossover : Crossover
-        Never less fit than the start.
+    `similarities`, of shape (n_images, n_texts): one for each label: cosines of the images with its
+    pool of descriptions; `start`, of shape (n_texts,): where to begin: the best candidate; `codes`,
+    of shape (n_images,): index of each image's label; `n_least` and `n_most`: bounds on the number
+    of descriptions of a label; a start outside of them may stay; `order`: labels in the order of
+    the visits; by default the hardest first, by `near_misses`. Returns `crossover`: never less fit
+    than the start.
 
     Notes
     -----
@@ -447,23 +401,12 @@ def bank_changes(
 ) -> tuple[int, int]:
     """Say whether the words removed from a label were good or bad, and likewise those added.
 
-    Parameters
-    ----------
-    scores : ndarray of shape (n_images, n_classes)
-        Of the whole set before the change; the base for every label.
-    codes : ndarray of shape (n_images,), int
-    code : int
-        The label whose words changed.
-    kept : ndarray of shape (n_images,), or None
-        Its score with only the words that stayed; None if none stayed: then nothing can be said of
-        what was removed, and what was added is compared with `scores`.
-    after : ndarray of shape (n_images,)
-        Its score with the words it has now.
-
-    Returns
-    -------
-    removed, added : int
-        1 good (removing them hurt, adding them helped), -1 bad, 0 neither.
+    `scores`, of shape (n_images, n_classes): of the whole set before the change; the base for every
+    label; `codes`, of shape (n_images,); `code`: the label whose words changed; `kept`, of shape
+    (n_images,): its score with only the words that stayed; None if none stayed: then nothing can be
+    said of what was removed, and what was added is compared with `scores`; `after`, of shape
+    (n_images,): its score with the words it has now. Returns `removed` and `added`: 1 good
+    (removing them hurt, adding them helped), -1 bad, 0 neither.
 
     References
     ----------
@@ -504,19 +447,8 @@ def balanced_clusters(
     k-means on directions, in which every group has a place for at most ``ceil(n / k)`` labels; the
     labels that would lose most by going elsewhere choose first.
 
-    Parameters
-    ----------
-    embeddings : ndarray of shape (n_classes, n_dims)
-        Mean text embedding of each label.
-    size : int, default=10
-        Labels per group, about.
-    random_state : int, default=0
-    n_rounds : int, default=20
-
-    Returns
-    -------
-    clusters : list of list of int
-        Every label is in one of them; both levels rise.
+    `embeddings`, of shape (n_classes, n_dims): mean text embedding of each label; `size`: labels
+    per group, about. Returns `clusters`: every label is in one of them; both levels rise.
 
     Examples
     --------

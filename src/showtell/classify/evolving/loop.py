@@ -131,10 +131,7 @@ class Loop:
     def run(self, start: Texts, after: Callable[[list[Generation], int], None]) -> str:
         """Evolve; `after` is told the generations so far and the best of them after each.
 
-        Returns
-        -------
-        state : str
-            "finished" or "patience".
+        Returns `state`: "finished" or "patience".
         """
         current = dict(start)
         generations = [self._generation(0, current, {}, [], [], Spent())]

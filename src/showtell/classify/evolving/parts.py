@@ -43,10 +43,7 @@ def part_images(
 
     Those that cannot be used, and pictures with two labels, are left out with a warning.
 
-    Raises
-    ------
-    InputError
-        If a label has no usable image.
+    Raises InputError if a label has no usable image.
     """
     if found.errors:
         first = min(found.errors)

@@ -185,24 +185,11 @@ def read_classes(
 ) -> Callable[[Any], Written]:
     """Make the check of an answer.
 
-    Parameters
-    ----------
-    group : sequence of str
-        Labels that were asked about.
-    labels : sequence of str
-        All labels, none of which another one's description may name.
-    n_least, n_most : int
-        Bounds on the descriptions of a label; more are cut off, fewer are a gap.
-    allowed : mapping of label to set of str, optional
-        Texts (normalised) that may be used; None for any.
-    strict : bool, default=False
-        Refuse an answer with a gap.
-
-    Returns
-    -------
-    check : callable
-        Takes the value of an answer, returns `Written`; raises ValueError if no label of the group
-        has anything usable.
+    `group`: labels that were asked about; `labels`: all labels, none of which another one's
+    description may name; `n_least` and `n_most`: bounds on the descriptions of a label; more are
+    cut off, fewer are a gap; `allowed`: texts (normalised) that may be used; None for any;
+    `strict`: refuse an answer with a gap. Returns `check`: takes the value of an answer, returns
+    `Written`; raises ValueError if no label of the group has anything usable.
 
     Examples
     --------

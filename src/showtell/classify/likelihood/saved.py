@@ -77,11 +77,8 @@ def from_saved(
 ) -> LikelihoodClassifier:
     """Make the classifier that a checked folder describes, and load its model.
 
-    Raises
-    ------
-    SavedFolderError
-        If a model or encoder is needed and not given, is another one than at the time, or the
-        arrays do not fit.
+    Raises SavedFolderError if a model or encoder is needed and not given, is another one than at
+    the time, or the arrays do not fit.
     """
     about = saved.record["model"]
     if model is None and not about["by_name"]:

@@ -132,12 +132,8 @@ class TorchTowers:
 def export_towers(model: HubModel, name: str, target: Path) -> None:
     """Write both towers as ONNX into a new folder, and check them against torch.
 
-    Raises
-    ------
-    MissingExtraError
-        Without torch, transformers or onnx.
-    RunError
-        If the export fails or does not compute what torch computes.
+    Raises MissingExtraError: without torch, transformers or onnx; RunError if the export fails or
+    does not compute what torch computes.
     """
     need("onnx", extra="export", what=f"{name} (weights without ONNX)")
     towers = TorchTowers(model, name)
@@ -186,12 +182,7 @@ def export_towers(model: HubModel, name: str, target: Path) -> None:
 def quantize_tower(source: Path, target: Path, name: str) -> None:
     """Write an ONNX file with 8-bit weights in its matrix products.
 
-    Raises
-    ------
-    MissingExtraError
-        Without onnx.
-    RunError
-        If onnxruntime cannot quantize the file.
+    Raises MissingExtraError: without onnx; RunError if onnxruntime cannot quantize the file.
     """
     need("onnx", extra="export", what=f"{name} as int8, which is not published,")
     import_onnxruntime()
@@ -393,15 +384,8 @@ def _refuse_unknown(config: Mapping[str, Any], same: Mapping[str, Any], where: s
 def open_clip_to_transformers(state: Mapping[str, Any]) -> dict[str, Any]:
     """Rename (and where packed, split) the tensors of an OpenCLIP ViT model.
 
-    Parameters
-    ----------
-    state : mapping of str to tensor
-        With or without the ``text.`` prefix of newer files.
-
-    Returns
-    -------
-    state : dict of str to tensor
-        As `transformers.CLIPModel` names them.
+    `state`: with or without the ``text.`` prefix of newer files. Returns `state`: as
+    `transformers.CLIPModel` names them.
     """
     whole = {
         "logit_scale": "logit_scale",

@@ -17,12 +17,8 @@ _HTTP_CLIENTS = ("httpx", "httpx2", "requests")  # of versions 1, 2 and 0 of hug
 def find_folder(name: str, precision: str) -> Path:
     """Find, or download, the files of a model.
 
-    Parameters
-    ----------
-    name : str
-        ``"local-dir:path"`` or ``"hf-hub:org/name"``, the latter with ``@revision`` if wanted.
-    precision : str
-        Decides which weights are downloaded.
+    `name`: ``"local-dir:path"`` or ``"hf-hub:org/name"``, the latter with ``@revision`` if wanted;
+    `precision`: decides which weights are downloaded.
     """
     kind, _, place = name.partition(":")
     if kind == "local-dir":

@@ -236,15 +236,7 @@ def strip_template(text: str) -> str:
     the end. Underscores become blanks and emoji their names. Whatever would leave nothing is
     left alone. "A painting of a dog" stays: labels may differ by it.
 
-    Returns
-    -------
-    label : str
-        Never empty.
-
-    Raises
-    ------
-    InputError
-        If the text is empty or no string.
+    Returns `label`: never empty. Raises InputError if the text is empty or no string.
 
     Examples
     --------

@@ -77,19 +77,9 @@ class Nouns:
     ) -> dict[str, NDArray[Any]]:
         """Turn a taxonomy into arrays that can be kept in an ``.npz`` file.
 
-        Parameters
-        ----------
-        parents : sequence of sequences of int, length n_senses
-            The more general senses directly above each sense; no cycles.
-        senses : mapping of str to sequence of int
-            Lower-case word to its senses, most frequent first.
-        irregular : mapping of str to str, optional
-            Irregular plural to singular.
-
-        Returns
-        -------
-        arrays : dict of str to ndarray
-            No object arrays, nothing to unpickle.
+        `parents`, of length n_senses: the more general senses directly above each sense; no cycles;
+        `senses`: lower-case word to its senses, most frequent first; `irregular`: irregular plural
+        to singular. Returns `arrays`: no object arrays, nothing to unpickle.
         """
         words = sorted(word.encode("utf-8") for word in senses)
         of_word = [senses[word.decode("utf-8")] for word in words]
@@ -147,15 +137,7 @@ class Nouns:
         spots" is about "butterfly", "bowl of soup on a table" about "soup"); else the longest
         known tail of the whole. Plurals are stripped and hyphens tried as blanks.
 
-        Parameters
-        ----------
-        text : str
-            Any case.
-
-        Returns
-        -------
-        senses : tuple of int
-            Most frequent first; empty where no noun is known.
+        `text`: any case. Returns `senses`: most frequent first; empty where no noun is known.
         """
         whole = " ".join(text.lower().split())
         head = _MODIFIER.sub("", whole).strip()

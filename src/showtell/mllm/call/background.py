@@ -76,10 +76,7 @@ def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread, owner: int) 
 def tell_of_waiting(tell: Callable[[str], object]) -> None:
     """Have it said that Ctrl-C was heard, where what was sent is waited for.
 
-    Parameters
-    ----------
-    tell : callable
-        Takes a sentence.
+    `tell`: takes a sentence.
     """
     global _tell
     _tell = tell
@@ -90,24 +87,10 @@ def wait_for(
 ) -> T:
     """Run a coroutine in the background loop and wait for it.
 
-    Parameters
-    ----------
-    work : coroutine
-    stop : callable, optional
-        Called in the loop at the first Ctrl-C: `work` should end soon by itself, with what is in
-        flight finished.
-    grace : float, default=10
-        Seconds it may take for that. Then, or at a second Ctrl-C, it is cancelled.
-
-    Returns
-    -------
-    result
-        Of the coroutine.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        After Ctrl-C, once the coroutine has ended.
+    `stop`: called in the loop at the first Ctrl-C: `work` should end soon by itself, with what is
+    in flight finished. `grace`: seconds it may take for that. Then, or at a second Ctrl-C, it is
+    cancelled. Returns what the coroutine does. Raises KeyboardInterrupt: after Ctrl-C, once the coroutine
+    has ended.
     """
     loop = background_loop()
     if threading.current_thread().name == _THREAD:

@@ -72,10 +72,7 @@ class _Tries:
 def is_whole(request: Request, answer: Answer) -> bool:  # noqa: ARG001
     """Say whether an answer is complete and may be used again.
 
-    Returns
-    -------
-    whole : bool
-        It ended by itself and says something.
+    Returns `whole`: it ended by itself and says something.
     """
     return answer.finish == "stop" and bool(answer.text.strip() or answer.probabilities)
 

@@ -29,10 +29,7 @@ def make_client(
 ) -> httpx2.AsyncClient:
     """Make a client without a limit on connections; how many there are is the caller's business.
 
-    Parameters
-    ----------
-    look_at : callable, optional
-        Called with every answer as soon as its headers are there.
+    `look_at`: called with every answer as soon as its headers are there.
     """
     hooks: dict[str, list[Any]] = {"response": [_bound]}
     if look_at is not None:

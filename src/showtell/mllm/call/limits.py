@@ -37,19 +37,11 @@ def backoff(
     failed together do not come back together. Never shorter than the provider asked for, and
     then longer by up to a quarter.
 
-    Parameters
-    ----------
-    attempt : int
-        Tries so far, from 1.
-    retry_after : float, optional
-        Seconds the provider asked for; what is no number above 0 counts as nothing.
-    grows : bool, default=True
-        False: no longer than the provider asked for, if it did. It is to be believed as long as
-        it lets others pass; one that says "at once" and never does would be asked for ever.
-    base, most : float, default=0.5, 30
-        Seconds before the second try, and at most.
-    draw : callable, default=random.random
-        Gives numbers from 0 to 1.
+    `attempt`: tries so far, from 1. `retry_after`: seconds the provider asked for; what is no
+    number above 0 counts as nothing. `grows`: False: no longer than the provider asked for, if it
+    did. It is to be believed as long as it lets others pass; one that says "at once" and never does
+    would be asked for ever. `base` and `most`: seconds before the second try, and at most. `draw`:
+    gives numbers from 0 to 1.
 
     Examples
     --------

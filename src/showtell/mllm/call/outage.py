@@ -45,10 +45,7 @@ class Outage:
     async def turn(self, key: str) -> None:
         """Wait until a request may be tried.
 
-        Raises
-        ------
-        ServerDownError
-            If the run has ended meanwhile.
+        Raises ServerDownError if the run has ended meanwhile.
         """
         while self._is_down and self._prober != key:
             if self._prober is None:

@@ -37,10 +37,7 @@ def loads(line: bytes) -> Any:
 def dollars_from_record(record: Mapping[str, Any], name: str) -> Decimal | None:
     """Read an amount of USD; None where there is none.
 
-    Raises
-    ------
-    ValueError
-        If it is no number from 0 to a billion.
+    Raises ValueError if it is no number from 0 to a billion.
     """
     value = record.get(name)
     if value is None:
@@ -107,10 +104,8 @@ def answer_to_record(answer: Answer) -> dict[str, Any]:
 def check_answer(answer: Answer) -> Answer:
     """Give an answer back if it could be kept and read again.
 
-    Raises
-    ------
-    KeyError, TypeError, ValueError, AttributeError
-        If its text is none, or its numbers cannot be: tokens below 0, an infinite price.
+    Raises KeyError, TypeError, ValueError, AttributeError if its text is none, or its numbers
+    cannot be: tokens below 0, an infinite price.
     """
     answer_from_record(answer_to_record(answer), from_cache=False)
     return answer
@@ -119,17 +114,9 @@ def check_answer(answer: Answer) -> Answer:
 def answer_from_record(record: Mapping[str, Any], *, from_cache: bool) -> Answer:
     """Make an answer of plain data.
 
-    Parameters
-    ----------
-    record : mapping
-        From `answer_to_record`.
-    from_cache : bool
-        Whether it is used again: then it took no request, no token and no cent.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        If the data is not such a record.
+    `record`: from `answer_to_record`; `from_cache`: whether it is used again: then it took no
+    request, no token and no cent. Raises KeyError, TypeError, ValueError if the data is not such a
+    record.
     """
     first = usage = Usage(
         input_tokens=_count_from_record(record, "input_tokens"),

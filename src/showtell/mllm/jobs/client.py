@@ -112,21 +112,11 @@ class BatchClient:
     ) -> None:
         """Ask all requests, and give each outcome with the number of its request.
 
-        Parameters
-        ----------
-        requests : iterable of Request
-            Taken one by one; an image is in memory until the job that holds it is handed in.
-        take : callable
-            ``take(number, request, outcome)``; the request comes without its parts.
-
-        Raises
-        ------
-        JobsPendingError
-            If jobs are under way and are not to be waited for.
-        BudgetError
-            If a cap stopped the run; what was handed in before has been collected.
-        MLLMAuthError
-            If the provider takes no question with this key.
+        `requests`: taken one by one; an image is in memory until the job that holds it is handed
+        in; `take`: ``take(number, request, outcome)``; the request comes without its parts. Raises
+        JobsPendingError if jobs are under way and are not to be waited for; BudgetError if a cap
+        stopped the run; what was handed in before has been collected; MLLMAuthError if the provider
+        takes no question with this key.
         """
         waiting: dict[str, list[tuple[int, Request]]] = {}
         capped: BudgetError | None = None

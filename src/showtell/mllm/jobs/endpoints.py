@@ -189,17 +189,8 @@ class BatchJobs:
 
         Those that are answered already, or stand in a job that is not collected, are left out.
 
-        Returns
-        -------
-        n_requests : int
-            Handed in by this call.
-
-        Raises
-        ------
-        MLLMError
-            If the provider takes no job.
-        BudgetError
-            If a cap stands in the way; jobs before it are handed in.
+        Returns `n_requests`: handed in by this call. Raises MLLMError if the provider takes no job;
+        BudgetError if a cap stands in the way; jobs before it are handed in.
         """
         await self.recover()
         model = self.mllm.connect()
@@ -266,11 +257,7 @@ class BatchJobs:
         after its last one; so if the process dies in between, the next one gets them again, and
         nothing is lost or paid twice.
 
-        Yields
-        ------
-        key : str
-            `Request.key`.
-        outcome : Answer or MLLMError
+        Yields `key`: `Request.key`.
         """
         model = self.mllm.connect()
         for job in list(self.book.jobs.values()):
@@ -337,13 +324,8 @@ class BatchJobs:
     ) -> None:
         """Hand in, wait, collect. May be stopped at any time and run again.
 
-        Parameters
-        ----------
-        requests : iterable of Request
-        on_answer : callable
-            ``on_answer(key, outcome)`` for each, also those that were answered before.
-        progress : callable, optional
-            Called with a `BatchProgress` whenever it was asked for.
+        `on_answer`: ``on_answer(key, outcome)`` for each, also those that were answered before;
+        `progress`: called with a `BatchProgress` whenever it was asked for.
         """
         wait_for(self._run(requests, on_answer, progress))
 

@@ -66,21 +66,11 @@ def tokenise_labels(
 ) -> Continuations:
     """Tokenise labels as what follows a prefix, which is not how they are tokenised alone.
 
-    Parameters
-    ----------
-    encode : callable of str to sequence of int
-        The tokenizer; it must not add tokens at the end.
-    prefix : str
-        The text before the label, without the separator.
-    labels : sequence of str
-    separator : str, default=" "
-        Between prefix and label. Most tokenizers make it a part of the label's first token.
-
-    Raises
-    ------
-    InputError
-        If the ids of the prefix are not the beginning of the ids of prefix and label, or two
-        labels have the same tokens: their likelihoods could not be compared.
+    `encode`: the tokenizer; it must not add tokens at the end. `prefix`: the text before the label,
+    without the separator. `separator`: between prefix and label. Most tokenizers make it a part of
+    the label's first token. Raises InputError if the ids of the prefix are not the beginning of the
+    ids of prefix and label, or two labels have the same tokens: their likelihoods could not be
+    compared.
 
     References
     ----------
@@ -117,18 +107,11 @@ def tokenise_labels(
 def score_labels(scores: TokenScores, rule: ScoreRule) -> NDArray[np.float64]:
     r"""Score each label by the log-probabilities ``lp_k`` of its ``n`` tokens.
 
-    Parameters
-    ----------
-    scores : TokenScores
-    rule : {"sum", "mean", "sum_eos"}
-        ``"sum"``: :math:`\sum lp_k`, the probability of the text, which favours short labels.
-        ``"mean"``: :math:`\frac1n \sum lp_k`, which favours long, predictable ones.
-        ``"sum_eos"``: also the probability that the text ends there, so that a label which is
-        the beginning of another can be compared with it.
-
-    Returns
-    -------
-    label_scores : ndarray of shape (n_labels,), float64
+    `rule`, one of {"sum", "mean", "sum_eos"}: ``"sum"``: :math:`\sum lp_k`, the probability of the
+    text, which favours short labels. ``"mean"``: :math:`\frac1n \sum lp_k`, which favours long,
+    predictable ones. ``"sum_eos"``: also the probability that the text ends there, so that a label
+    which is the beginning of another can be compared with it. Returns `label_scores`, of shape
+    (n_labels,).
 
     References
     ----------
@@ -156,16 +139,9 @@ def score_labels(scores: TokenScores, rule: ScoreRule) -> NDArray[np.float64]:
 def pmi_scores(scores: NDArray[Any], null_scores: NDArray[Any]) -> NDArray[np.float64]:
     """Pointwise mutual information: how much more likely the picture makes each label.
 
-    Parameters
-    ----------
-    scores : ndarray of shape (..., n_labels)
-        Summed log-probabilities with the picture.
-    null_scores : ndarray of shape (n_labels,) or (n_nulls, n_labels)
-        The same with pictures that show nothing; several are averaged.
-
-    Returns
-    -------
-    pmi : ndarray of shape (..., n_labels), float64
+    `scores`, of shape (..., n_labels): summed log-probabilities with the picture; `null_scores`, of
+    shape (n_labels,): the same with pictures that show nothing; several are averaged. Returns
+    `pmi`, of shape (..., n_labels).
 
     Examples
     --------
@@ -182,17 +158,9 @@ def extrapolate_scores(
 ) -> NDArray[np.float64]:
     """Move scores away from their mean over unlabelled images: ``α s + (1 − α) mean``.
 
-    Parameters
-    ----------
-    scores : ndarray of shape (..., n_labels)
-    mean_scores : ndarray of shape (n_labels,)
-        Mean over unlabelled images.
-    alpha : float
-        1 changes nothing; 2 ranks as if half of the mean were taken off, 4 three quarters.
-
-    Returns
-    -------
-    moved : ndarray of shape (..., n_labels), float64
+    `scores`, of shape (..., n_labels); `mean_scores`, of shape (n_labels,): mean over unlabelled
+    images; `alpha`: 1 changes nothing; 2 ranks as if half of the mean were taken off, 4 three
+    quarters. Returns `moved`, of shape (..., n_labels).
 
     Examples
     --------
@@ -205,10 +173,6 @@ def extrapolate_scores(
 
 def yes_no_probability(log_yes: Any, log_no: Any) -> NDArray[np.float64]:
     """Probability of "yes" against "no" from the log-probabilities of both.
-
-    Parameters
-    ----------
-    log_yes, log_no : array-like of the same shape
 
     References
     ----------
@@ -229,16 +193,8 @@ def merge_aliases(
 ) -> NDArray[np.float64]:
     """Add up the probabilities of texts that mean the same class (log-sum-exp).
 
-    Parameters
-    ----------
-    scores : ndarray of shape (n_texts,)
-        Logarithms; ``-inf`` for a text that was not asked about.
-    class_of : sequence of int, one per text
-    n_classes : int
-
-    Returns
-    -------
-    merged : ndarray of shape (n_classes,), float64
+    `scores`, of shape (n_texts,): logarithms; ``-inf`` for a text that was not asked about. Returns
+    `merged`, of shape (n_classes,).
 
     Examples
     --------

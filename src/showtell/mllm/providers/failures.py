@@ -100,21 +100,10 @@ def failure_of(
 ) -> MLLMError:
     """Put an error into our words.
 
-    Parameters
-    ----------
-    error : BaseException
-        Of a library, or of the code that reads an answer.
-    model : str
-        ``"provider:name"``.
-    key : str or None
-        Taken out of whatever is said.
-    address : str or None
-        What to look at if there is no connection, in words; None at the provider's own address.
-
-    Returns
-    -------
-    failure : MLLMError
-        Whatever is not known becomes an `MLLMAnswerError`: what came back cannot be read.
+    `error`: of a library, or of the code that reads an answer; `model`: ``"provider:name"``; `key`:
+    taken out of whatever is said; `address`: what to look at if there is no connection, in words;
+    None at the provider's own address. Returns `failure`: whatever is not known becomes an
+    `MLLMAnswerError`: what came back cannot be read.
     """
     # An error with an HTTP status is also one of a category, which says more.
     lineage = sorted(type(error).__mro__, key=lambda c: c is theirs.ModelHTTPError)

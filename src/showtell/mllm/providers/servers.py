@@ -15,17 +15,8 @@ _SECONDS = 5.0
 async def ollama_digest(client: httpx2.AsyncClient, base_url: str, model: str) -> str:
     """Ask an Ollama server for the digest of a model's weights and template.
 
-    Parameters
-    ----------
-    client : httpx2.AsyncClient
-    base_url : str
-    model : str
-        As it is asked; without a tag it is the latest.
-
-    Returns
-    -------
-    digest : str
-        "" if the server does not tell.
+    `model`: as it is asked; without a tag it is the latest. Returns `digest`: "" if the server does
+    not tell.
     """
     listed = await _json_of(client, base_url, "api/tags")
     models = listed.get("models") if isinstance(listed, Mapping) else None

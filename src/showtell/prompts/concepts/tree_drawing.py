@@ -96,15 +96,8 @@ def draw_concepts(
 def check_drawing(path: str | os.PathLike[str]) -> str:
     """Refuse a drawing that could not be made, before anything is paid for its tree.
 
-    Returns
-    -------
-    ending : str
-        ".svg", ".png", ".pdf" or ".dot".
-
-    Raises
-    ------
-    InputError, MissingExtraError
-        As `draw_concepts`.
+    Returns `ending`: ".svg", ".png", ".pdf" or ".dot". Raises InputError, MissingExtraError as
+    `draw_concepts`.
     """
     ending = Path(path).suffix.lower()
     if ending not in _ENDINGS:

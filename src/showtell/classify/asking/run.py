@@ -131,7 +131,7 @@ class AskRun:
         `images`: as given to `ask_new`. `line`: why the others have no answer. `noted`: hashes of
         images whose outcome is known. As long as some of them were not looked at before the stop,
         further images are; these are few, since asking goes nearly in order. `recall`: fills in
-        such an outcome. Returns the same as `ask_new`. Inputs without an outcome are items of reason
+        such an outcome. Returns what `ask_new` does. Inputs without an outcome are items of reason
         "stopped", or errors with the line.
         """
         found = (self._found or Distinct(len(images))).copy()

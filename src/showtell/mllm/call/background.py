@@ -89,8 +89,8 @@ def wait_for(
 
     `stop`: called in the loop at the first Ctrl-C: `work` should end soon by itself, with what is
     in flight finished. `grace`: seconds it may take for that. Then, or at a second Ctrl-C, it is
-    cancelled. Returns what the coroutine does. Raises KeyboardInterrupt: after Ctrl-C, once the coroutine
-    has ended.
+    cancelled. Returns what the coroutine does. Raises KeyboardInterrupt: after Ctrl-C, once the
+    coroutine has ended.
     """
     loop = background_loop()
     if threading.current_thread().name == _THREAD:

@@ -17,6 +17,7 @@ from PIL import Image
 from showtell._progress import Progress, no_progress
 from showtell.classify.capabilities import PictureScorer
 from showtell.classify.estimator import Estimator, check_is_fitted
+from showtell.classify.labels import LabelWords, Texts, codes_of, label_words, true_labels
 from showtell.classify.predictions import Predictions
 from showtell.classify.saved import Saving, rebuild_encoder_classifier, save_classifier
 from showtell.encoders import Embeddings, Encoder, ImageEmbeddings, embed_images, load_encoder
@@ -116,6 +117,36 @@ def media_list(X: Any) -> Sequence[Media]:
         ) from None
 
 
+def read_given(
+    X: Sequence[Media] | None,
+    y: Any,
+    labels: Sequence[Any] | Texts | None,
+    *,
+    descriptions: Texts | None = None,
+    aliases: Texts | None = None,
+) -> tuple[Sequence[Media] | None, LabelWords, NDArray[np.intp] | None]:
+    """Check what `fit` was given where all of it may be missing: images, label set, codes of y."""
+    images = None if X is None else media_list(X)
+    truth = None if y is None else true_labels(y, None if images is None else len(images))
+    words = label_words(labels, truth, descriptions=descriptions, aliases=aliases)
+    return images, words, None if truth is None else codes_of(truth, words.classes)
+
+
+def read_labelled(
+    X: Sequence[Media],
+    y: Any,
+    labels: Sequence[Any] | Texts | None,
+    *,
+    descriptions: Texts | None = None,
+    aliases: Texts | None = None,
+) -> tuple[Sequence[Media], LabelWords, NDArray[np.intp]]:
+    """Check labelled images that `fit` needs: images, label set, codes of y."""
+    images = media_list(X)
+    truth = true_labels(y, len(images))
+    words = label_words(labels, truth, descriptions=descriptions, aliases=aliases)
+    return images, words, codes_of(truth, words.classes)
+
+
 class MediaClassifier(Estimator):
     """Base of every showtell classifier: X is a sequence of media, not a 2-D array.
 
@@ -131,7 +162,19 @@ class MediaClassifier(Estimator):
 
     @abstractmethod
     def classify(self, X: Sequence[Media], *, progress: Progress = no_progress) -> Predictions:
-        """Classify each input; unusable ones become error rows, never exceptions."""
+        """Classify each input: one row each, in order; the same content is looked at once.
+
+        Parameters
+        ----------
+        X : sequence of Media, length n_samples
+        progress : Progress
+            Called with the number of images that are done.
+
+        Returns
+        -------
+        predictions : Predictions
+            Unusable inputs are rows of status "error", never exceptions.
+        """
 
     def explained_by(self) -> tuple[str, ...]:
         """Names of the parts besides "chances" that explain answers; see `explain`."""
@@ -149,12 +192,20 @@ class MediaClassifier(Estimator):
         Raises
         ------
         InputError
-            If an input could not be used: scikit-learn's interface has no place for an error
-            row. `classify` gives every input a row.
+            If an input could not be used, or has no label and labels are no text, so that ""
+            cannot stand for it: scikit-learn's interface has no place for that. `classify` gives
+            every input a row.
         """
         predictions = self._all_usable(self.classify(X))
         if self.classes_.dtype.kind == "U":
             return predictions.label
+        if not predictions.ok.all():
+            first = int(np.flatnonzero(~predictions.ok)[0])
+            raise InputError(
+                f"{int((~predictions.ok).sum())} images have no label; the first: "
+                f"{predictions.images[first]}. Use `classify` instead, which gives every input a "
+                "row with its status and reason."
+            )
         return self.classes_[predictions.codes]
 
     def predict_proba(self, X: Sequence[Media]) -> NDArray[np.float32]:
@@ -204,6 +255,11 @@ class MediaClassifier(Estimator):
     def _read_params(cls, params: dict[str, Any], model: Any) -> dict[str, Any]:  # noqa: ARG003
         """Turn saved parameters into those of the constructor; `model` is the one given."""
         return params
+
+    @property
+    def _seed(self) -> int:
+        seed = getattr(self, "random_state", None)
+        return 0 if seed is None else int(seed)
 
     def _check_abstain_below(self) -> None:
         threshold = self.abstain_below
@@ -281,19 +337,7 @@ class EncoderClassifier(MediaClassifier):
         return lambda pictures: alone.predict_proba(list(pictures))
 
     def classify(self, X: Sequence[Media], *, progress: Progress = no_progress) -> Predictions:
-        """Classify each input: one row each, in order; the same content is computed once.
-
-        Parameters
-        ----------
-        X : sequence of Media, length n_samples
-        progress : Progress
-            Called with the number of images that are done.
-
-        Returns
-        -------
-        predictions : Predictions
-            Unusable inputs are rows of status "error", never exceptions.
-        """
+        """Embed each input and score it; arguments and result as `MediaClassifier.classify`."""
         check_is_fitted(self)
         images = media_list(X)
         named = _Named(images)
@@ -350,11 +394,14 @@ class EncoderClassifier(MediaClassifier):
     def _saved_state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return what `fit` learned: values for JSON, and arrays."""
 
-    @abstractmethod
     def _saved_shapes(
-        self, values: Mapping[str, Any], n_classes: int, n_dims: int
+        self,
+        values: Mapping[str, Any],  # noqa: ARG002
+        n_classes: int,
+        n_dims: int,
     ) -> dict[str, tuple[int | None, ...]]:
         """Tell the shape that each saved array must have; None for any length."""
+        return {"prototypes": (n_classes, n_dims)}
 
     @abstractmethod
     def _restore_state(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:

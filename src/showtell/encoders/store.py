@@ -8,8 +8,6 @@ only ever superseded by rows of another key.
 from __future__ import annotations
 
 import contextlib
-import os
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +18,7 @@ from numpy.typing import NDArray
 
 from showtell.errors import RunError
 from showtell.records.database import Database
-from showtell.records.folders import cache_folder
 
-_SCHEMA = 1
-_FILE_NAME = f"embeddings-{_SCHEMA}.sqlite"
 _DAY = 86_400
 _AT_ONCE = 500  # digests per SELECT
 
@@ -57,10 +52,6 @@ class StoreStats:
     """Largest first."""
 
 
-_default: EmbeddingStore | None = None
-_default_lock = threading.Lock()
-
-
 def default_store() -> EmbeddingStore | None:
     """Return the store that is used when nothing else is asked for.
 
@@ -69,16 +60,7 @@ def default_store() -> EmbeddingStore | None:
     store : EmbeddingStore or None
         A file in `cache_folder`; None if the environment variable ``SHOWTELL_STORE`` is ``off``.
     """
-    global _default
-    if os.environ.get("SHOWTELL_STORE", "").strip().lower() in {"off", "0", "no", "none", "false"}:
-        return None
-    path = cache_folder() / _FILE_NAME
-    with _default_lock:
-        if _default is None or _default.path != path:
-            if _default is not None:
-                _default.close()
-            _default = EmbeddingStore(path)
-        return _default
+    return EmbeddingStore.usual()
 
 
 class EmbeddingStore(Database):
@@ -87,16 +69,8 @@ class EmbeddingStore(Database):
     Parameters
     ----------
     path : str or path-like
-        The file. It and its folder are made on first use; nothing is opened before. It is
-        closed by ``close()`` or at the end of a ``with`` block, and opened again when needed.
-
-    Raises
-    ------
-    InputError
-        On first use, if the file exists and is something else than such a store.
-    RunError
-        On use, if the disk refuses: read-only, full, locked for more than a minute. A damaged
-        store is moved aside (``….damaged-N``) with a `StoreWarning` and begun anew.
+        The file, made on first use; a damaged one is moved aside with a `StoreWarning`. See
+        `showtell.records.database.Database` for that and for what is raised.
 
     Examples
     --------
@@ -110,7 +84,8 @@ class EmbeddingStore(Database):
     _what = "store of embeddings"
     _stem = "embeddings"
     _application = 0x73686F77  # "show"
-    _layout = _SCHEMA
+    _layout = 1
+    _switch = "SHOWTELL_STORE"
     _tables = (
         "CREATE TABLE IF NOT EXISTS encoder (id INTEGER PRIMARY KEY, "
         "fingerprint TEXT NOT NULL UNIQUE, name TEXT NOT NULL)",

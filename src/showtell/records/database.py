@@ -23,10 +23,12 @@ from random import SystemRandom
 from typing import Any, ClassVar, Self, TypeVar
 
 from showtell.errors import InputError, RunError
+from showtell.records.folders import cache_folder
 
 PATIENCE = 60.0  # seconds to come again while other processes are in the way
 _AT_A_TIME = 0.5  # seconds of waiting inside SQLite, where Ctrl-C is not heard
 _MOVING = 10.0  # seconds after which who moves a damaged file was killed; it takes milliseconds
+_OFF = {"off", "0", "no", "none", "false"}
 _PAUSE = (0.005, 0.1)  # seconds between two attempts; drawn, so that processes fall out of step
 
 T = TypeVar("T")
@@ -38,7 +40,16 @@ class Database:
     Parameters
     ----------
     path : str or path-like
-        The file. It and its folder are made on first use; nothing is opened before.
+        The file. It and its folder are made on first use; nothing is opened before. It is
+        closed by ``close()`` or at the end of a ``with`` block, and opened again when needed.
+
+    Raises
+    ------
+    InputError
+        On first use, if the file exists and is something else than such a store.
+    RunError
+        On use, if the disk refuses: read-only, full, locked for more than a minute. A damaged
+        file is moved aside (``….damaged-N``) with a warning and begun anew.
     """
 
     _what: ClassVar[str]
@@ -56,6 +67,10 @@ class Database:
     """Category for damage."""
     _private: ClassVar[bool] = False
     """Whether a new file is for its owner's eyes alone."""
+    _switch: ClassVar[str]
+    """The environment variable that turns the one in the cache folder off."""
+    _usual: ClassVar[Any] = None
+    """The one in the cache folder, once it was asked for."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -65,6 +80,20 @@ class Database:
         self._opened: tuple[int, int] | None = None  # device and inode of what was opened
         with _registering:
             _all.add(self)
+
+    @classmethod
+    def usual(cls) -> Self | None:
+        """Return the one in `cache_folder`, or None where its variable says ``off``."""
+        if os.environ.get(cls._switch, "").strip().lower() in _OFF:
+            return None
+        path = cache_folder() / f"{cls._stem}-{cls._layout}.sqlite"
+        with _choosing:
+            if cls._usual is None or cls._usual.path != path:
+                if cls._usual is not None:
+                    cls._usual.close()
+                cls._usual = cls(path)
+            usual: Self = cls._usual
+            return usual
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -321,6 +350,7 @@ _chance = SystemRandom()  # leaves the numbers alone that a user has seeded
 # one taken by a thread that it does not have.
 _all: weakref.WeakSet[Database] = weakref.WeakSet()
 _registering = threading.Lock()
+_choosing = threading.Lock()
 _held: list[Database] = []
 
 

@@ -146,10 +146,6 @@ class MLLMClassifier(AsksModel, MediaClassifier):
         self.label_key_ = self._wording.key
         self.prompt_version_ = self._wording.prompts.version
 
-    @property
-    def _seed(self) -> int:
-        return 0 if self.random_state is None else int(self.random_state)
-
     def _check_abstain_below(self) -> None:
         super()._check_abstain_below()
         if self.abstain_below is not None and self.confidence is None:
@@ -180,13 +176,7 @@ class MLLMClassifier(AsksModel, MediaClassifier):
     # Classifying
 
     def classify(self, X: Sequence[Media], *, progress: Progress = no_progress) -> Predictions:
-        """Ask about each input: one row each, in order; the same content is asked about once.
-
-        Parameters
-        ----------
-        X : sequence of Media, length n_samples
-        progress : Progress
-            Called with the number of images that are done.
+        """Ask about each input; arguments as `MediaClassifier.classify`.
 
         Returns
         -------
@@ -267,27 +257,6 @@ class MLLMClassifier(AsksModel, MediaClassifier):
             if len(images):
                 run = make_run(self, None, images)
                 yield from run.first_requests(images, first_round(self, images))
-
-    def predict(self, X: Sequence[Media]) -> NDArray[Any]:
-        """Label of each input, shape (n_samples,); "" where there is none.
-
-        Raises
-        ------
-        InputError
-            If an input could not be used, or the model named no label and labels are no text, so
-            that "" cannot stand for it. `classify` gives every input a row.
-        """
-        predictions = self._all_usable(self.classify(X))
-        if self.classes_.dtype.kind == "U":
-            return predictions.label
-        if not predictions.ok.all():
-            first = int(np.flatnonzero(~predictions.ok)[0])
-            raise InputError(
-                f"{int((~predictions.ok).sum())} images have no label; the first: "
-                f"{predictions.images[first]}. Use `classify` instead, which gives every input a "
-                "row with its status and reason."
-            )
-        return self.classes_[predictions.codes]
 
     # For one run
 

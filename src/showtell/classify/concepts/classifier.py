@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from showtell.classify.base import media_list
+from showtell.classify.base import media_list, read_labelled
 from showtell.classify.concepts.evidence import (
     AlikeImage,
     ClueContributions,
@@ -51,7 +51,7 @@ from showtell.classify.described.described import Descriptions
 from showtell.classify.embedding.prototypes import cosines
 from showtell.classify.embedding.support import SupportClassifier
 from showtell.classify.estimator import check_is_fitted
-from showtell.classify.labels import codes_of, label_words, true_labels
+from showtell.classify.labels import codes_of
 from showtell.encoders import Embeddings, Encoder, embed_images, embed_texts, load_encoder
 from showtell.encoders.embed import Store
 from showtell.errors import InputError
@@ -243,10 +243,7 @@ class ConceptClassifier(SupportClassifier):
             the allowed ones.
         """
         check_arguments(self)
-        images = media_list(X)
-        y = true_labels(y, len(images))
-        words = label_words(self.labels, y)
-        codes = codes_of(y, words.classes)
+        images, words, codes = read_labelled(X, y, self.labels)
         if len(words.classes) < 2:
             raise InputError(
                 f"There is one label only, {str(words.classes[0])!r}; clues tell labels apart."

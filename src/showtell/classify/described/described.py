@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell.checks import one_of, whole
-from showtell.classify.base import media_list, say_limits_once
+from showtell.classify.base import media_list, read_given, say_limits_once
 from showtell.classify.embedding.prompted import PromptedClassifier
 from showtell.classify.estimator import check_is_fitted
-from showtell.classify.labels import codes_of, label_words, true_labels
 from showtell.encoders import Encoder, embed_images, embed_texts, load_encoder
 from showtell.encoders.embed import Store
 from showtell.errors import InputError, UnknownNameError
@@ -237,13 +236,10 @@ class DescriptionClassifier(PromptedClassifier):
         """
         self._check_arguments()
         given = None if self.descriptions is None else read_descriptions(self.descriptions)
-        images = None if X is None else media_list(X)
-        labels = None if y is None else true_labels(y, None if images is None else len(images))
         known = self.labels
-        if known is None and labels is None and given is not None:
+        if known is None and y is None and given is not None:
             known = list(given.labels)
-        words = label_words(known, labels)
-        codes = None if labels is None else codes_of(labels, words.classes)
+        images, words, codes = read_given(X, y, known)
         encoder = load_encoder(self.encoder)
         self.classes_ = words.classes
         self._check_abstain_below()
@@ -298,8 +294,7 @@ class DescriptionClassifier(PromptedClassifier):
 
     def _texts(self, names: Sequence[str]) -> list[list[tuple[str, str, float]]]:
         """For each label: prompt, what it is called, and its weight."""
-        seed = 0 if self.random_state is None else int(self.random_state)
-        start = self._start()
+        seed, start = self._seed, self._start()
         noise: list[str] = []
         n_pairs = self.n_pairs
         if self.method != "dclip" and self.method != "cupl":

@@ -14,13 +14,12 @@ from PIL import Image
 from showtell._progress import Progress, no_progress
 from showtell.checks import flag, one_of
 from showtell.classify.asking.access import AsksModel
-from showtell.classify.base import EncoderClassifier, make_predictions, media_list
+from showtell.classify.base import EncoderClassifier, make_predictions, media_list, read_given
 from showtell.classify.capabilities import PictureScorer
 from showtell.classify.described.described import Descriptions
 from showtell.classify.described.looks import Looks, Seen
 from showtell.classify.described.opinions import Opinions, class_vectors, tuned_weights
 from showtell.classify.estimator import check_is_fitted
-from showtell.classify.labels import codes_of, label_words, true_labels
 from showtell.classify.predictions import Predictions
 from showtell.classify.probability import probabilities, smoothed_temperature
 from showtell.encoders import (
@@ -221,10 +220,7 @@ class FusionClassifier(AsksModel, EncoderClassifier):
             If the model has to be asked, as in `classify`.
         """
         use = self._check_arguments()
-        images = None if X is None else media_list(X)
-        given = None if y is None else true_labels(y, None if images is None else len(images))
-        words = label_words(self.labels, given)
-        codes = None if given is None else codes_of(given, words.classes)
+        images, words, codes = read_given(X, y, self.labels)
         encoder = load_encoder(self.encoder)
         self.classes_ = words.classes
         self._check_abstain_below()
@@ -337,7 +333,7 @@ class FusionClassifier(AsksModel, EncoderClassifier):
             use=tuple(name for name in self.weights_ if name != "image"),
             names=self.names_,
             max_side=self.max_side,
-            seed=0 if self.random_state is None else int(self.random_state),
+            seed=self._seed,
         )
 
     def _look(
@@ -378,12 +374,7 @@ class FusionClassifier(AsksModel, EncoderClassifier):
         return scores if self.standardise else self.logit_scale_ * scores
 
     def classify(self, X: Sequence[Media], *, progress: Progress = no_progress) -> Predictions:
-        """Classify each input: one row each, in order; the same content is asked about once.
-
-        Parameters
-        ----------
-        X : sequence of Media, length n_samples
-        progress : Progress
+        """Classify each input; arguments as `MediaClassifier.classify`.
 
         Returns
         -------
@@ -534,14 +525,6 @@ class FusionClassifier(AsksModel, EncoderClassifier):
             "prompts": {"version": self.prompt_version_, "texts": dict(self._prompts.texts)},
         }
         return values, {"prototypes": self.prototypes_}
-
-    def _saved_shapes(
-        self,
-        values: Mapping[str, Any],  # noqa: ARG002
-        n_classes: int,
-        n_dims: int,
-    ) -> dict[str, tuple[int | None, ...]]:
-        return {"prototypes": (n_classes, n_dims)}
 
     def _restore_state(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         self.temperature_ = float(values["temperature"])

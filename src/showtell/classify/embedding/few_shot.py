@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell.checks import flag, one_of
-from showtell.classify.base import media_list, say_limits_once
+from showtell.classify.base import read_labelled, say_limits_once
 from showtell.classify.embedding.heads import (
     HeldOut,
     LinearHead,
@@ -23,7 +23,7 @@ from showtell.classify.embedding.heads import (
 from showtell.classify.embedding.prototypes import cosines, text_prototypes
 from showtell.classify.embedding.support import SupportClassifier
 from showtell.classify.embedding.tip_adapter import cache_votes, search_tip_adapter
-from showtell.classify.labels import LabelWords, Texts, codes_of, label_words, true_labels
+from showtell.classify.labels import LabelWords, Texts
 from showtell.classify.probability import probabilities, smoothed_temperature
 from showtell.encoders import Embeddings, Encoder, load_encoder
 from showtell.encoders.embed import Store
@@ -205,10 +205,9 @@ class FewShotClassifier(SupportClassifier):
             argument is none of the allowed ones.
         """
         self._check_arguments()
-        images = media_list(X)
-        y = true_labels(y, len(images))
-        words = label_words(self.labels, y, descriptions=self.descriptions, aliases=self.aliases)
-        codes = codes_of(y, words.classes)
+        images, words, codes = read_labelled(
+            X, y, self.labels, descriptions=self.descriptions, aliases=self.aliases
+        )
         encoder = load_encoder(self.encoder)
         self.classes_ = words.classes
         self._check_abstain_below()

@@ -104,14 +104,6 @@ class PromptedClassifier(EncoderClassifier):
         }
         return values, {"prototypes": self.prototypes_}
 
-    def _saved_shapes(
-        self,
-        values: Mapping[str, Any],  # noqa: ARG002
-        n_classes: int,
-        n_dims: int,
-    ) -> dict[str, tuple[int | None, ...]]:
-        return {"prototypes": (n_classes, n_dims)}
-
     def _restore_state(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         self.temperature_ = float(values["temperature"])
         self.calibrated_ = bool(values["calibrated"])

@@ -33,10 +33,6 @@ class SupportClassifier(EncoderClassifier):
         whole(0, also=[None], shots=self.shots)
         whole(also=[None], random_state=self.random_state)
 
-    @property
-    def _seed(self) -> int:
-        return 0 if self.random_state is None else int(self.random_state)
-
     def _take_support(
         self, encoder: Encoder, images: Sequence[Media], codes: NDArray[np.intp]
     ) -> Support:

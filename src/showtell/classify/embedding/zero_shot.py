@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from showtell.classify.base import media_list, say_limits_once, say_once
+from showtell.classify.base import read_given, say_limits_once, say_once
 from showtell.classify.capabilities import PictureScorer
 from showtell.classify.embedding.prompted import PromptedClassifier
 from showtell.classify.embedding.prototypes import cosines, text_prototypes
 from showtell.classify.embedding.transductive import adapt, balance
-from showtell.classify.labels import Texts, codes_of, label_words, true_labels
+from showtell.classify.labels import Texts
 from showtell.encoders import Embeddings, Encoder, load_encoder
 from showtell.encoders.embed import Store
 from showtell.errors import InputError, UnknownNameError
@@ -168,12 +168,9 @@ class ZeroShotClassifier(PromptedClassifier):
             the allowed ones.
         """
         self._check_arguments()
-        images = None if X is None else media_list(X)
-        labels = None if y is None else true_labels(y, None if images is None else len(images))
-        words = label_words(
-            self.labels, labels, descriptions=self.descriptions, aliases=self.aliases
+        images, words, codes = read_given(
+            X, y, self.labels, descriptions=self.descriptions, aliases=self.aliases
         )
-        codes = None if labels is None else codes_of(labels, words.classes)
         encoder = load_encoder(self.encoder)
         self.classes_ = words.classes
         self._check_abstain_below()

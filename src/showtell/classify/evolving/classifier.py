@@ -16,6 +16,7 @@ from showtell.classify.asking.access import AsksModel
 from showtell.classify.base import (
     EncoderClassifier,
     media_list,
+    read_labelled,
     say_limits_once,
     say_once,
 )
@@ -35,7 +36,7 @@ from showtell.classify.evolving.record import (
     Outcome,
 )
 from showtell.classify.evolving.result import described_by, fitted_on, start_of
-from showtell.classify.labels import codes_of, label_words, true_labels
+from showtell.classify.labels import codes_of, true_labels
 from showtell.classify.probability import smoothed_temperature
 from showtell.encoders import Embeddings, Encoder, embed_images, load_encoder
 from showtell.encoders.embed import Store
@@ -279,10 +280,7 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
             As `DirectClassifier.classify`. What was done until then is in `run_folder`.
         """
         self._check_arguments()
-        images = media_list(X)
-        truth = true_labels(y, len(images))
-        words = label_words(self.labels, truth)
-        codes = codes_of(truth, words.classes)
+        images, words, codes = read_labelled(X, y, self.labels)
         encoder = load_encoder(self.encoder)
         self.classes_ = words.classes
         self._check_abstain_below()
@@ -333,10 +331,6 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
                 f"{access.name} is a classification endpoint and writes no text; name a model that "
                 "does."
             )
-
-    @property
-    def _seed(self) -> int:
-        return 0 if self.random_state is None else int(self.random_state)
 
     # The result
 
@@ -470,18 +464,7 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
     def explain(
         self, X: Sequence[Media], *, n_most: int | None = None
     ) -> list[DescriptionEvidence]:
-        """Say for each input which descriptions spoke for its label, and which for the runner-up.
-
-        Parameters
-        ----------
-        X : sequence of Media, length n_samples
-        n_most : int, optional
-
-        Returns
-        -------
-        evidence : list of DescriptionEvidence, length n_samples
-            As `DescriptionClassifier.explain`.
-        """
+        """Say which descriptions spoke for each label, as `DescriptionClassifier.explain`."""
         check_is_fitted(self)
         self._fitted_encoder()
         return self.classifier_.explain(X, n_most=n_most)

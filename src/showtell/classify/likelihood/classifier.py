@@ -13,10 +13,17 @@ from scipy.special import log_softmax, softmax
 
 from showtell._progress import Progress, no_progress
 from showtell.classify.asking.null_images import content_free_pictures
-from showtell.classify.base import MediaClassifier, _Named, make_predictions, media_list, say_once
+from showtell.classify.base import (
+    MediaClassifier,
+    _Named,
+    make_predictions,
+    media_list,
+    read_given,
+    say_once,
+)
 from showtell.classify.embedding.prototypes import cosines, text_prototypes
 from showtell.classify.estimator import check_is_fitted
-from showtell.classify.labels import Texts, codes_of, label_words, true_labels
+from showtell.classify.labels import Texts
 from showtell.classify.likelihood.arguments import LETTERS, check_arguments, check_sizes
 from showtell.classify.likelihood.saved import from_saved, to_saved
 from showtell.classify.predictions import Predictions
@@ -222,10 +229,7 @@ class LikelihoodClassifier(MediaClassifier):
             If the model's scores depend on how the prompt is read; see `LocalVLM.check`.
         """
         check_arguments(self)
-        images = None if X is None else media_list(X)
-        given = None if y is None else true_labels(y, None if images is None else len(images))
-        words = label_words(self.labels, given, aliases=self.aliases)
-        codes = None if given is None else codes_of(given, words.classes)
+        images, words, codes = read_given(X, y, self.labels, aliases=self.aliases)
         check_sizes(self, len(words.classes))
         self.classes_ = words.classes
         self._check_abstain_below()
@@ -246,19 +250,7 @@ class LikelihoodClassifier(MediaClassifier):
         return self
 
     def classify(self, X: Sequence[Media], *, progress: Progress = no_progress) -> Predictions:
-        """Classify each input: one row each, in order; the same content is scored once.
-
-        Parameters
-        ----------
-        X : sequence of Media, length n_samples
-        progress : Progress
-            Called with the number of images that are done.
-
-        Returns
-        -------
-        predictions : Predictions
-            Unusable inputs are rows of status "error", never exceptions.
-        """
+        """Score the labels for each input; arguments and result as `MediaClassifier.classify`."""
         check_is_fitted(self)
         images = media_list(X)
         self._check_model()
@@ -280,11 +272,7 @@ class LikelihoodClassifier(MediaClassifier):
     ) -> LikelihoodTokens:
         """Count what `classify` would make the model read; nothing is scored.
 
-        Parameters
-        ----------
-        X : sequence of Media, length n_samples
-        progress : Progress
-            Called with the number of images that are done.
+        Arguments as those of `classify`.
 
         Returns
         -------

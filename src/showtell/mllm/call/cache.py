@@ -7,8 +7,6 @@ answer cut at its longest is asked again. No prompt, image or key is in the file
 from __future__ import annotations
 
 import json
-import os
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +14,6 @@ from pathlib import Path
 from showtell.mllm.base import Answer
 from showtell.mllm.call.stored import answer_from_record, answer_to_record, dumps
 from showtell.records.database import Database
-from showtell.records.folders import cache_folder
-
-_SCHEMA = 1
-_FILE_NAME = f"answers-{_SCHEMA}.sqlite"
-_OFF = frozenset(("off", "0", "no", "none", "false"))
 
 
 class CacheWarning(UserWarning):
@@ -48,20 +41,7 @@ def default_cache() -> AnswerCache | None:
         A file in showtell's cache folder; None if the environment variable
         ``SHOWTELL_ANSWERS`` is ``off``.
     """
-    global _default
-    if os.environ.get("SHOWTELL_ANSWERS", "").strip().lower() in _OFF:
-        return None
-    path = cache_folder() / _FILE_NAME
-    with _default_lock:
-        if _default is None or _default.path != path:
-            if _default is not None:
-                _default.close()
-            _default = AnswerCache(path)
-        return _default
-
-
-_default: AnswerCache | None = None
-_default_lock = threading.Lock()
+    return AnswerCache.usual()
 
 
 class AnswerCache(Database):
@@ -70,16 +50,8 @@ class AnswerCache(Database):
     Parameters
     ----------
     path : str or path-like
-        The file. It and its folder are made on first use; nothing is opened before. It is
-        closed by ``close()`` or at the end of a ``with`` block, and opened again when needed.
-
-    Raises
-    ------
-    InputError
-        On first use, if the file exists and is something else than such a cache.
-    RunError
-        On use, if the disk refuses: read-only, full, locked for more than a minute. A damaged
-        cache is moved aside (``….damaged-N``) with a `CacheWarning` and begun anew.
+        The file, made on first use; a damaged one is moved aside with a `CacheWarning`. See
+        `showtell.records.database.Database` for that and for what is raised.
 
     Examples
     --------
@@ -96,7 +68,8 @@ class AnswerCache(Database):
     _what = "cache of answers"
     _stem = "answers"
     _application = 0x73686173  # "shas"
-    _layout = _SCHEMA
+    _layout = 1
+    _switch = "SHOWTELL_ANSWERS"
     _tables = (
         "CREATE TABLE IF NOT EXISTS answer (key TEXT PRIMARY KEY, model TEXT NOT NULL, "
         "made INTEGER NOT NULL, record TEXT NOT NULL) WITHOUT ROWID",

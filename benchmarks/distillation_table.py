@@ -1,4 +1,4 @@
-"""What a student keeps of its teacher, and what it mends: the table of docs/concepts/distillation.md.
+"""What a student keeps of its teacher, and what it mends: docs/concepts/distillation.md.
 
 On eight photo sets, five seeds each: five training photos per class are shown to the teachers that
 learn (an in-context model behind the local server, and a probe); all other training photos are
@@ -103,7 +103,9 @@ def answers(clf: Any, data: PhotoSet, pool: NDArray[np.intp], teacher: str) -> T
     )
 
 
-def taught(data: PhotoSet, seed: int, url: str, store: str) -> Iterator[tuple[NDArray[Any], Taught]]:
+def taught(
+    data: PhotoSet, seed: int, url: str, store: str
+) -> Iterator[tuple[NDArray[Any], Taught]]:
     """Pool and labels of each teacher."""
     rng = np.random.default_rng(seed)
     shown = shots(data.train_y, N_SHOWN, rng)
@@ -129,11 +131,14 @@ def taught(data: PhotoSet, seed: int, url: str, store: str) -> Iterator[tuple[ND
         planted[f"class errors {percent}"] = class_dependent_errors(y, share, X, rng)
         planted[f"hard photos {percent}"] = hard_image_errors(y, share, proba)
     for teacher, said in planted.items():
-        yield pool, Taught(
-            teacher=teacher,
-            targets=one_hot[said],
-            soft=None,
-            accuracy=float((said == y).mean()),
+        yield (
+            pool,
+            Taught(
+                teacher=teacher,
+                targets=one_hot[said],
+                soft=None,
+                accuracy=float((said == y).mean()),
+            ),
         )
 
 
@@ -244,9 +249,7 @@ def as_markdown(rows: Sequence[dict[str, Any]], facts: dict[str, str], n_seeds: 
                 "" if v is None else f"**{v:.1f}**" if v > best - 0.05 else f"{v:.1f}"
                 for v in own.values()
             ]
-            lines.append(
-                f"| {teacher} | {teacher_own[size, teacher]:.1f} | {' | '.join(cells)} |"
-            )
+            lines.append(f"| {teacher} | {teacher_own[size, teacher]:.1f} | {' | '.join(cells)} |")
         lines.append("")
     names = sorted({row["set"] for row in rows})
     lines += [
@@ -263,7 +266,7 @@ def as_markdown(rows: Sequence[dict[str, Any]], facts: dict[str, str], n_seeds: 
 
 
 def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """What the numbers say of each rule that the defaults rest on, whether they bear it out or not."""
+    """What the numbers say of each rule that the defaults rest on, borne out or not."""
     mean = means(rows, "accuracy", "size", "teacher", "student")
     own = means(rows, "teacher_accuracy", "size", "teacher")
     missed = missed_bars(rows)
@@ -272,9 +275,7 @@ def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
         + ("so for every teacher." if not missed else "**not so** for " + "; ".join(missed) + ".")
     ]
     worst: dict[str, float] = {}
-    by_set = {
-        (r["set"], r["teacher"], r["student"]): [] for r in rows if r["size"] == "all"
-    }
+    by_set = {(r["set"], r["teacher"], r["student"]): [] for r in rows if r["size"] == "all"}
     for r in rows:
         if r["size"] == "all":
             by_set[r["set"], r["teacher"], r["student"]].append(r["accuracy"])

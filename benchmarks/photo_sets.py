@@ -75,9 +75,7 @@ def _loaded(path: Path, encoder: Any, store: str) -> PhotoSet:
 
 def shots(y: NDArray[np.intp], k: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """Draw k rows of each class."""
-    return np.concatenate(
-        [rng.permutation(np.flatnonzero(y == code))[:k] for code in np.unique(y)]
-    )
+    return np.concatenate([rng.permutation(np.flatnonzero(y == code))[:k] for code in np.unique(y)])
 
 
 def class_dependent_errors(
@@ -96,9 +94,7 @@ def class_dependent_errors(
     return wrong
 
 
-def hard_image_errors(
-    y: NDArray[np.intp], share: float, proba: NDArray[Any]
-) -> NDArray[np.intp]:
+def hard_image_errors(y: NDArray[np.intp], share: float, proba: NDArray[Any]) -> NDArray[np.intp]:
     """Give the images a probe is least sure of the best other label; `proba` is out of fold."""
     rows = np.arange(len(y))
     own = proba[rows, y]
@@ -158,6 +154,6 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]], facts: dict[str, str])
 
 def measured_line(script: str, name: str, facts: dict[str, str]) -> str:
     return (
-        f"Measured {facts['date']} at commit {facts['commit']} by `benchmarks/{script}.py`; numbers "
-        f"in `benchmarks/results/{name}.csv`."
+        f"Measured {facts['date']} at commit {facts['commit']} by `benchmarks/{script}.py`; "
+        f"numbers in `benchmarks/results/{name}.csv`."
     )

@@ -177,11 +177,10 @@ def walk_accuracy(
     >>> walk_accuracy([1, 2, 3, 4, 7, 12], 100, 0.1, shares=(1, 0.5, 0.3, 0.2, 0.1, 0)).chosen
     3
     """
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
-    return _walk(
-        [float(binom.cdf(e, n, level)) for e in errors], delta, shares=shares, starts=starts
-    )
+    p_values = bdtr(np.asarray(errors, np.float64), n, level).tolist()  # P(Bin(n, level) <= e)
+    return _walk(p_values, delta, shares=shares, starts=starts)
 
 
 def loss_bound(worse: int, better: int, n: int, *, delta: float = 0.05) -> float:
@@ -201,11 +200,18 @@ def loss_bound(worse: int, better: int, n: int, *, delta: float = 0.05) -> float
     >>> round(loss_bound(4, 1, 400), 5)
     0.02534
     """
-    from scipy.stats import beta
+    return float(_loss_bounds(np.array([worse]), np.array([better]), n, delta)[0])
 
-    upper = 1.0 if worse >= n else float(beta.ppf(1 - delta / 2, worse + 1, n - worse))
-    lower = 0.0 if better == 0 else float(beta.ppf(delta / 2, better, n - better + 1))
-    return upper - lower
+
+def _loss_bounds(
+    worse: NDArray[Any], better: NDArray[Any], n: int, delta: float
+) -> NDArray[np.float64]:
+    from scipy.special import betaincinv
+
+    upper = np.where(worse < n, betaincinv(worse + 1, np.maximum(n - worse, 1), 1 - delta / 2), 1)
+    lower = np.where(better > 0, betaincinv(np.maximum(better, 1), n - better + 1, delta / 2), 0)
+    bounds: NDArray[np.float64] = upper - lower
+    return bounds
 
 
 def walk_loss(
@@ -220,9 +226,12 @@ def walk_loss(
 ) -> Walk:
     """Test candidates by the accuracy they lose against the teacher; see `loss_bound`."""
     part = delta / len(starts)
-    bounds = [loss_bound(w, b, n, delta=part) for w, b in zip(worse, better, strict=True)]
+    if len(worse) != len(better):
+        raise InputError(f"{len(worse)} counts of worse need as many of better; got {len(better)}.")
+    bounds = _loss_bounds(np.asarray(worse, np.int64), np.asarray(better, np.int64), n, part)
     # as p-values: 0 where the bound holds at this level, 1 where it does not
-    return _walk([0.0 if b <= level else 1.0 for b in bounds], delta, shares=shares, starts=starts)
+    p_values = np.where(bounds <= level, 0.0, 1.0).tolist()
+    return _walk(p_values, delta, shares=shares, starts=starts)
 
 
 def _walk(

@@ -31,7 +31,16 @@ if TYPE_CHECKING:
     from showtell.evaluate.controls import Control, Controls, description_controls
     from showtell.evaluate.curve import ShotCurve, ShotPoint, ShotStep, shot_curve
     from showtell.evaluate.described import DescriptionScore, LabelDescriptions, score_descriptions
-    from showtell.evaluate.judging.run import Judgement, judge
+    from showtell.evaluate.judging.answers import (
+        Answers,
+        human_scores,
+        join_answers,
+        pairs_for_a_person,
+        read_answers,
+    )
+    from showtell.evaluate.judging.page import write_contest
+    from showtell.evaluate.judging.run import CRITERIA, Judgement, judge, judge_requests
+    from showtell.evaluate.judging.several import Contest, Standing, judge_all
     from showtell.evaluate.pages.evolution import write_evolution
     from showtell.evaluate.pages.record import write_gallery, write_report
     from showtell.evaluate.record import RULES, ParsingRow, Record
@@ -39,8 +48,10 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "CRITERIA",
     "PROBES",
     "RULES",
+    "Answers",
     "ArmScore",
     "AttractorRow",
     "Audit",
@@ -48,6 +59,7 @@ __all__ = [
     "Cleaning",
     "Compared",
     "Comparison",
+    "Contest",
     "Control",
     "Controls",
     "DescriptionScore",
@@ -63,6 +75,7 @@ __all__ = [
     "ShotCurve",
     "ShotPoint",
     "ShotStep",
+    "Standing",
     "Verdict",
     "audit",
     "audit_requests",
@@ -71,12 +84,19 @@ __all__ = [
     "compare",
     "description_controls",
     "evaluate",
+    "human_scores",
+    "join_answers",
     "judge",
+    "judge_all",
+    "judge_requests",
+    "pairs_for_a_person",
+    "read_answers",
     "score_descriptions",
     "score_predictions",
     "shot_curve",
     "write_audit",
     "write_cleaning",
+    "write_contest",
     "write_evolution",
     "write_gallery",
     "write_report",
@@ -95,7 +115,10 @@ _NAMES_OF = {
     "controls": "Control Controls description_controls",
     "curve": "ShotCurve ShotPoint ShotStep shot_curve",
     "described": "DescriptionScore LabelDescriptions score_descriptions",
-    "judging.run": "Judgement judge",
+    "judging.answers": "Answers human_scores join_answers pairs_for_a_person read_answers",
+    "judging.page": "write_contest",
+    "judging.run": "CRITERIA Judgement judge judge_requests",
+    "judging.several": "Contest Standing judge_all",
     "pages.evolution": "write_evolution",
     "pages.record": "write_gallery write_report",
     "record": "ParsingRow RULES Record",

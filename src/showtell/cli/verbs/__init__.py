@@ -19,6 +19,7 @@ VERBS = {
     "optimize": "Have a language model rewrite descriptions until labels are confused no more.",
     "concepts": "Have a language model take a kind of thing apart: its parts, and what they are "
     "like.",
+    "judge": "Say whose answers are better, by true labels or by a model asked in both orders.",
     "clean": "List the labels that are most likely wrong, with pictures; nothing is changed.",
     "encoders": "List the encoders: the embedded one, those of plugins, how to name one of a hub.",
     "models": "List well-known multimodal LLMs: what is configured, what each can do and costs.",

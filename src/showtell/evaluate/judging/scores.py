@@ -6,7 +6,7 @@ A verdict is scored for A: 1 if A won, one half for a tie, 0 if B won, NaN where
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -271,6 +271,19 @@ class Corrected:
     n_human: int
     factor: float
     """How much the judge's scores count (lambda)."""
+
+    def among(self, share: float) -> Corrected:
+        """Return the same for all pairs, of which `share` were judged and the others are ties.
+
+        Examples
+        --------
+        >>> judged = Corrected(rate=0.7, error=0.1, low=0.5, high=0.9, n_human=9, factor=1.0)
+        >>> round(judged.among(0.5).rate, 3), judged.among(0.5).error
+        (0.6, 0.05)
+        """
+        rate, error = 0.5 + share * (self.rate - 0.5), share * self.error
+        low, high = max(0.0, rate - _Z * error), min(1.0, rate + _Z * error)
+        return replace(self, rate=rate, error=error, low=low, high=high)
 
 
 def correct_by_person(

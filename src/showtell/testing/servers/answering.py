@@ -16,6 +16,7 @@ from showtell.testing.servers.knobs import Faults, uniform
 from showtell.testing.servers.reading import Scene, read_scene, schema_in_text
 from showtell.testing.servers.records import Ask, Finish, Problem, Reply, Stats
 from showtell.testing.servers.sight import BadImageError
+from showtell.testing.servers.verdicts import compare_answers
 from showtell.testing.servers.writing import (
     allowed_labels,
     break_json,
@@ -134,14 +135,20 @@ class Answering:
         # the same question has one answer, unless it is to be sampled; a sample with a number has
         # one answer too, however often it comes
         sampled = bool(ask.temperature) and asked.sample is None
-        value = await self.author.write(
-            asked,
-            self.guesser.sight,
-            schema=schema,
-            images=ask.images,
-            draw_key=(seed, key, attempt if sampled else 0),
-            fault=wrong,
-        )
+        drawn = (seed, key, attempt if sampled else 0)
+        if asked.task == "judge-pair":
+            value = await compare_answers(
+                asked.answers, self.guesser.sight, ask.images, self.guesser.bias, drawn
+            )
+        else:
+            value = await self.author.write(
+                asked,
+                self.guesser.sight,
+                schema=schema,
+                images=ask.images,
+                draw_key=drawn,
+                fault=wrong,
+            )
         if wrong is not None:
             self.stats.faults[wrong] += 1
         plain = schema is None and not ask.as_json and isinstance(value.get("description"), str)
@@ -188,8 +195,10 @@ class Answering:
                 ask.as_json = any("json" in text.casefold() for text in ask.texts)
         allowed = allowed_labels(schema)
         ask.read = read_scene(ask.system, ask.parts, allowed), schema, allowed
-        if not allowed and not ask.questions:
-            ask.assignment = read_assignment([p for p in ask.parts if isinstance(p, str)])
+        if not ask.questions:
+            asked = read_assignment([p for p in ask.parts if isinstance(p, str)])
+            if not allowed or (asked is not None and asked.task == "judge-pair"):
+                ask.assignment = asked  # a verdict is one of a list, and no label
         return ask.read
 
 

@@ -18,10 +18,12 @@ TASKS = (
     "parts",
     "attributes",
     "values",
+    "judge-pair",
 )
 """What the line ``Task:`` may name."""
 
 _LINE = re.compile(r"([A-Z][a-z]+(?: [a-z]+)?):\s*(.*)$")
+_ANSWER = re.compile(r"(?:First|Second) answer:\n<<<\n(.*?)\n>>>", re.DOTALL)
 _NO_WORDS = {"-", "none", "nothing"}
 
 
@@ -51,6 +53,8 @@ class Assignment:
     attributes: tuple[str, ...] = ()
     sample: int | None = None
     """Number of the repetition, where the same is asked several times."""
+    answers: tuple[str, ...] = ()
+    """The two that are to be compared, in their order."""
 
 
 def read_assignment(texts: Sequence[str]) -> Assignment | None:
@@ -117,6 +121,7 @@ def read_assignment(texts: Sequence[str]) -> Assignment | None:
         part=fields.get("Part") or None,
         attributes=_split(fields.get("Attributes", ""), ";"),
         sample=_whole(fields.get("Sample")),
+        answers=tuple(_ANSWER.findall("\n".join(texts))),
     )
 
 

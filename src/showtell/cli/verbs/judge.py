@@ -1,0 +1,187 @@
+"""`showtell judge`: whose answers are better."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import showtell.evaluate as measuring
+from showtell import runs
+from showtell.cli import options as o
+from showtell.cli.ending import EXIT_FAILED, Writing
+from showtell.cli.groups import BudgetOptions, ModelOptions, RequestOptions, TalkOptions, grouped
+from showtell.cli.judging import JudgeOptions, Setting, print_contest, say_plan, setting_of
+from showtell.cli.output import (
+    check_output,
+    check_page,
+    counted,
+    print_csv,
+    print_json,
+    say_what_is_kept,
+    what_it_took,
+)
+from showtell.cli.recipes import begin_job, writer_of
+from showtell.cli.session import begin, is_terminal
+from showtell.errors import InputError
+from showtell.tables import write_rows
+
+if TYPE_CHECKING:
+    from showtell.recipes import Recipe
+
+__all__ = ["add_to", "judge"]
+
+_EPILOG = """# Examples
+
+showtell judge one.csv two.csv --actual labels.csv
+
+showtell judge one.csv two.csv --model openai:gpt-4.1-mini --images photos/ --dry-run
+
+showtell judge one.csv two.csv --model openai:gpt-4.1-mini --images photos/ --report page.html
+
+showtell judge one.csv two.csv --export-human pairs.csv
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("judge", help=o.paragraphs(judge.__doc__), epilog=_EPILOG)(judge)
+
+
+@grouped
+def judge(
+    ctx: typer.Context,
+    *,
+    answers: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ANSWERS...", help="Two tables or more, with the columns image and answer."
+        ),
+    ],
+    how: JudgeOptions,
+    called: ModelOptions,
+    caps: BudgetOptions,
+    max_side: o.MaxSide = 768,
+    dry_run: o.DryRun = False,
+    sending: RequestOptions,
+    limit: o.Limit = None,
+    seed: o.Seed = 0,
+    output: o.Output = None,
+    report: o.Report = None,
+    run: o.RunFolder = None,
+    json: o.Json = False,
+    saying: TalkOptions,
+) -> None:
+    """Say whose answers are better, by true labels or by a model asked in both orders.
+
+    Answers are joined by image. With --actual the images decide that exactly one gets right, and
+    nobody is asked. Else --model compares them pair by pair; answers of the same words are ties,
+    and failed verdicts are none. Time and price of the answers stand beside, where tables have
+    the columns seconds and cost_usd.
+    """
+    session = begin(ctx, saying)
+    check_output(output)
+    check_output(how.export_human)
+    check_page(report)
+    recipe = writer_of(ctx)
+    setting = setting_of(session, answers, how, limit=limit, seed=seed, max_side=max_side)
+    writing = Writing(session)
+    if how.export_human is not None:
+        drawn = setting.for_a_person(how.n_human)
+        header = ("image", "first", "second", "verdict")
+        if writing.write(how.export_human, lambda: write_rows(how.export_human, drawn, header)):  # type: ignore[arg-type]
+            session.summary(
+                f"{counted(len(drawn), 'pair')}: fill in verdict with first, second or tie, and "
+                f"give the file with --human {how.export_human}"
+            )
+        writing.end()
+        return
+    job = _job(session, recipe, setting, run)
+    if dry_run:
+        ctx.call_on_close(job.close)
+        job.to_count()
+        say_plan(session, job, setting, json=json)
+        return
+    job.claim()
+    if recipe is not None:
+        begin_job(session, ctx, job)
+    with session.progress() as progress:
+        found = setting.judge(None if recipe is None else job.access, progress)
+    rows = list(found.rows())
+    if json:
+        writing.print(lambda: print_json(found.to_dict()))
+    elif is_terminal(sys.stdout):
+        writing.print(lambda: print_contest(session, found))
+    elif output is None:
+        writing.print(lambda: print_csv(list(rows[0]), (list(row.values()) for row in rows)))
+    if output is not None:
+        writing.write(output, lambda: write_rows(output, rows))
+    if report is not None:
+        writing.write(report, lambda: found.report(report))
+    if run is not None:
+        _keep(session, writing, job, found, rows)
+    for one in found.judgements:
+        session.summary(one.sentence())
+        for note in one.notes:
+            session.note(note)
+    took = f"; {what_it_took(runs.taken(job.meters, []))}" if job.meters else ""
+    failed = f", {found.n_errors:,} without a verdict" if found.n_errors else ""
+    session.summary(
+        f"{counted(len(found.joined.images), 'image')}, {counted(found.n_verdicts, 'question')}"
+        f"{failed}; {session.seconds:.1f} s{took}"
+    )
+    if found.n_verdicts and found.n_errors == found.n_verdicts:
+        first = next(v.error for one in found.judgements for v in one.verdicts)
+        session.error(f"Not one question got a verdict. The first reason: {first}")
+        raise typer.Exit(EXIT_FAILED)
+    writing.end()
+
+
+def _job(
+    session: Any, recipe: Recipe | None, setting: Setting, run: Path | None
+) -> runs.WritingJob:
+    if recipe is None and setting.gold is None:
+        raise InputError(
+            "Who judges? Give true labels with `actual` FILE, or name a model with `model` "
+            "provider:name (`showtell models` lists them; `showtell try-server` is one without a "
+            "key).",
+            param=("actual", "model"),
+        )
+    if recipe is not None and setting.gold is not None:
+        raise InputError(
+            "With `actual` labels no model is needed: leave out `model`.", param=("actual", "model")
+        )
+    from showtell import recipes
+
+    return runs.WritingJob(
+        recipe=recipes.Recipe() if recipe is None else recipe,
+        verb="judge",
+        inputs={"model": None if recipe is None else recipe.model, **setting.deciding()},
+        run=run,
+        steps=setting.n_pairs,
+        tell=session.tell,
+    )
+
+
+def _keep(
+    session: Any,
+    writing: Writing,
+    job: runs.WritingJob,
+    found: measuring.Contest,
+    rows: list[dict[str, Any]],
+) -> None:
+    """Fill the run folder."""
+    run = job.run
+    assert run is not None
+
+    def keep() -> None:
+        write_rows(run / "verdicts.csv", rows)
+        found.report(run / "report.html")
+        told = found.to_dict()
+        cost = told.pop("cost_usd")
+        job.finish({**told, "cost_usd": None if cost is None else str(cost)})
+
+    if writing.write(run, keep, said=None):
+        say_what_is_kept(session, run)

@@ -112,13 +112,7 @@ def score_descriptions(
 
 
 def read_scores(values: Iterable[Mapping[str, Any]]) -> tuple[LabelDescriptions, ...]:
-    """Read what a record saved of them.
-
-    Raises
-    ------
-    SavedFolderError
-        If something is missing or of another kind.
-    """
+    """Read what a record saved of them, else `SavedFolderError`."""
     fields = [f.name for f in dataclasses.fields(DescriptionScore)]
     try:
         return tuple(

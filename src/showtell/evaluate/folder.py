@@ -41,13 +41,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_table(folder: Path, columns: Mapping[str, Sequence[Any]]) -> str:
-    """Write columns as predictions.parquet where pyarrow is installed, else predictions.csv.
-
-    Returns
-    -------
-    file : str
-        The name of the file written; a file of the other kind is removed.
-    """
+    """Write predictions.parquet, or .csv without pyarrow, and remove the other; return the name."""
     file, other = "predictions.parquet", "predictions.csv"
     if find_spec("pyarrow") is None:
         file, other = other, file

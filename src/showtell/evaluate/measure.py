@@ -20,16 +20,9 @@ _TOP_K = (3, 5)
 def calibration_rows(
     predictions: Predictions, y_true: NDArray[np.int32]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.intp]]:
-    """Rows that have a best label and a confidence, abstained ones included.
+    """Confidence, correctness and number of the rows with a best label, abstained ones included.
 
-    Abstaining hides a label; it does not change how honest its probability was, so calibration
-    is measured before it.
-
-    Returns
-    -------
-    confidence : ndarray of shape (n,), float64
-    correct : ndarray of shape (n,), bool
-    rows : ndarray of shape (n,)
+    Abstaining hides a label; it does not change how honest its probability was.
     """
     rows = np.flatnonzero((predictions.codes >= 0) & np.isfinite(predictions.confidence_all))
     confidence = predictions.confidence_all[rows].astype(np.float64)

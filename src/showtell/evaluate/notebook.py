@@ -12,17 +12,6 @@ __all__ = ["html_table"]
 def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Draw a table under a line of text; everything is escaped, numbers get three digits.
 
-    Parameters
-    ----------
-    caption : str
-    header : sequence of str
-    rows : iterable of sequence
-        One cell per column; None is an empty cell.
-
-    Returns
-    -------
-    html : str
-
     Examples
     --------
     >>> html_table("a < b", ["n"], [[0.5]])[:40]

@@ -118,15 +118,7 @@ def plain(value: Any, *, depth: int = 6) -> Any:
 
 
 def about_estimator(clf: Any) -> dict[str, Any]:
-    """Name the class of an estimator, its parameters, its encoder and its support.
-
-    Returns
-    -------
-    about : dict
-        ``class``, ``params``, and where they exist ``encoder`` (``name``, ``fingerprint``),
-        ``note`` (limits of the encoder without examples), ``n_support``
-        (labelled images it was fitted on) and ``fitted`` (choices made in `fit`).
-    """
+    """Name the class of an estimator, its parameters, encoder, support and the choices of `fit`."""
     kind = type(clf)
     about: dict[str, Any] = {"class": f"{kind.__module__}.{kind.__qualname__}"}
     if hasattr(clf, "get_params"):
@@ -154,11 +146,6 @@ def about_estimator(clf: Any) -> dict[str, Any]:
 
 def learned_from(about: Mapping[str, Any]) -> str | None:
     """Say how many labelled images an estimator was fitted on; None where it does not say.
-
-    Parameters
-    ----------
-    about : mapping
-        As of `about_estimator`.
 
     Examples
     --------
@@ -261,18 +248,6 @@ def _codes(data: Dataset) -> list[int]:
 def data_fingerprint(images: Sequence[Media], labels: Sequence[str]) -> tuple[str, str]:
     """Tell data sets apart cheaply: files by name and size, pictures in memory by content.
 
-    Parameters
-    ----------
-    images : sequence of Media, length n_samples
-    labels : sequence of str, length n_samples
-
-    Returns
-    -------
-    fingerprint : str
-        64 hexadecimal digits; equal for the same samples in the same order.
-    method : str
-        What went into it, in words.
-
     Examples
     --------
     >>> data_fingerprint([b"one", b"two"], ["a", "b"])[1]
@@ -318,13 +293,7 @@ _KINDS_OF_A_RUN: tuple[tuple[Any, tuple[str, ...]], ...] = (
 
 
 def checked_run(run: Any) -> dict[str, Any]:
-    """Return what a file says was run, if pages can be made of it.
-
-    Raises
-    ------
-    ValueError
-        It names the entry that is of another kind than runs are written with.
-    """
+    """Return what a file says was run; `ValueError` names an entry of a wrong kind."""
     if not isinstance(run, Mapping):
         raise ValueError("'run' is no object")
     for kind, places in _KINDS_OF_A_RUN:

@@ -21,13 +21,7 @@ def as_dataset(
     data: Dataset | tuple[Sequence[Media], Sequence[str]] | Sequence[Media],
     y: Sequence[str] | None,
 ) -> Dataset:
-    """Accept a Dataset, (X, y), or X and y apart.
-
-    Raises
-    ------
-    InputError
-        If labels are missing or of another length.
-    """
+    """Accept a Dataset, (X, y), or X and y apart; `InputError` if labels are missing."""
     if isinstance(data, Dataset):
         if y is not None:
             raise InputError("Give labels once: either a labelled Dataset or (X, y), not both.")

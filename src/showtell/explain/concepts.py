@@ -27,19 +27,7 @@ _WORK = 1_000_000  # clues x images x permutations that do not keep one waiting
 
 
 class ClueReasons:
-    """The reasons for many images, found together because that is much quicker.
-
-    Parameters
-    ----------
-    classifier : ConceptClassifier
-    images : sequence of Media
-        All usable.
-    truth : list of str, or None
-    examples : Examples, or None
-        What `fit` was given, for the pictures of training images; None: their numbers alone.
-    n_most, n_clues : int
-        Training images, and clues, that are named.
-    """
+    """The reasons for many images, found together because that is much quicker."""
 
     def __init__(
         self,

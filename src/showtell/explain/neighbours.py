@@ -41,21 +41,8 @@ class Examples:
 def examples_from(classifier: Any, given: Any) -> Examples | None:
     """Find out which labelled images a classifier knows.
 
-    Parameters
-    ----------
-    classifier : classifier
-        One that was shown demonstrations needs nothing else. Of a classifier that learned
-        from labelled images those rows count, so `given` must be what its `fit` was given.
-    given : Dataset, pair of images and labels, or None
-
-    Returns
-    -------
-    examples : Examples or None
-
-    Raises
-    ------
-    InputError
-        If `given` is something else, has no labels, or does not fit the classifier.
+    One that was shown demonstrations needs nothing else. Of one that learned from labelled images
+    those rows count, so `given` must be what its `fit` was given; `InputError` if it cannot be.
     """
     shown = getattr(classifier, "demonstrations_", None)
     if given is None:
@@ -113,25 +100,8 @@ def nearest_examples(
 ) -> list[Neighbours | None]:
     """Find for each image the examples with the highest cosine, by the classifier's encoder.
 
-    Parameters
-    ----------
-    classifier : classifier
-        Has an `encoder`.
-    X : sequence of Media, length n_samples
-    examples : Examples
-    labels : sequence of str, length n_samples
-        What the images were answered to be.
-    n_most : int, default=5
-
-    Returns
-    -------
-    neighbours : list of Neighbours or None
-        None for images that the encoder cannot read.
-
-    References
-    ----------
-    Snell, Swersky, Zemel (2017), arXiv:1703.05175: a few-shot classifier goes by closeness in
-    this space, so what is close is what the answer rests on.
+    A few-shot classifier goes by closeness in this space (Snell, Swersky, Zemel 2017,
+    arXiv:1703.05175), so what is close is what the answer rests on. None for unreadable images.
     """
     encoder, store = load_encoder(classifier.encoder), classifier.store
     pool = embed_images(encoder, examples.images, store=store)

@@ -267,12 +267,7 @@ def score_pictures(classifier: Any) -> PictureScorer:
     """Return a function from pictures to probabilities, one row each, shape (n, n_classes).
 
     Pictures are scored by themselves, whatever mode for whole batches the classifier has, and
-    nothing is kept.
-
-    Raises
-    ------
-    InputError
-        If the classifier has no encoder.
+    nothing is kept. `InputError` if the classifier has no encoder.
     """
     if not isinstance(classifier, Embeds):
         raise InputError(
@@ -296,12 +291,7 @@ def working_picture(image: Media, classifier: Any) -> Image.Image:
 def filling_of(picture: Image.Image, fill: Fill, share: float) -> Image.Image:
     """Make what covered squares show, of the size of the picture.
 
-    Parameters
-    ----------
-    picture : PIL.Image.Image
-    fill : {"blur", "grey", "mean"}
-    share : float
-        Side of a square as a share of the longer side: a blur must be wider than what it hides.
+    A blur must be wider than what it hides: `share` is the side of a square, of the longer side.
     """
     if fill == "grey":
         return Image.new("RGB", picture.size, (128, 128, 128))

@@ -189,16 +189,6 @@ def label_importance(
 ) -> LabelImportances:
     """Measure what sets each label apart from all others, and in which direction.
 
-    Parameters
-    ----------
-    predict_proba, features, codes, groups, n_repeats, random_state
-        As in `permutation_importance`.
-
-    Returns
-    -------
-    importances : LabelImportances
-        Rows of labels without samples, or with nothing but their samples, are 0.
-
     Examples
     --------
     >>> X = np.array([[0.0, 5.0], [1.0, 5.0]] * 20)
@@ -231,17 +221,9 @@ def label_importance(
 def directions(features: ArrayLike, codes: ArrayLike, n_classes: int) -> NDArray[np.float64]:
     """Tell whether a feature is higher or lower with a label than without it.
 
-    Parameters
-    ----------
-    features : array-like of shape (n_samples, n_features)
-    codes : array-like of shape (n_samples,), int
-    n_classes : int
-
-    Returns
-    -------
-    direction : ndarray of shape (n_classes, n_features)
-        Mean with the label less mean without, in standard deviations of the feature; 0 for
-        constant features, and for labels without samples or with nothing but theirs.
+    Mean with the label less mean without, in standard deviations of the feature, shape
+    (n_classes, n_features); 0 for constant features, and for labels without samples or with
+    nothing but theirs.
 
     Examples
     --------
@@ -262,20 +244,9 @@ def directions(features: ArrayLike, codes: ArrayLike, n_classes: int) -> NDArray
 
 
 def pair_report(importance: ArrayLike, first: int, second: int, *, n_top: int = 30) -> PairReport:
-    """Compare the most important features of two labels: what they share confuses them.
+    """Compare the `n_top` most important features of two labels: what they share confuses them.
 
-    Parameters
-    ----------
-    importance : array-like of shape (n_classes, n_features)
-        Of `label_importance`.
-    first, second : int
-        The labels.
-    n_top : int, default=30
-        Features of each that are compared; only those with an importance above 0.
-
-    Returns
-    -------
-    report : PairReport
+    `importance` is that of `label_importance`; only features with one above 0 count.
 
     Examples
     --------

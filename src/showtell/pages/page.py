@@ -27,13 +27,7 @@ _KIT = "showtell.pages"
 
 
 def check_page(path: str | os.PathLike[str], thumbnails_mb: float) -> None:
-    """Refuse what cannot work before pictures are opened.
-
-    Raises
-    ------
-    InputError
-        If `path` is a folder or `thumbnails_mb` is negative.
-    """
+    """Refuse a folder and negative megabytes, before pictures are opened."""
     if Path(path).is_dir():
         raise InputError(f"{os.fspath(path)!r} is a folder; give the name of an .html file.")
     if not thumbnails_mb >= 0:
@@ -52,31 +46,12 @@ def write_page(
     data: Any = None,
     **values: Any,
 ) -> Path:
-    """Fill a template that extends ``base.html.j2`` and put the file in place.
+    """Fill a template that extends ``base.html.j2`` and put the file in place, whole or not at all.
 
-    The page carries its style sheet, its script and its data. Its Content-Security-Policy allows
-    exactly these and embedded pictures, so that it makes no request.
-
-    Parameters
-    ----------
-    path : path
-        The ``.html`` file; its folder is made if missing. It appears whole or not at all.
-    room : str
-        Package in whose folder ``templates`` the template, styles and scripts lie.
-    template : str
-    title, subtitle : str
-    styles : sequence of str
-        Style sheets of the room, put behind that of the kit.
-    scripts : sequence of str
-        Scripts of the room; where there is one, ``kit.js`` comes before it.
-    data : JSON values, optional
-        What the script reads.
-    **values
-        What the template shows; everything is escaped, and an unknown name is an error.
-
-    Returns
-    -------
-    path : Path
+    The page carries its style sheets, its scripts (behind ``kit.js``) and their `data`; `room` is
+    the package whose folder ``templates`` they lie in. Its Content-Security-Policy allows exactly
+    these and embedded pictures, so that it makes no request. `values` are what the template
+    shows: everything is escaped, and an unknown name is an error.
     """
     own = [asset(_KIT, name) for name in ("colours.css", "charts.css", "style.css")]
     style = Markup("\n").join([*own, *(asset(room, name) for name in styles)])

@@ -153,26 +153,10 @@ def make_thumbnails(
     fetch: bool = True,
     n_threads: int = 4,
 ) -> Thumbnails:
-    """Make thumbnails of rows in `order` until the size limit is reached.
+    """Make thumbnails of rows in `order`, until `limit_mb` megabytes of base64 text are reached.
 
-    Parameters
-    ----------
-    sources : sequence of Media, length n_rows
-    order : iterable of int
-        Row numbers, most informative first; rows not named get no picture.
-    limit_mb : float
-        Megabytes (10^6) of base64 text that all pictures may take.
-    same : ndarray of shape (n_rows,), optional
-        Equal numbers mean the same picture; -1 says nothing. Rows of one path are the same.
-    reasons : mapping of int to str, optional
-        Rows that are known to be unusable, and why; they are not tried again.
-    fetch : bool, default=True
-        Whether URLs may be fetched.
-    n_threads : int, default=4
-
-    Returns
-    -------
-    thumbnails : Thumbnails
+    Rows with equal numbers in `same` show the same picture (-1 says nothing), as do rows of one
+    path. Rows in `reasons` are known to be unusable and not tried again; URLs are read if `fetch`.
     """
     made = Thumbnails(of_row=np.full(len(sources), -1, np.int32))
     limit = int(limit_mb * 1_000_000)
@@ -227,14 +211,6 @@ def row_order(
     per_cell: int = 4,
 ) -> list[int]:
     """Order rows by how much their picture tells: mistakes, least sure, some of each cell, rest.
-
-    Parameters
-    ----------
-    y_true : ndarray of shape (n_rows,), or None
-    y_pred : ndarray of shape (n_rows,)
-        -1 without an answer.
-    confidence : ndarray of shape (n_rows,)
-        NaN where unknown.
 
     Examples
     --------

@@ -85,19 +85,7 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditPlan:
-    """Arms of an audit.
-
-    Parameters
-    ----------
-    labels : tuple of str
-        The label set in its usual order.
-    probes : tuple of str
-        What is probed, in the order of `PROBES`.
-    arms : tuple of Arm
-        The base arm first.
-    untested : dict of str to str
-        Probe to why it cannot be made here.
-    """
+    """Arms of an audit, the base arm first, and why some probes cannot be made here."""
 
     labels: tuple[str, ...]
     probes: tuple[ProbeName, ...]
@@ -152,7 +140,7 @@ def plan_audit(
     most_arms: int = MOST_ARMS,
     random_state: int = 0,
 ) -> AuditPlan:
-    """Lay out the arms.
+    """Lay out the arms; `shown` are codes of the demonstrations in their usual order.
 
     - *example*: no example, one with a word that is no label, one per label.
     - *position*: rotations of the list, so that each label stands at each place once.
@@ -161,28 +149,6 @@ def plan_audit(
     - *majority*: per label, its demonstrations shown twice. The same images, not further ones:
       nothing is told that was not told before. First and last stay.
     - *names*: the same under neutral names; has no arm of its own.
-
-    Parameters
-    ----------
-    labels : sequence of str
-    shown : sequence of int
-        Codes of the demonstrations in their usual order; () for none.
-    probes : sequence of str, optional
-        Default: all that can be made.
-    most_arms : int, default=10
-        Labels pointed at, and rotations, at most; drawn and spread evenly where there are more.
-    random_state : int, default=0
-
-    Returns
-    -------
-    plan : AuditPlan
-
-    Raises
-    ------
-    UnknownNameError
-        If a probe is none.
-    InputError
-        If there are fewer than two labels, or a probe that was named needs demonstrations.
 
     Examples
     --------

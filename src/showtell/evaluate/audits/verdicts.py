@@ -194,13 +194,7 @@ def arm_scores(
     neutral: ArrayLike | None = None,
     asked: ArrayLike | None = None,
 ) -> tuple[ArmScore, ...]:
-    """Accuracy of every arm, beside the usual prompt on the same images.
-
-    Parameters
-    ----------
-    plan, codes, y_true, neutral, asked
-        As in `judge`.
-    """
+    """Accuracy of every arm, beside the usual prompt on the same images."""
     answers, truth = np.asarray(codes), np.asarray(y_true)
     asks = plan.wanted(truth) if asked is None else np.asarray(asked, bool)
     names = [arm.name(plan.labels) for arm in plan.arms]

@@ -125,18 +125,8 @@ def draw_cost_accuracy(ways: Sequence[Way], *, margin: float | None = None) -> M
     """Draw accuracy against the price of 1,000 images, with the Pareto front.
 
     What is free and what has no known price stands in a column of its own: neither has a place
-    on a logarithmic axis, and unknown is not nothing.
-
-    Parameters
-    ----------
-    ways : sequence of Way
-    margin : float, optional
-        Share of samples below the most accurate that does not matter; drawn as a line.
-
-    Returns
-    -------
-    picture : Markup or None
-        None where there is nothing to weigh: all are free, or no price is known.
+    on a logarithmic axis, and unknown is not nothing. A line shows `margin`, the share of samples
+    below the most accurate that does not matter. None where there is nothing to weigh.
     """
     prices = [w.usd_per_1000 for w in ways]
     if all(p is None for p in prices) or all(p == 0 for p in prices):

@@ -32,19 +32,7 @@ REFUSAL = "I'm sorry, but I can't help with that."
 
 
 class Answering:
-    """Turns what was asked into a reply.
-
-    Parameters
-    ----------
-    guesser : Guesser
-        Answers questions about images.
-    author : Author
-        Answers requests to write.
-    faults : Faults
-    stats : Stats
-        Faults are counted here.
-    seed : int
-    """
+    """Turns what was asked into a reply; `stats` counts the faults."""
 
     def __init__(
         self, guesser: Guesser, author: Author, faults: Faults, stats: Stats, seed: int

@@ -44,20 +44,7 @@ __all__ = ["make_app"]
 def make_app(
     engine: Engine, sight: Sight, kind: str, model: str, *, batch_delay: float = 0.0
 ) -> Starlette:
-    """Build the application.
-
-    Parameters
-    ----------
-    engine : Engine
-    sight : Sight
-        Shared by all wire formats.
-    kind : str
-        As for `LocalServer`.
-    model : str
-        Listed name.
-    batch_delay : float
-        Seconds that a batch job takes.
-    """
+    """Build the application; `kind` is that of a `LocalServer`, `batch_delay` in seconds."""
     store = JobStore(engine, batch_delay)
     routes: list[BaseRoute] = []
     if kind in ("anthropic", "all"):

@@ -60,13 +60,10 @@ class Assignment:
 def read_assignment(texts: Sequence[str]) -> Assignment | None:
     r"""Read a writing request; None where no line ``Task: NAME`` names a known task.
 
-    Parameters
-    ----------
-    texts : sequence of str
-        Pieces of the user's text, in order. Lines that count: ``Task:``, ``Label:``, ``Count:``,
-        ``Replace:``, ``Sample:``, ``Domain:``, ``Part:``, ``Attributes: a; b``, the list from
-        ``Labels:`` to ``End of labels.``, and per label ``Current: label: text | text``,
-        ``Confused: label: other, other``, ``Good words: label: text; text``, ``Bad words: ...``.
+    Lines that count: ``Task:``, ``Label:``, ``Count:``, ``Replace:``, ``Sample:``, ``Domain:``,
+    ``Part:``, ``Attributes: a; b``, the list from ``Labels:`` to ``End of labels.``, and per label
+    ``Current: label: text | text``, ``Confused: label: other, other``,
+    ``Good words: label: text; text``, ``Bad words: ...``.
 
     Examples
     --------

@@ -144,17 +144,7 @@ class Author:
     # What it knows
 
     def measure(self, encoder: Encoder) -> Mapping[str, LabelWords]:
-        """Measure the words with the photos; the first call counts, others return the same.
-
-        Parameters
-        ----------
-        encoder : Encoder
-
-        Returns
-        -------
-        known : mapping of label to LabelWords
-            Empty without photos.
-        """
+        """Measure the words with the photos, once; no label is known without photos."""
         with self._lock:
             if self._measured is None:
                 self._measured = self._measure(encoder) if self.images else {}
@@ -184,14 +174,7 @@ class Author:
         return found
 
     async def words_of(self, label: str, sight: Sight) -> LabelWords:
-        """Say what is known about a label's words; measured where there are photos of it.
-
-        Parameters
-        ----------
-        label : str
-        sight : Sight
-            The server's encoder.
-        """
+        """Say what is known about a label's words; measured where there are photos of it."""
         if self.images:
             measured = await asyncio.to_thread(lambda: self.measure(sight.encoder))
             if label in measured:
@@ -228,27 +211,7 @@ class Author:
         draw_key: Sequence[object] = (),
         fault: str | None = None,
     ) -> Any:
-        """Do a task.
-
-        Parameters
-        ----------
-        asked : Assignment
-        sight : Sight
-            The server's encoder.
-        schema : mapping, optional
-            JSON schema of the answer: says which fields are wanted.
-        images : sequence of SentImage
-            What the request shows.
-        draw_key : sequence of object
-            What chance depends on.
-        fault : {"forget_label", "repeat", "name_other", "invalid"}, optional
-            What goes wrong with the answer.
-
-        Returns
-        -------
-        value : dict
-            To be written as JSON.
-        """
+        """Do a task: the fields of `schema`, spoiled by `fault`, to be written as JSON."""
         pen = _Pen(self, sight, asked, tuple(draw_key), fault)
         match asked.task:
             case "describe-label" | "describe-sentences":
@@ -573,11 +536,7 @@ def _bank() -> _Bank:
 def _gains(
     usual: NDArray[np.float64], own: NDArray[np.float64], code: int, y: NDArray[np.int_]
 ) -> NDArray[np.float64]:
-    """Fall of the mean cross-entropy when a label's column is that of one word, (n_words,).
-
-    `usual` are logits of shape (n_images, n_labels), `own` those of the label with each word,
-    (n_images, n_words).
-    """
+    """Fall of the mean cross-entropy if a label had one word only, shape (n_words,)."""
     others = np.delete(usual, code, axis=1)
     rest = np.full(len(usual), -np.inf)
     if others.shape[1]:

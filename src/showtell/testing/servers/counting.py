@@ -89,16 +89,7 @@ def text_tokens(text: str) -> int:
 def image_tokens(
     vendor: Vendor, model: str, width: int, height: int, *, detail: str = "auto"
 ) -> int:
-    """Count an image by the vendor's rule; see the module's text.
-
-    Parameters
-    ----------
-    vendor : {"openai", "google", "anthropic", "ollama"}
-    model : str
-    width, height : int
-        Pixels.
-    detail : str, default="auto"
-        OpenAI's ``detail`` or Google's media resolution.
+    """Count an image of so many pixels by the vendor's rule; see the module's text.
 
     Examples
     --------
@@ -214,10 +205,6 @@ class PrefixCache:
 class Meter:
     """Keeps a quota: nothing passes that would exceed it in the window that ends now.
 
-    Parameters
-    ----------
-    quota : Quota
-
     Examples
     --------
     >>> meter = Meter(Quota(rpm=2))
@@ -238,15 +225,7 @@ class Meter:
         return len(self._requests)
 
     def admit(self, now: float, n_tokens: int) -> float | None:
-        """Let a request pass (None), or tell in how many seconds it would.
-
-        Parameters
-        ----------
-        now : float
-            Seconds of a clock that never goes back.
-        n_tokens : int
-            Its input tokens.
-        """
+        """Let a request pass (None), or tell in how many seconds it would."""
         self._forget(now)
         wait = 0.0
         rpm, tpm, window = self.quota.rpm, self.quota.tpm, self.quota.window

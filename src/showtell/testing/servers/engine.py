@@ -64,32 +64,7 @@ class _GaveUpError(Exception):
 
 
 class Engine:
-    """Answers requests of every wire format with one set of knobs.
-
-    Parameters
-    ----------
-    guesser : Guesser
-    author : Author, optional
-        Answers requests to write.
-    latency, jitter : float
-        Seconds before an answer, and at most how many more.
-    faults : Faults
-    quota : Quota
-    retry_after : float
-        Seconds that a 429 without a quota asks for.
-    keys : frozenset of str, optional
-        API keys that are let in; None lets everybody in.
-    max_images : int, optional
-        Images allowed in one request.
-    idempotent : bool
-        Whether a request with an ``Idempotency-Key`` that was answered gets the same answer again,
-        for nothing.
-    bill_gone : bool
-        Whether an answer is paid for although the client was gone when it was ready.
-    seed : int
-    keep_requests : int
-        How many requests the log keeps.
-    """
+    """Answers requests of every wire format with one set of knobs, those of `LocalServer`."""
 
     def __init__(
         self,
@@ -129,16 +104,7 @@ class Engine:
     async def handle(
         self, request: Request, wire: Wire, read: Callable[[dict[str, Any]], Ask]
     ) -> Response:
-        """Answer one HTTP request.
-
-        Parameters
-        ----------
-        request : Request
-        wire : Wire
-            Writes answers and errors.
-        read : callable
-            Takes the JSON body, gives the `Ask`; may raise `BadRequestError` or `BadImageError`.
-        """
+        """Answer one HTTP request: `read` takes its JSON body, `wire` writes answers and errors."""
         started = time.monotonic()
         self.stats.n_requests += 1
         self.stats.in_flight += 1
@@ -474,13 +440,7 @@ class Engine:
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """Read a body that must be a JSON object.
-
-    Raises
-    ------
-    BadRequestError
-        If it is anything else.
-    """
+    """Read a body that must be a JSON object, else `BadRequestError`."""
     try:
         body = json.loads(await request.body())
     except ValueError as error:

@@ -81,20 +81,7 @@ class Guesser:
         temperature: float | None = None,
         attempt: int = 0,
     ) -> list[Guess]:
-        """Label every query of a scene.
-
-        Parameters
-        ----------
-        scene : Scene
-        allowed : sequence of str
-            Labels an answer may name; the scene's own where empty.
-        key : str
-            Names the content of the request: what noise and sampling depend on.
-        temperature : float, optional
-            Above 0, labels are drawn from their probabilities; None and 0 take the likeliest.
-        attempt : int, default=0
-            How often the same request came before: another attempt, another sample.
-        """
+        """Label every query; drawn anew at each `attempt` where `temperature` is above 0."""
         shown = tuple(dict.fromkeys(d.label for d in scene.demonstrations))
         labels = tuple(allowed) or scene.labels or shown
         if not labels:

@@ -54,14 +54,7 @@ class Job:
 
 
 class JobStore:
-    """Runs jobs, each after its delay.
-
-    Parameters
-    ----------
-    engine : Engine
-    delay : float
-        Seconds from submission to the end.
-    """
+    """Runs jobs; each ends `delay` seconds after it was submitted."""
 
     def __init__(self, engine: Engine, delay: float) -> None:
         self.engine, self.delay = engine, delay
@@ -93,21 +86,7 @@ class JobStore:
         details: Mapping[str, Any] | None = None,
         finish: Callable[[Job], None] | None = None,
     ) -> Job:
-        """Start a job.
-
-        Parameters
-        ----------
-        vendor : str
-        prefix : str
-            Of its id.
-        requests : list of (custom id, request)
-        run : callable
-            Answers one request: the vendor's result, and whether it is an answer.
-        details : mapping, optional
-            What the vendor's job object shows further.
-        finish : callable, optional
-            Called at the end, for example to write the output file.
-        """
+        """Start a job; `run` gives the vendor's result, and whether it is an answer."""
         job = Job(
             id=self.new_id(prefix),
             vendor=vendor,

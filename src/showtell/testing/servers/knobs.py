@@ -30,11 +30,6 @@ _SPELLINGS = {"429": "rate_limit", "500": "server_error"}
 def uniform(*words: object) -> float:
     """Draw a number in [0, 1) that is always the same for the same words.
 
-    Parameters
-    ----------
-    *words : object
-        What the draw depends on; their texts are hashed.
-
     Examples
     --------
     >>> uniform(0, "a") == uniform(0, "a"), uniform(0, "a") == uniform(1, "a")
@@ -125,17 +120,10 @@ class Faults:
     def parse(cls, spec: str) -> Faults:
         """Read ``name=probability`` pairs separated by commas.
 
-        Parameters
-        ----------
-        spec : str
-            Names are those of the fields (``-`` and ``_`` are the same), ``429``, ``500``, and
-            ``all``, which shares a probability evenly among the kinds that a request about images
-            meets; those of a written text get as much each.
-
-        Raises
-        ------
-        InputError
-            If a name is unknown or a probability is none.
+        Names are those of the fields (``-`` and ``_`` are the same), ``429``, ``500``, and ``all``,
+        which shares a probability evenly among the kinds that a request about images meets; those
+        of a written text get as much each. Other names, and what is no probability, raise
+        `InputError`.
         """
         kinds = [knob.name for knob in fields(cls)]
         shares = dict.fromkeys(kinds, 0.0)
@@ -211,16 +199,7 @@ class Bias:
 
     @classmethod
     def parse(cls, spec: str) -> Bias:
-        """Read ``name=probability`` pairs separated by commas, of the pulls and the noise.
-
-        Parameters
-        ----------
-        spec : str
-
-        Raises
-        ------
-        InputError
-            If a name is unknown or a probability is none.
+        """Read ``name=probability`` pairs, of the pulls and the noise, else raise `InputError`.
 
         Examples
         --------

@@ -61,15 +61,6 @@ def read_scene(system: str, parts: Sequence[Part], known: Sequence[str] = ()) ->
     one per line as ``- NAME`` or ``- NAME: DESCRIPTION`` between ``Labels:`` and
     ``End of labels.``. An image without such texts is a query numbered by its place.
 
-    Parameters
-    ----------
-    system : str
-        The system text.
-    parts : sequence of Part
-        Texts and images in order.
-    known : sequence of str, optional
-        Labels known from the answer schema: they settle where a name with a colon ends.
-
     Examples
     --------
     >>> scene = read_scene("Labels:\n- cat: a feline\n- dog\nEnd of labels.", [])

@@ -170,12 +170,7 @@ class LocalServer:
         return self.url_for(self.kind)
 
     def url_for(self, kind: Kind) -> str:
-        """Return the base URL that clients of a kind expect.
-
-        Parameters
-        ----------
-        kind : {"openai", "google", "anthropic", "ollama", "all"}
-        """
+        """Return the base URL that clients of a kind expect."""
         root = f"http://127.0.0.1:{self.port}"
         if kind == "ollama" and self.kind == "all":
             return f"{root}/ollama/v1"
@@ -196,23 +191,11 @@ class LocalServer:
         _ = self._sight.encoder
 
     def warm(self, images: Sequence[Media]) -> None:
-        """Embed images ahead of time, so that no request waits for it.
-
-        Parameters
-        ----------
-        images : sequence of Media
-            Files, as they will be sent byte for byte.
-        """
+        """Embed images, as they will be sent byte for byte, so that no request waits for it."""
         self._sight.warm(images)
 
     def start(self) -> Self:
-        """Listen; returns when requests can come.
-
-        Raises
-        ------
-        InputError
-            If the port is taken.
-        """
+        """Listen; returns when requests can come. `InputError` if the port is taken."""
         # named as TCP, so that asyncio sends small answers at once (no delay of 40 ms)
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

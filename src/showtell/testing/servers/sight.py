@@ -69,23 +69,7 @@ class _Header:
 def decode_image(
     text: str | bytes, media_type: str, headers: dict[str, _Header], *, detail: str = "auto"
 ) -> SentImage:
-    """Turn base64, ordinary or URL-safe, into an image and its measures.
-
-    Parameters
-    ----------
-    text : str or bytes
-        Base64; padding may be missing.
-    media_type : str
-        What the client called it.
-    headers : dict
-        Measures by digest, filled here, so that a repeated image is not parsed again.
-    detail : str, default="auto"
-
-    Raises
-    ------
-    BadImageError
-        If the text is no base64 or the bytes are no image.
-    """
+    """Turn base64, ordinary or URL-safe, into an image; `headers` keeps measures by digest."""
     raw = text.encode("ascii", "replace") if isinstance(text, str) else text
     if b"-" in raw or b"_" in raw:
         raw = raw.translate(_TO_STANDARD)
@@ -114,13 +98,7 @@ def decode_image(
 
 
 class Sight:
-    """Embeds images and texts with one encoder, each content once.
-
-    Parameters
-    ----------
-    encoder : Encoder or str
-        A name is loaded at the first look.
-    """
+    """Embeds images and texts with one encoder, each content once; a name is loaded when needed."""
 
     def __init__(self, encoder: Encoder | str) -> None:
         self._given = encoder
@@ -149,13 +127,7 @@ class Sight:
             return self._encoder
 
     def warm(self, images: Sequence[Media]) -> None:
-        """Embed images ahead of time, so that the first requests do not wait for it.
-
-        Parameters
-        ----------
-        images : sequence of Media
-            As they will be sent, byte for byte; others are embedded when they come.
-        """
+        """Embed images, as they will be sent byte for byte, ahead of time."""
         wanted: dict[str, bytes] = {}
         for image in images:
             content = read_media(image).content
@@ -167,13 +139,7 @@ class Sight:
             self._embed({digest: wanted[digest] for digest in batch})
 
     async def look(self, images: Sequence[SentImage]) -> Embeddings:
-        """Embed images, shape (n_images, n_dims).
-
-        Raises
-        ------
-        BadImageError
-            If one of them cannot be decoded.
-        """
+        """Embed images, shape (n_images, n_dims); `BadImageError` if one cannot be decoded."""
         missing = {image.digest: image.data for image in images if image.digest not in self._rows}
         if missing:
             loop = asyncio.get_running_loop()
@@ -193,13 +159,7 @@ class Sight:
         return np.stack(rows)
 
     async def read(self, texts: Sequence[str]) -> Embeddings:
-        """Embed texts, shape (n_texts, n_dims).
-
-        Raises
-        ------
-        InputError
-            If the encoder knows no words.
-        """
+        """Embed texts, shape (n_texts, n_dims); `InputError` if the encoder knows no words."""
         missing = list(dict.fromkeys(text for text in texts if text not in self._texts))
         if missing:
             rows = await asyncio.to_thread(self._encode_texts, missing)

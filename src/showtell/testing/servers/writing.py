@@ -63,21 +63,7 @@ class Token:
 def make_items(
     guesses: Sequence[Guess], faults: Faults, *draw_key: object
 ) -> tuple[list[Item], dict[str, str]]:
-    """Turn guesses into entries, some of them spoiled.
-
-    Parameters
-    ----------
-    guesses : sequence of Guess
-    faults : Faults
-    *draw_key : object
-        What draws depend on, beside the query.
-
-    Returns
-    -------
-    items : list of Item
-    spoiled : dict of str to str
-        Fault by query id.
-    """
+    """Turn guesses into entries, some of them spoiled; and say which fault a query id met."""
     items: list[Item] = []
     spoiled: dict[str, str] = {}
     to_swap: list[int] = []
@@ -168,22 +154,7 @@ def normalise_schema(schema: Any) -> Any:
 def write_answer(
     items: Sequence[Item], n_images: int, schema: Mapping[str, Any] | None, *, as_json: bool
 ) -> str:
-    """Write entries by a schema, as showtell's own JSON, or as text.
-
-    Parameters
-    ----------
-    items : sequence of Item
-    n_images : int
-        Query images that were seen.
-    schema : dict, optional
-        JSON schema that the answer has to validate against.
-    as_json : bool
-        Without a schema: JSON or plain text.
-
-    Returns
-    -------
-    text : str
-    """
+    """Write entries by a schema, as showtell's own JSON, or as text."""
     if schema is not None:
         value = _Filler(schema, items, n_images).fill(schema, "", None)
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -228,15 +199,6 @@ def make_tokens(text: str, items: Sequence[Item], n_top: int) -> list[Token]:
 
     Tokens of a label are conditional on those before, so that the tokens of a label and of what
     follows it multiply to the label's probability; all other tokens are all but certain.
-
-    Parameters
-    ----------
-    text : str
-        The answer; tokens joined give it back.
-    items : sequence of Item
-        Its entries, in order.
-    n_top : int
-        Alternatives to report per token.
     """
     tokens: list[Token] = []
     done = 0

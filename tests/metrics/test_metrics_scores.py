@@ -190,7 +190,7 @@ def test_macro_conventions_differ_only_in_the_classes_they_run_over():
     assert by_support.macro_f1 == pytest.approx(f1[:2].mean())
     assert by_support.macro_recall == by_support.balanced_accuracy
     assert scores(y_true, y_pred, 4, macro_over="all").macro_f1 == pytest.approx(f1.mean())
-    with pytest.raises(InputError, match="'present', 'support' or 'all', got 'micro'"):
+    with pytest.raises(InputError, match=r"'micro'\. Allowed: present, support, all"):
         scores(y_true, y_pred, 4, macro_over="micro")
 
 

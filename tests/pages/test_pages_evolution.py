@@ -148,7 +148,7 @@ def test_bars_lie_on_one_scale_and_name_the_best_and_the_worst(page):
 
 
 def test_the_chart_stands_where_the_numbers_are():
-    drawing = str(draw_progress(evolution(), width=760, height=330, name="broad"))
+    drawing = str(draw_progress(evolution(), 760, 330, "broad"))
     stops = [float(x) for x in re.findall(r'data-x="([\d.]+)"', drawing)]
     assert len(stops) == 4
     assert np.ptp(np.diff(stops)) < 0.2

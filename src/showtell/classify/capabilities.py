@@ -15,6 +15,11 @@ PictureScorer: TypeAlias = Callable[[Sequence[Image.Image]], NDArray[np.float32]
 """From pictures to probabilities, shape (n, n_classes)."""
 
 
+def offers(classifier: Any, capability: type) -> bool:
+    """Say whether a classifier has a capability; what else it has stays known to its reader."""
+    return isinstance(classifier, capability)
+
+
 @runtime_checkable
 class Embeds(Protocol):
     """It goes by an encoder, so that many pictures may be scored at once and at no cost."""
@@ -60,6 +65,14 @@ class Shows(Protocol):
     """It shows a model demonstrations."""
 
     demonstrations_: Sequence[Any]
+
+
+@runtime_checkable
+class Prompted(Protocol):
+    """It lists its labels to a model, in an order that may be another."""
+
+    rotations: Any
+    debias: Any
 
 
 @runtime_checkable

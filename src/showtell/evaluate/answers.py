@@ -12,8 +12,9 @@ import numpy as np
 from showtell.classify.predictions import Predictions
 from showtell.datasets import Dataset
 from showtell.errors import DataError, InputError, MediaNotFoundError
-from showtell.evaluate.provenance import about_machine, data_fingerprint, now, shown_path
+from showtell.evaluate.provenance import about_machine, about_samples, now, shown_path
 from showtell.evaluate.record import Record
+from showtell.evaluate.samples import true_codes
 from showtell.media import media_name
 from showtell.prompts.answers import AnswerParser
 from showtell.tables import clean_name, read_columns
@@ -40,8 +41,7 @@ def score_predictions(
     """Score answers that exist already: of a model, a person or another program.
 
     Answers are words. Each becomes a label by the rules of METHODS 0.4, or none: an answer that
-    names no label, or several, is an abstention, never a guess. `Record.parsing` counts the
-    answers per rule and shows them.
+    names no label, or several, is an abstention, never a guess; see `Record.parsing`.
 
     Parameters
     ----------
@@ -49,30 +49,25 @@ def score_predictions(
         CSV, TSV, JSON Lines or Parquet with a header, or columns in memory. Blanks and ``#``
         around column names do not count.
     actual, predicted : str, optional
-        Columns of the true label and of the answer. Needed unless the table has exactly one
-        column with a usual name such as ``actual`` and ``predicted``.
+        Columns of the true label and of the answer; by default those with a usual name.
     labels : sequence of str, optional
         The label set. Default: the distinct true labels, sorted.
     aliases : mapping of str to sequence of str, optional
         Label to other names that mean it.
-    confidence : str, optional
-        Column of the answer's probability, between 0 and 1.
-    image : str, optional
-        Column that names the picture; a column with a usual name is taken if there is one.
+    confidence, image : str, optional
+        Columns of the answer's probability, between 0 and 1, and of the picture's name, which may
+        have a usual name.
     name : str, optional
         What the record is called; the name of the file if not given.
 
     Returns
     -------
     record : Record
-        ``cost_usd`` is unknown.
 
     Raises
     ------
-    DataError
-        If a column is missing, a true label is empty or not in `labels`.
-    InputError
-        If a confidence is no number between 0 and 1.
+    DataError, InputError
+        If a column is missing, a true label empty or unknown, or a confidence none.
 
     Examples
     --------
@@ -89,20 +84,13 @@ def score_predictions(
     actual = _pick(columns, actual, _ACTUAL, "true label", "actual")
     predicted = _pick(columns, predicted, _PREDICTED, "answer", "predicted", not_this=actual)
     truth, classes = _true_labels(columns, actual, labels, source or "The table")
-    index = {label: i for i, label in enumerate(classes)}
     answers = ["" if value is None else str(value) for value in columns[predicted]]
     parser = AnswerParser(classes, aliases)
     parsed = {answer: parser.parse(answer) for answer in set(answers)}
     codes = np.array([-1 if parsed[a].code is None else parsed[a].code for a in answers], np.int32)
-    image = image or next((c for c in _IMAGE if c in columns), None)
-    if image is not None and image not in columns:
-        raise _no_column(image, columns)
-    images = (
-        [f"row {i + 1}" for i in range(len(truth))]
-        if image is None
-        else [str(v).strip() for v in columns[image]]
-    )
-    fingerprint, method = data_fingerprint(images, truth)
+    images = _images(columns, image, len(truth))
+    about_these = about_samples(images, truth, classes)
+    title = Path(source).stem if source else ""
     return Record(
         predictions=Predictions(
             images=images,
@@ -112,9 +100,9 @@ def score_predictions(
             status_codes=(codes < 0).astype(np.int8),
             columns={"answer": answers, "rule": [parsed[a].rule for a in answers]},
         ),
-        y_true=np.array([index[label] for label in truth], np.int32),
+        y_true=true_codes(truth, classes),
         run={
-            "name": name or (Path(source).stem if source else "answers"),
+            "name": name or title or "answers",
             "answers": {
                 "source": source,
                 "actual": actual,
@@ -122,21 +110,23 @@ def score_predictions(
                 "labels_from": "distinct true labels" if labels is None else "given",
                 "aliases": {} if aliases is None else {k: list(v) for k, v in aliases.items()},
             },
-            "data": {
-                "name": Path(source).stem if source else "",
-                "source": source,
-                "n_samples": len(truth),
-                "n_labels": len(classes),
-                "fingerprint": fingerprint,
-                "fingerprint_of": method,
-                "notes": [],
-            },
+            "data": {"name": title, "source": source, "notes": [], **about_these},
             "started": started,
             "finished": now(),
             "cost_usd": None,
             **about_machine(),
         },
     )
+
+
+def _images(columns: Mapping[str, Sequence[Any]], image: str | None, n: int) -> list[str]:
+    """Names of the pictures; numbers of rows where no column has them."""
+    column = image or next((c for c in _IMAGE if c in columns), None)
+    if column is None:
+        return [f"row {i + 1}" for i in range(n)]
+    if column not in columns:
+        raise _no_column(column, columns)
+    return [str(v).strip() for v in columns[column]]
 
 
 def _true_labels(

@@ -186,8 +186,7 @@ def shot_curve(
     Notes
     -----
     The interval of a point resamples seeds and test samples together (2,000 times), so it covers
-    both the luck of the support and the size of the test split; with one seed it covers the
-    samples alone. Steps are tested with each sample's mean over seeds.
+    both the luck of the support and the size of the test split; with one seed the samples alone.
 
     Raises
     ------

@@ -226,23 +226,41 @@ def about_machine() -> dict[str, Any]:
     }
 
 
+def about_run(clf: Any, data: Dataset, started: str, random_state: Any) -> dict[str, Any]:
+    """Tell what was run on what, when and where."""
+    return {
+        "estimator": about_estimator(clf),
+        "data": about_data(data),
+        "random_state": plain(random_state),
+        "started": started,
+        "finished": now(),
+        **about_machine(),
+    }
+
+
 def about_data(data: Dataset) -> dict[str, Any]:
     """Name, size and fingerprint of a labelled data set."""
-    labels = [data.labels[c] if c >= 0 else "" for c in _codes(data)]
-    fingerprint, method = data_fingerprint(data.images, labels)
+    codes = [-1] * len(data) if data.codes is None else data.codes.tolist()
+    labels = [data.labels[c] if c >= 0 else "" for c in codes]
     return {
         "name": data.name,
         "source": shown_path(data.source) if data.source else "",
-        "n_samples": len(data),
-        "n_labels": len(data.labels),
-        "fingerprint": fingerprint,
-        "fingerprint_of": method,
+        **about_samples(data.images, labels, data.labels),
         "notes": list(data.notes),
     }
 
 
-def _codes(data: Dataset) -> list[int]:
-    return [-1] * len(data) if data.codes is None else [int(c) for c in data.codes]
+def about_samples(
+    images: Sequence[Media], y: Sequence[str], labels: Sequence[str]
+) -> dict[str, Any]:
+    """Count samples and labels, and take the fingerprint."""
+    fingerprint, method = data_fingerprint(images, y)
+    return {
+        "n_samples": len(y),
+        "n_labels": len(labels),
+        "fingerprint": fingerprint,
+        "fingerprint_of": method,
+    }
 
 
 def data_fingerprint(images: Sequence[Media], labels: Sequence[str]) -> tuple[str, str]:

@@ -28,19 +28,13 @@ from showtell.evaluate.folder import (
     write_json,
     write_table,
 )
-from showtell.evaluate.measure import calibration_rows, measure, reliability, risk_coverage
+from showtell.evaluate.measure import measure, reliability, risk_coverage
 from showtell.evaluate.notebook import html_table
 from showtell.evaluate.pages.record import write_report
+from showtell.evaluate.plots import RecordPlots
 from showtell.evaluate.provenance import checked_run
 from showtell.media import Media
 from showtell.metrics import CoverageRisk
-from showtell.pages.charts import (
-    Chart,
-    draw_calibration,
-    draw_confusion,
-    draw_recalls,
-    draw_risk_coverage,
-)
 from showtell.records.arrays import read_arrays
 from showtell.records.reading import loading
 from showtell.records.whole import whole_file
@@ -92,7 +86,7 @@ class ParsingRow:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Record:
+class Record(RecordPlots):
     """Predictions beside the truth: metrics with intervals, tables, plots and a page.
 
     Made by `evaluate` and `score_predictions`. Error rows and abstentions stay in every
@@ -442,36 +436,6 @@ class Record:
         return write_report(
             self, path, curve=curve, comparison=comparison, title=title, thumbnails_mb=thumbnails_mb
         )
-
-    def plot_confusion(self, *, normalise: bool = True) -> Chart:
-        """Draw the confusion matrix; colours are shares of a row, or else of the largest count."""
-        return Chart(draw_confusion(self.confusion, self.classes, normalise=normalise))
-
-    def plot_per_class(self) -> Chart:
-        """Draw the recall of each label with its Wilson interval, the best first."""
-        keys = ("recall", "recall_low", "recall_high")
-        rows = [(label, *(row[k] for k in keys)) for label, row in self.per_class.items()]
-        return Chart(draw_recalls(sorted(rows, key=lambda row: -row[1])))
-
-    def plot_reliability(self) -> Chart:
-        """Draw accuracy against confidence with intervals; `InputError` without confidences."""
-        if not self.reliability:
-            raise InputError("This record has no confidences, so there is no calibration to draw.")
-        ece, floor = self.metrics["ece"], self.metrics["ece_noise_floor"]
-        about = f" (ECE {ece:.3f}, chance alone {floor:.3f})"
-        return Chart(draw_calibration(self.reliability, about))
-
-    def plot_risk_coverage(self) -> Chart:
-        """Draw the error rate among the surest; `InputError` without confidences."""
-        curve = self.risk_coverage
-        if not len(curve.coverage):
-            raise InputError("This record has no confidences, so there is no risk to draw.")
-        return Chart(draw_risk_coverage(curve.coverage, curve.risk))
-
-    def confidences(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Confidence of each row that has one, and whether its best label is right."""
-        confidence, correct, _ = calibration_rows(self.predictions, self.y_true)
-        return confidence, correct
 
 
 def _table(record: Record, extra: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:

@@ -14,7 +14,7 @@ from showtell.classify.predictions import Predictions
 from showtell.datasets import Dataset
 from showtell.evaluate.controls import described_part, description_controls
 from showtell.evaluate.described import score_descriptions
-from showtell.evaluate.provenance import about_data, about_estimator, about_machine, now, plain
+from showtell.evaluate.provenance import about_estimator, about_run, now
 from showtell.evaluate.record import Record
 from showtell.evaluate.samples import as_dataset, ask, true_codes
 from showtell.media import Media
@@ -100,18 +100,13 @@ def evaluate(
         else (),
         run={
             "name": name or _default_name(about),
-            "estimator": about,
-            "data": about_data(samples),
-            "random_state": plain(getattr(clf, "random_state", None)),
-            "started": started,
-            "finished": now(),
+            **about_run(clf, samples, started, getattr(clf, "random_state", None)),
             "seconds": round(seconds, 4),
             "n_from_store": predictions.n_from_store,
             "n_from_cache": n_from_cache,
             "images_per_second": _speed(len(samples), seconds, n_kept),
             "cost_usd": None if cost is None else str(cost),
             "price_usd": _price(predictions, cost),
-            **about_machine(),
         },
     )
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
-from showtell.classify.asking.in_context import InContextClassifier
+from showtell.classify.capabilities import Shows, offers
 from showtell.encoders import embed_images, load_encoder
 from showtell.errors import BudgetError, InputError
 from showtell.explain.neighbours import picture_of
@@ -140,7 +140,7 @@ def _effect(one: LeftOutOne, label: str) -> str:
 
 
 def leave_one_out(
-    classifier: InContextClassifier,
+    classifier: Any,
     image: Media,
     *,
     max_cost: Decimal | str | float | None = None,
@@ -148,6 +148,10 @@ def leave_one_out(
     progress: Progress = no_progress,
 ) -> LeftOut:
     """Ask again without each demonstration in turn, those nearest to the image first.
+
+    As many requests as there are demonstrations, plus one; `leave_one_out_requests` writes them
+    without sending any. With ``selection="nearest"`` those count that the image is shown with,
+    and the next one of the class takes the place of what is left out.
 
     Parameters
     ----------
@@ -171,14 +175,9 @@ def leave_one_out(
     InputError
         If the classifier shows no demonstrations, or gives the image no label.
 
-    Notes
-    -----
-    As many requests as there are demonstrations, plus one; `leave_one_out_requests` writes them
-    without sending any. With ``selection="nearest"`` those count that the image is shown with,
-    and the next one of the class takes the place of what is left out.
-
     Examples
     --------
+    >>> from showtell.classify import InContextClassifier
     >>> from showtell.mllm import Answer, Model, Usage
     >>> from showtell.testing import ColourEncoder, draw_shape
     >>> class Toy:  # says "b" while two demonstrations are shown, else "a"
@@ -200,51 +199,34 @@ def leave_one_out(
     ('b', [('a', 'a'), ('b', 'a')])
     """
     places, cosines = _candidates(classifier, image)
-    purse = _Purse(
-        usd=None if max_cost is None else Decimal(str(max_cost)), n_requests=max_requests
-    )
-    n_all = len(classifier.demonstrations_)
+    usd = None if max_cost is None else Decimal(str(max_cost))
+    purse = _Purse(usd=usd, n_requests=max_requests)
+    label, base, stopped = "", float("nan"), ""
+    tried: list[LeftOutOne] = []
     try:
         whole = _ask(classifier, image, None, purse)
-    except BudgetError as error:
-        return LeftOut(
-            label="",
-            base=float("nan"),
-            tried=(),
-            n_demonstrations=n_all,
-            cost_usd=Decimal(0),
-            stopped=f"stopped by the cap of {error.cap}",
-        )
-    if whole.code < 0:
-        raise InputError("The model gave this image no label, so there is nothing to explain.")
-    label = str(classifier.classes_[whole.code])
-    tried: list[LeftOutOne] = []
-    stopped = ""
-    for done, place in enumerate(places):
-        try:
+        if whole.code < 0:
+            raise InputError("The model gave this image no label, so there is nothing to explain.")
+        label, base = str(classifier.classes_[whole.code]), whole.confidence_in(whole.code)
+        for place in places:
             reply = _ask(classifier, image, place, purse)
-        except BudgetError as error:
-            to_go = plural(len(places) - done, "demonstration")
-            stopped = f"stopped by the cap of {error.cap} with {to_go} to go"
-            break
-        tried.append(_without_one(classifier, place, reply, whole, float(cosines[place])))
-        progress(done + 1, len(places), "Leaving out")
-    order = sorted(
-        tried, key=lambda one: (one.answer == label, np.nan_to_num(one.change), one.number)
-    )
+            tried.append(_without_one(classifier, place, reply, whole, float(cosines[place])))
+            progress(len(tried), len(places), "Leaving out")
+    except BudgetError as error:
+        to_go = f" with {plural(len(places) - len(tried), 'demonstration')} to go" if label else ""
+        stopped = f"stopped by the cap of {error.cap}{to_go}"
+    tried.sort(key=lambda one: (one.answer == label, np.nan_to_num(one.change), one.number))
     return LeftOut(
         label=label,
-        base=whole.confidence_in(whole.code),
-        tried=tuple(order),
-        n_demonstrations=n_all,
+        base=base,
+        tried=tuple(tried),
+        n_demonstrations=len(classifier.demonstrations_),
         cost_usd=purse.spent,
         stopped=stopped,
     )
 
 
-def _without_one(
-    classifier: InContextClassifier, place: int, reply: Any, whole: Any, cosine: float
-) -> LeftOutOne:
+def _without_one(classifier: Any, place: int, reply: Any, whole: Any, cosine: float) -> LeftOutOne:
     """Say what one demonstration changes: `reply` came without it, `whole` with all."""
     names = [str(label) for label in classifier.classes_.tolist()]
     shown = classifier.demonstrations_[place]
@@ -260,32 +242,17 @@ def _without_one(
     )
 
 
-def leave_one_out_requests(
-    classifier: InContextClassifier, X: Sequence[Media]
-) -> Iterator[Request]:
-    """Write what `leave_one_out` would ask about images, without sending any: for its price.
-
-    Parameters
-    ----------
-    classifier : InContextClassifier
-        Fitted, or prepared for an estimate.
-    X : sequence of Media
-
-    Yields
-    ------
-    request : Request
-    """
+def leave_one_out_requests(classifier: Any, X: Sequence[Media]) -> Iterator[Request]:
+    """Write what `leave_one_out` would ask about images, without sending any: for its price."""
     for image in X:
         places, _ = _candidates(classifier, image)
         for place in (None, *places):
             yield from _without(classifier, place).requests([image])
 
 
-def _candidates(
-    classifier: InContextClassifier, image: Media
-) -> tuple[list[int], NDArray[np.float64]]:
+def _candidates(classifier: Any, image: Media) -> tuple[list[int], NDArray[np.float64]]:
     """Places of the demonstrations to leave out, nearest first, and the cosines of all."""
-    if not isinstance(classifier, InContextClassifier):
+    if not offers(classifier, Shows):
         raise InputError(
             f"Demonstrations are shown by InContextClassifier; {type(classifier).__name__} shows "
             "none."
@@ -312,7 +279,7 @@ def _candidates(
     return places, cosines
 
 
-def _without(classifier: InContextClassifier, place: int | None) -> InContextClassifier:
+def _without(classifier: Any, place: int | None) -> Any:
     """Copy a classifier that shows all demonstrations but one."""
     alone = copy.copy(classifier)
     alone.model = as_model(classifier.model).with_params(run_folder=None, jobs=False)
@@ -354,9 +321,7 @@ class _Reply:
         return float("nan") if self.row is None else float(self.row[code])
 
 
-def _ask(
-    classifier: InContextClassifier, image: Media, without: int | None, purse: _Purse
-) -> _Reply:
+def _ask(classifier: Any, image: Media, without: int | None, purse: _Purse) -> _Reply:
     """Classify the image without a demonstration; raises `BudgetError` where a cap is reached."""
     alone = _without(classifier, without)
     alone.set_params(model__max_cost=purse.usd, model__max_requests=purse.n_requests)

@@ -10,10 +10,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from showtell._progress import Progress, no_progress
-from showtell.checks import one_of
+from showtell.checks import at_least, one_of
 from showtell.classify.base import MediaClassifier, media_list
 from showtell.classify.capabilities import Explains
 from showtell.classify.estimator import check_is_fitted
+from showtell.classify.predictions import Predictions
 from showtell.errors import InputError, MediaError
 from showtell.explain.concepts import ClueReasons
 from showtell.explain.demonstrations import leave_one_out
@@ -96,7 +97,17 @@ def explain(
     max_requests: int | None = None,
     progress: Progress = no_progress,
 ) -> list[Explanation]:
-    """Say for each image why it got its label.
+    """Say for each image why it got its label, in parts that the classifier has (``PARTS``).
+
+    - "chances": the most probable labels;
+    - "clues": what each adds to the answer, and to the true label or else the next best one;
+      "votes" of the parts; training images "alike" by clues; the smallest "changes" that would
+      give the other label;
+    - "descriptions": those that speak for the label, and for its rival;
+    - "opinions", "words": share of each opinion, and what the model said;
+    - "occlusion": which parts of the picture decide (classifiers with an encoder);
+    - "examples": the labelled images that are most alike;
+    - "demonstrations": those that mattered, by asking again without each.
 
     Parameters
     ----------
@@ -106,38 +117,17 @@ def explain(
     y : sequence, optional
         True labels; the map of a wrong answer is then drawn against the true label.
     examples : Dataset or pair of images and labels, optional
-        Labelled images to compare with. For a `FewShotClassifier` what its `fit` was given: the
-        ones it learned from are looked at. An `InContextClassifier` knows its own.
+        To compare with; of a classifier that learned, what its `fit` was given.
     parts : sequence of str or "auto", default="auto"
-        What to find out, of ``PARTS``:
-
-        - "chances": the most probable labels;
-        - "clues": what each clue adds to the answer, and to the true label or else the next best
-          one, with the clue's value and its percentile in training; "votes" of the parts; the
-          training images "alike" by clues; "changes", the smallest that would give the other
-          label (`ConceptClassifier`);
-        - "descriptions": those that speak for the label, and for its rival
-          (`DescriptionClassifier`, `EvolvingDescriptionClassifier`);
-        - "opinions", "words": share of each opinion, and what the model said
-          (`FusionClassifier`);
-        - "occlusion": which parts of the picture decide (classifiers with an encoder);
-        - "examples": the labelled images that are most alike;
-        - "demonstrations": those that mattered, by asking again without each
-          (`InContextClassifier`).
-
         "auto" takes what the classifier has (`parts_of`); "demonstrations" only with `max_cost`
         or `max_requests`, for it asks as many requests as there are demonstrations; "changes"
         only for up to 100 images, and fewer where there are more than 280 clues.
     n_most : int, default=5
         Labels, descriptions and examples that are named; of clues at least 8.
-    grid : int, default=8
-        Cells along the longer side of the occlusion map; see `occlusion_map`.
-    fill : {"blur", "grey", "mean"}, default="blur"
-        What squares are covered with.
-    max_cost : Decimal, str or float, optional
-        USD that all this may cost: the answers, and asking again without each demonstration.
-    max_requests : int, optional
-        Requests that may be sent for that, for each image.
+    grid, fill
+        As in `occlusion_map`.
+    max_cost, max_requests : Decimal, str or float; and int; optional
+        USD for the answers and for asking without demonstrations; requests of each image for that.
     progress : Progress
 
     Returns
@@ -147,10 +137,8 @@ def explain(
 
     Raises
     ------
-    InputError
-        If a part does not go with the classifier, or lengths do not fit.
-    BudgetError, MLLMAuthError
-        If the classifier asks a model, as its `classify`.
+    InputError, BudgetError, MLLMAuthError
+        If a part does not go with the classifier or lengths do not fit; and as its `classify`.
 
     Examples
     --------
@@ -168,73 +156,61 @@ def explain(
     check_is_fitted(classifier)
     images = media_list(X)
     truth = _truth(y, len(images))
-    if not n_most >= 1:
-        raise InputError(f"`n_most` is a whole number from 1 up; got {n_most!r}.")
+    at_least(1, n_most=n_most)
     known = examples_from(classifier, examples)
-    capped = max_cost is not None or max_requests is not None
-    chosen = _chosen(classifier, parts, known, asks=capped)
+    asks = max_cost is not None or max_requests is not None
+    chosen = _chosen(classifier, parts, known, asks=asks)
     if parts == "auto" and not changes_are_quick(classifier, len(images)):
         chosen = tuple(name for name in chosen if name != "changes")
     predictions = classifier.classify(images, progress=progress)
-    proba = predictions.proba
-    statuses = predictions.status
     asked = _Asked(classifier, images, truth, known, n_most, grid, fill, chosen == parts)
-    if "descriptions" in chosen or "opinions" in chosen or "words" in chosen:
-        asked.look_up_evidence()
-    asked.look_up_clues(chosen, np.flatnonzero(statuses != "error").tolist())
-    labels = [str(label) for label in predictions.label.tolist()]
-    if "examples" in chosen and known is not None:
-        best = [
-            predictions.classes[code] if code >= 0 else "" for code in predictions.codes.tolist()
-        ]
-        asked.look_up_neighbours(best)
-    side = _PICTURE if len(images) <= _LARGE_UP_TO else _SMALL_PICTURE
+    asked.look_up(chosen, predictions)
     budget = _Budget(None if max_cost is None else Decimal(str(max_cost)), max_requests)
     for cost in predictions.columns.get("cost_usd", ()):
         budget.take(cost)
     found = []
     for row in range(len(images)):
-        status = str(statuses[row])
-        of_row = {}
-        if status != "error" and proba is not None:
-            of_row = dict(zip(predictions.classes, map(float, proba[row]), strict=True))
-        made: list[Part] = []
-        for name in () if status == "error" else chosen:
-            if name == "demonstrations":
-                made.append(asked.demonstrations(row, budget, progress))
-            else:
-                made += asked.part(name, row, of_row, labels[row])
-        found.append(
-            Explanation(
-                image=predictions.images[row],
-                method=type(classifier).__name__,
-                label=labels[row] if status == "ok" else "",
-                confidence=float(predictions.confidence_all[row]) if status == "ok" else np.nan,
-                proba=of_row,
-                actual=None if truth is None else truth[row],
-                status=status,  # type: ignore[arg-type]
-                error=predictions.errors.get(row),
-                parts=tuple(made),
-                picture=b"" if status == "error" else picture_of(images[row], side),
-            )
-        )
+        found.append(_explanation(asked, row, chosen, predictions, budget, progress))
         progress(row + 1, len(images), "Explaining")
     return found
 
 
+def _explanation(
+    asked: _Asked,
+    row: int,
+    chosen: Sequence[str],
+    predictions: Predictions,
+    budget: _Budget,
+    progress: Progress,
+) -> Explanation:
+    """Put together what was found for an image; nothing for one that cannot be used."""
+    status, proba, of_row = str(predictions.status[row]), predictions.proba, {}
+    label = str(predictions.label[row])
+    if status != "error" and proba is not None:
+        of_row = dict(zip(predictions.classes, map(float, proba[row]), strict=True))
+    made: list[Part] = []
+    for name in () if status == "error" else chosen:
+        if name == "demonstrations":
+            made.append(asked.demonstrations(row, budget, progress))
+        else:
+            made += asked.part(name, row, of_row, label)
+    side = _PICTURE if len(asked.images) <= _LARGE_UP_TO else _SMALL_PICTURE
+    return Explanation(
+        image=predictions.images[row],
+        method=type(asked.classifier).__name__,
+        label=label if status == "ok" else "",
+        confidence=float(predictions.confidence_all[row]) if status == "ok" else np.nan,
+        proba=of_row,
+        actual=None if asked.truth is None else asked.truth[row],
+        status=status,  # type: ignore[arg-type]
+        error=predictions.errors.get(row),
+        parts=tuple(made),
+        picture=b"" if status == "error" else picture_of(asked.images[row], side),
+    )
+
+
 def changes_are_quick(classifier: Any, n_images: int) -> bool:
-    """Say whether the smallest changes of so many images are looked for without being asked.
-
-    Parameters
-    ----------
-    classifier : classifier
-        Fitted; one by clues, or any other, which has no changes to look for.
-    n_images : int
-
-    Returns
-    -------
-    quick : bool
-    """
+    """Say whether the smallest changes of so many images are looked for without being asked."""
     n_clues = len(getattr(classifier, "selected_", ()))
     quick = n_images <= _CHANGES_UP_TO and n_images * n_clues**2 <= _CHANGES_WORK
     return quick or n_images == 1
@@ -275,9 +251,16 @@ class _Asked:
         self.neighbours: list[Any] = []
         self.of_clues: dict[str, dict[int, list[Part]]] = {}
 
-    def look_up_evidence(self) -> None:
-        if len(self.classes) > 1:
+    def look_up(self, chosen: Sequence[str], predictions: Predictions) -> None:
+        """Find what is found for all images together."""
+        if {"descriptions", "opinions", "words"} & set(chosen) and len(self.classes) > 1:
             self.evidence = self.classifier.explain(self.images)
+        self.look_up_clues(chosen, np.flatnonzero(predictions.status != "error").tolist())
+        if "examples" in chosen and self.examples is not None:
+            best = [predictions.classes[c] if c >= 0 else "" for c in predictions.codes.tolist()]
+            self.neighbours = nearest_examples(
+                self.classifier, self.images, self.examples, best, n_most=self.n_most
+            )
 
     def look_up_clues(self, chosen: Sequence[str], rows: list[int]) -> None:
         """Find the reasons in clues of all usable images at once."""
@@ -293,15 +276,8 @@ class _Asked:
         )
         ways = {"clues": reasons.waterfalls, "votes": reasons.votes}
         ways |= {"alike": reasons.alike, "changes": reasons.changes}
-        for name in chosen:
-            if name in ways:
-                self.of_clues[name] = dict(zip(rows, ways[name](), strict=True))
-
-    def look_up_neighbours(self, labels: Sequence[str]) -> None:
-        assert self.examples is not None
-        self.neighbours = nearest_examples(
-            self.classifier, self.images, self.examples, labels, n_most=self.n_most
-        )
+        for name in ways.keys() & set(chosen):
+            self.of_clues[name] = dict(zip(rows, ways[name](), strict=True))
 
     def demonstrations(self, row: int, budget: _Budget, progress: Progress) -> Part:
         """Ask about an image again without each demonstration, as far as the money goes."""
@@ -321,12 +297,8 @@ class _Asked:
             return _chances(proba, self.n_most)
         if name in self.of_clues:
             return self.of_clues[name][row]
-        if name == "descriptions":
-            return _descriptions(self.evidence[row], self.n_most) if self.evidence else []
-        if name == "opinions":
-            return _opinions(self.evidence[row]) if self.evidence else []
-        if name == "words":
-            return _words(self.evidence[row]) if self.evidence else []
+        if (told := _TOLD.get(name)) is not None:
+            return told(self.evidence[row], self.n_most) if self.evidence else []
         if name == "examples":
             found = self.neighbours[row] if self.neighbours else None
             return [] if found is None else [found]
@@ -423,7 +395,7 @@ def _descriptions(evidence: Any, n_most: int) -> list[Part]:
     return found
 
 
-def _opinions(evidence: Any) -> list[Part]:
+def _opinions(evidence: Any, _n_most: int) -> list[Part]:
     """How much each opinion adds to the lead of the label over its rival."""
     if evidence.error is not None:
         return []
@@ -446,10 +418,9 @@ def _opinions(evidence: Any) -> list[Part]:
     return [Bars(title="Who says so", bars=tuple(bars), about="opinions", note=note)]
 
 
-def _words(evidence: Any) -> list[Part]:
-    found: list[Part] = []
-    if evidence.description:
-        found.append(Words(title="What the model sees", text=evidence.description))
-    if evidence.guess:
-        found.append(Words(title="What the model guesses", text=evidence.guess))
-    return found
+def _words(evidence: Any, _n_most: int) -> list[Part]:
+    said = {"What the model sees": evidence.description, "What the model guesses": evidence.guess}
+    return [Words(title=title, text=text) for title, text in said.items() if text]
+
+
+_TOLD = {"descriptions": _descriptions, "opinions": _opinions, "words": _words}

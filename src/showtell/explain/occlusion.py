@@ -162,20 +162,15 @@ def occlusion_map(
     classifier : EncoderClassifier
         Fitted. Of a `FusionClassifier` the encoder's own opinion is looked at.
     image : Media
-        A picture. It is scaled down to three times what the encoder needs, covered or not.
+        A picture, scaled down to three times what the encoder needs.
     label, rival : str, optional
-        Labels to look at; by default the two most probable ones.
-    grid : int, default=8
-        Cells along the longer side; cells are about square.
-    window : int, default=2
-        Side of the covered square in cells; it moves by one cell. With 1 every cell is covered
-        by one square.
+        By default the two most probable ones.
+    grid, window : int, default=8 and 2
+        Cells along the longer side, and along the covered square, which moves by one cell.
     fill : {"blur", "grey", "mean"}, default="blur"
-        What a square is covered with: the picture out of focus, middle grey, or the picture's
-        mean colour.
+        A square shows the picture out of focus, middle grey, or the picture's mean colour.
     measure : {"log-odds", "probability"}, default="log-odds"
-        ``log(p_c) - log(sum of the others)``, which tells differences also where the classifier
-        is sure, or the probability itself.
+        ``log(p_c) - log(sum of the others)`` tells differences also where the classifier is sure.
 
     Returns
     -------
@@ -183,20 +178,12 @@ def occlusion_map(
 
     Raises
     ------
-    MediaError
-        If `image` is no picture.
-    InputError
-        If the classifier has no encoder, a label is none of its own, or a size is out of range.
-
-    Notes
-    -----
-    The classifier sees ``(n_rows - window + 1) * (n_columns - window + 1) + 1`` pictures: 50 for
-    a square one.
+    MediaError, InputError
+        If `image` is no picture, there is no encoder or no such label, or a size is out of range.
 
     References
     ----------
-    Zeiler & Fergus (2014), Visualizing and Understanding Convolutional Networks, arXiv:1311.2901,
-    section 4.2.
+    Zeiler & Fergus (2014), arXiv:1311.2901, section 4.2.
 
     Examples
     --------
@@ -216,21 +203,19 @@ def occlusion_map(
     one_of("measure", measure, _MEASURES)
     scorer = score_pictures(classifier)
     picture = working_picture(image, classifier)
-    classes = [str(name) for name in classifier.classes_.tolist()]
-    n_rows, n_columns = _cells(picture.size, grid)
-    window = min(window, n_rows, n_columns)
-    squares, boxes = _squares(n_rows, n_columns, window)
-    filling = filling_of(picture, fill, window / max(n_rows, n_columns))
-    covered = [cover(picture, [box], filling) for box in boxes]
-    proba = scorer([picture, *covered])
+    classes = list(map(str, classifier.classes_.tolist()))
+    window = min(window, *(cells := _cells(picture.size, grid)))
+    squares, boxes = _squares(*cells, window)
+    filling = filling_of(picture, fill, window / max(cells))
+    proba = scorer([picture, *(cover(picture, [box], filling) for box in boxes)])
     best, second = _two_labels(classes, proba[0], label, rival)
-    drops = []
-    for code in (best, second):
+
+    def drop(code: int | None) -> NDArray[np.float64]:
         if code is None:
-            drops.append(np.zeros((n_rows, n_columns)))
-            continue
+            return np.zeros(cells)
         values = measured(proba, code, measure)
-        drops.append(_spread(values[0] - values[1:], squares, window, (n_rows, n_columns)))
+        return _spread(values[0] - values[1:], squares, window, cells)
+
     return OcclusionMap(
         label=classes[best],
         rival="" if second is None else classes[second],
@@ -238,8 +223,8 @@ def occlusion_map(
         fill=fill,
         base=float(proba[0, best]),
         rival_base=float("nan") if second is None else float(proba[0, second]),
-        drop=drops[0],
-        rival_drop=drops[1],
+        drop=drop(best),
+        rival_drop=drop(second),
         boxes=tuple(boxes),
         covered=tuple(proba[1:, best].tolist()),
         rival_covered=() if second is None else tuple(proba[1:, second].tolist()),

@@ -292,8 +292,7 @@ def counterfactual(
 
     Features are changed one after another to a value that samples have, each time the one that
     helps most; then changes that are not needed are taken back, and the others made as small as
-    they can be. The result is a change that flips the label, and no part of it can be left out;
-    that there is no smaller one elsewhere is not proven.
+    can be. No part of the result can be left out; that none elsewhere is smaller is not proven.
 
     Parameters
     ----------
@@ -306,12 +305,11 @@ def counterfactual(
     target_background : array-like of shape (n, n_features), optional
         Samples of the target, whose values are tried before those of `background`.
     n_most : int, default=10
-        Features that may change.
+        Features that may change; `flips` is False where so many changes are not enough.
 
     Returns
     -------
     found : Counterfactual
-        `flips` is False where `n_most` changes are not enough.
 
     Raises
     ------
@@ -346,8 +344,8 @@ def counterfactual(
     before = _one(predict_proba, x)
     if len(before) < 2:
         raise InputError("A counterfactual needs two labels, and there is only one.")
-    label = int(before.argmax())
-    wanted = int(np.argsort(-before, kind="stable")[1]) if target is None else int(target)
+    label, second = np.argsort(-before, kind="stable")[:2].tolist()
+    wanted = second if target is None else int(target)
     if not 0 <= wanted < len(before) or wanted == label:
         raise InputError(
             f"`target` must be another label than the predicted {label}, from 0 to "

@@ -81,14 +81,10 @@ def list_position(
 ) -> PositionEffect:
     """How much the place of a label in the list decides, from cyclic shifts of the list.
 
-    Under shift s the label with code c stands at place ``(c - s) mod n_labels``. Each label
-    stands at each place equally often, so without a preference every place gets the same share of
-    the answers. With fewer shifts than labels, places are put into as many parts of the list as
-    there are shifts.
-
-    The test shuffles, within each image, which shift an answer belongs to. It looks at the largest
-    excess of a place (for "the first", "the last") and at the slope (for a preference that fades
-    down the list), each divided by its standard deviation under shuffling, and takes the larger.
+    Under shift s label c stands at place ``(c - s) mod n_labels``, so that without a preference
+    every place gets the same share of the answers; with fewer shifts, every of as many parts. The
+    test shuffles, within each image, which shift an answer belongs to. Of the largest excess of a
+    place and the slope, each in standard deviations under shuffling, the larger counts.
 
     Parameters
     ----------
@@ -97,9 +93,8 @@ def list_position(
     y_true : array-like of shape (n_images,), int
     shifts : array-like of shape (n_shifts,), int
         All different, 0 to ``n_labels - 1``, evenly spread.
-    n_labels : int
-    n_permutations, random_state
-        As in `label_attraction`; always random here.
+    n_labels, n_permutations, random_state : int
+        The last two as in `label_attraction`; always random here.
 
     Returns
     -------
@@ -112,76 +107,76 @@ def list_position(
 
     References
     ----------
-    Zheng et al. (2024), Large Language Models Are Not Robust Multiple Choice Selectors,
-    arXiv:2309.03882.
+    Zheng et al. (2024), LLMs Are Not Robust Multiple Choice Selectors, arXiv:2309.03882.
 
     Examples
     --------
-    Three labels; image 1 is always called what stands first, image 2 never changes.
-
     >>> found = list_position([[0, 1, 2], [1, 1, 1]], [0, 1], [0, 1, 2], 3)
     >>> found.favoured, found.shares.round(3).tolist(), found.flip_rate
     (0, [0.667, 0.167, 0.167], 0.5)
     """
     answers, truth, shift_of = answers_by_arm(predicted, y_true, shifts)
     n_places = len(shift_of)
-    if n_labels < 2 or n_places > n_labels or len(set((shift_of % n_labels).tolist())) < n_places:
+    if n_labels < 2 or len(np.unique(shift_of % n_labels)) < n_places:
         raise InputError(
             f"`shifts` must be different rotations of a list of two labels or more; got {n_places} "
             f"for {n_labels} labels."
         )
     valid = answers != NO_ANSWER
-    valid &= (valid.sum(axis=1) >= 2)[:, None]
+    valid &= valid.sum(axis=1, keepdims=True) >= 2
     if not valid.any():
         raise InputError("No image has answers under two shifts of the list.")
-
-    def place(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Part of the list of each code under each shift, a further axis."""
-        found: NDArray[np.int64] = (codes[..., None] - shift_of) % n_labels * n_places // n_labels
-        return found
-
-    at = place(answers)  # (image, answer, shift)
+    at, truth_at = (  # part of the list under each shift: (image, answer, shift), (image, shift)
+        (codes[..., None] - shift_of) % n_labels * n_places // n_labels
+        for codes in (answers, truth)
+    )
     n_answers = int(valid.sum())
-    both = valid[:, :, None] & valid[:, None, :]
-    m = np.maximum(valid.sum(axis=1), 1)
-    hot = (at[..., None] == np.arange(n_places)) & both[..., None]
-    by_chance = hot.sum(axis=(1, 2)) / m[:, None]  # (image, place), answers
-    own = np.diagonal(hot, axis1=1, axis2=2).sum(axis=2)  # (image, place)
-    expected = by_chance.sum(axis=0) / n_answers
-    shares = own.sum(axis=0) / n_answers
+    by_chance, own = _answers_at(at, valid)
+    expected, shares = by_chance.sum(axis=0) / n_answers, own.sum(axis=0) / n_answers
     excess = shares - expected
     favoured = int(excess.argmax())
-    steps = np.arange(n_places) - (n_places - 1) / 2
-    slope_of = steps / (steps**2).sum()
-    p_value = _position_p(
-        at, valid, own, expected, n_answers, slope_of, excess, n_permutations, random_state
-    )
     used = valid.any(axis=1)
-    weight = used.sum() / n_answers
-    interval = paired_bootstrap(by_chance[used, favoured] * weight, own[used, favoured] * weight)
-    flips = flips_of(answers, valid)
-    high = interval.high
-    if not flips[used].any():
-        high = max(high, most_unseen(n_answers))
+    n_used = int(used.sum())
+    chance, seen = (part[used, favoured] * n_used / n_answers for part in (by_chance, own))
+    interval = paired_bootstrap(chance, seen)
+    flips = flips_of(answers, valid)[used]
+    high = interval.high if flips.any() else max(interval.high, most_unseen(n_answers))
     wrong = valid & (answers != truth[:, None])
-    recall, shares_wrong = _by_place(np.diagonal(at, axis1=1, axis2=2), place(truth), valid, wrong)
+    recall, shares_wrong = _by_place(np.diagonal(at, axis1=1, axis2=2), truth_at, valid, wrong)
     return PositionEffect(
         effect=float(excess[favoured]),
         low=interval.low,
         high=high,
-        p_value=p_value,
+        p_value=_position_p(at, valid, own, expected, n_permutations, random_state),
         favoured=favoured,
         shares=shares,
         expected=expected,
         shares_wrong=shares_wrong,
         recall=recall,
         recall_sd=float(np.nanstd(recall)),
-        slope=float(slope_of @ shares),
-        flip_rate=float(flips[used].mean()),
-        n_images=int(used.sum()),
+        slope=float(_slope_of(n_places) @ shares),
+        flip_rate=float(flips.mean()),
+        n_images=n_used,
         n_answers=n_answers,
         n_permutations=n_permutations,
     )
+
+
+def _answers_at(
+    at: NDArray[np.int64], valid: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Answers at each place, (image, place): as many as chance puts there, and those given."""
+    hot = at[..., None] == np.arange(at.shape[2])
+    hot &= (valid[:, :, None] & valid[:, None])[..., None]
+    own = np.diagonal(hot, axis1=1, axis2=2).sum(axis=2)
+    return hot.sum(axis=(1, 2)) / np.maximum(valid.sum(axis=1, keepdims=True), 1), own
+
+
+def _slope_of(n_places: int) -> NDArray[np.float64]:
+    """Weights that give the least-squares slope of numbers at so many places."""
+    steps = np.arange(n_places, dtype=np.float64) - (n_places - 1) / 2
+    weights: NDArray[np.float64] = steps / np.square(steps).sum()
+    return weights
 
 
 def _position_p(
@@ -189,15 +184,13 @@ def _position_p(
     valid: NDArray[np.bool_],
     own: NDArray[np.int64],
     expected: NDArray[np.float64],
-    n_answers: int,
-    slope_of: NDArray[np.float64],
-    excess: NDArray[np.float64],
     n_permutations: int,
     random_state: int | None,
 ) -> float:
     """Shuffle shifts within images; p-value of the larger of two standardised statistics."""
     at_least(1, n_permutations=n_permutations)
-    n_places = len(expected)
+    n_places, n_answers = len(expected), int(valid.sum())
+    excess, slope_of = own.sum(axis=0) / n_answers - expected, _slope_of(n_places)
     top = np.where(valid, at[:, :, 0], -1).max(axis=1)
     moves = (valid & (at[:, :, 0] != top[:, None])).any(axis=1)
     if not moves.any():

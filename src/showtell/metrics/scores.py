@@ -8,13 +8,13 @@ is reported beside the accuracy, never silently left out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from showtell.checks import at_least
+from showtell.checks import at_least, one_of
 from showtell.errors import InputError
 from showtell.metrics import _check
 
@@ -295,6 +295,7 @@ def scores(
     >>> s.per_class.precision, s.per_class.recall
     (array([1. , 0.5]), array([0.5, 0.5]))
     """
+    one_of("macro_over", macro_over, get_args(MacroOver))
     confusion = confusion_matrix(y_true, y_pred, n_classes)
     hits = np.diagonal(confusion).astype(np.float64)
     support, n_predicted = confusion.sum(axis=1), confusion[:, :n_classes].sum(axis=0)
@@ -302,14 +303,9 @@ def scores(
     recall = _ratio(hits, support)
     f1 = _ratio(2 * hits, n_predicted + support)
     recall_low, recall_high = wilson_interval(hits, support, confidence)
-    ways = {
-        "present": (support > 0) | (n_predicted > 0),
-        "support": support > 0,
-        "all": np.ones(n_classes, bool),
-    }
-    if macro_over not in ways:
-        raise InputError(f"`macro_over` must be 'present', 'support' or 'all', got {macro_over!r}.")
-    chosen = ways[macro_over]
+    chosen = {"present": support + n_predicted > 0, "support": support > 0, "all": support >= 0}[
+        macro_over
+    ]
     n_samples, n_answered = int(support.sum()), int(n_predicted.sum())
     n_correct = int(hits.sum())
     low, high = accuracy_interval(n_correct, n_samples, confidence)

@@ -16,17 +16,16 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from showtell._progress import Progress, no_progress
-from showtell.checks import one_of
-from showtell.classify.asking.direct import DirectClassifier
-from showtell.classify.asking.in_context import InContextClassifier
+from showtell.checks import known
 from showtell.classify.asking.variants import ArmAnswers, PromptArm, arm_requests, ask_arms
+from showtell.classify.capabilities import Prompted, offers
 from showtell.classify.estimator import check_is_fitted
 from showtell.datasets import Dataset, limit_dataset
 from showtell.errors import InputError
 from showtell.evaluate.audits.plan import MOST_ARMS, NONCE, AuditPlan, audit_size, plan_audit
 from showtell.evaluate.audits.record import AttractorRow, Audit, Flip, Gain
 from showtell.evaluate.audits.verdicts import Probe, arm_scores, judge
-from showtell.evaluate.provenance import about_data, about_estimator, about_machine, now, plain
+from showtell.evaluate.provenance import about_run, now
 from showtell.evaluate.samples import as_dataset, true_codes
 from showtell.media import Media, media_name
 from showtell.metrics import (
@@ -53,7 +52,7 @@ _MOST_FLIPS = 60
 
 
 def audit(
-    classifier: DirectClassifier | InContextClassifier,
+    classifier: Any,
     data: Dataset | tuple[Sequence[Media], Sequence[str]] | Sequence[Media],
     y: Sequence[str] | None = None,
     *,
@@ -68,32 +67,23 @@ def audit(
     """Find out whether the wording of the prompt decides the answers.
 
     Every image is asked about under prompts that differ in one thing only, one image per request,
-    images and prompts in random order. Tests shuffle, within each image, which prompt an answer
-    belongs to, so a model's own favourites cancel; p-values are corrected for the number of probes
-    (Holm). Questions that fail or bring no label are counted and left out.
+    in random order. Tests shuffle, within each image, which prompt an answer belongs to, so a
+    model's own favourites cancel. Questions that fail or bring no label are counted and left out.
 
     Parameters
     ----------
     classifier : DirectClassifier or InContextClassifier
-        Fitted; what is audited is its prompt, with one image per request. Its cache, run folder
-        and caps hold for the audit.
-    data : Dataset, tuple (X, y), or sequence of Media
-        Labelled images that are not among the demonstrations.
-    y : sequence of str, optional
-        Labels, where `data` is a sequence of media.
+        Fitted. Its cache, run folder and caps hold for the audit.
+    data, y
+        Labelled images that are not among the demonstrations, as in `evaluate`.
     probes : sequence of {"example", "position", "order", "majority", "names"}, optional
         Default: all that can be made; the last three need demonstrations.
     n : int, optional
-        Images to ask about, drawn with the mix of labels. Default: `audit_size`, enough to find a
-        pull of 5 % with a chance of 95 %; all there are if those are fewer.
+        Images to ask about, drawn with the mix of labels; default: `audit_size`.
     corrections : sequence of {"rotations", "contextual", "batch"}, default=()
-        Measure what these options of the classifiers gain. Each asks about every image twice per
-        label: under the usual order of the list, and with it rotated by half.
-    most_arms : int, default=10
-        Labels pointed at and rotations of the list, at most.
-    n_permutations : int, default=9999
-        Shufflings of a test.
-    random_state : int, default=0
+        Options whose gain is measured, by asking about every image twice per label.
+    most_arms, n_permutations, random_state : int, default=10, 9999 and 0
+        Labels pointed at and rotations at most; shufflings of a test, and their seed.
     progress : Progress
 
     Returns
@@ -102,47 +92,30 @@ def audit(
 
     Raises
     ------
-    InputError
-        If the classifier is none that asks, asks in a way that cannot be audited, or lacks
-        demonstrations for a probe that was named.
-    DataError
-        If a label of `data` is none of the classifier's.
+    InputError, DataError
+        If the classifier cannot be audited, lacks demonstrations for a probe or a label of `data`.
     BudgetError
-        If a cap stopped the audit. Answers are kept: it goes on from there with a higher cap.
+        If a cap stopped the audit; it goes on from there with a higher cap.
 
     References
     ----------
-    McDermott (2024), LLM-Image-Classification: the observation. Zhao et al. (2021), Calibrate
-    Before Use, arXiv:2102.09690. Zheng et al. (2024), arXiv:2309.03882. Holm (1979).
+    McDermott (2024). Zhao et al. (2021), arXiv:2102.09690. Zheng et al. (2024), arXiv:2309.03882.
     """
     plan, samples, truth, has_neutral = _planned(
         classifier, data, y, probes=probes, n=n, most_arms=most_arms, random_state=random_state
     )
-    for name in corrections:
-        one_of("correction", name, CORRECTIONS)
-    started = now()
-    wanted = plan.wanted(truth)
-    images = samples.images
+    known("correction", corrections, CORRECTIONS)
+    started, images = now(), samples.images
+    settings: dict[str, Any] = {"random_state": random_state, "progress": progress}
     with _one_purse(classifier) as payer:
-        found = ask_arms(
-            payer,
-            images,
-            _prompt_arms(payer, plan),
-            wanted=wanted,
-            random_state=random_state,
-            progress=progress,
-        )
-        parts = [found]
-        other: NDArray[np.int64] | None = None
-        why = ""
-        if has_neutral:
-            renamed, why = _under_neutral_names(payer, plan, images, random_state, progress)
-            if renamed is not None:
-                parts.append(renamed)
-                other = renamed.codes[:, 0]
+        arms = _prompt_arms(payer, plan)
+        found = ask_arms(payer, images, arms, wanted=plan.wanted(truth), **settings)
+        renamed, why = _under_neutral_names(payer, images, arms[:has_neutral], settings)
+        other = None if renamed is None else renamed.codes[:, 0]
+        parts = [found] if renamed is None else [found, renamed]
         gains = _gains(payer, plan, images, truth, found, corrections, parts, progress)
     probes_found = _judged(classifier, plan, found, truth, other, why, n_permutations, random_state)
-    names = tuple(media_name(image) for image in images)
+    names = [media_name(image) for image in images]
     return Audit(
         probes=probes_found,
         arms=arm_scores(plan, found.codes, truth, neutral=other, asked=found.asked),
@@ -150,57 +123,51 @@ def audit(
         total_variation=_known(total_variation(truth, found.codes[:, 0], len(plan.labels))),
         flips=_flips(plan, found, truth, names),
         gains=gains,
-        failures=dict(_failures(parts)),
         labels=plan.labels,
         n_images=len(images),
-        n_requests=sum(part.n_requests for part in parts),
-        n_from_cache=sum(part.n_from_cache for part in parts),
-        cost_usd=_sum([part.cost_usd for part in parts]),
+        **_added_up(parts),
         answers={
-            "images": list(names),
+            "images": names,
             "truth": truth.tolist(),
-            "arms": [arm.name(plan.labels) for arm in plan.arms],
+            "arms": [arm.name for arm in arms],
             "codes": np.where(found.asked, found.codes, _NOT_ASKED).tolist(),
             "other_names": None if other is None else other.tolist(),
         },
         run={
-            "name": f"audit of {classifier.model_}",
-            "model": classifier.model_,
-            "estimator": about_estimator(classifier),
-            "data": about_data(samples),
-            "n_demonstrations": len(getattr(classifier, "demonstrations_", ())),
-            "neutral_names": bool(getattr(classifier, "anonymise", False)),
-            "prompt_version": classifier.prompt_version_,
-            "random_state": plain(random_state),
+            **_about(classifier),
             "n_permutations": n_permutations,
-            "started": started,
-            "finished": now(),
-            **about_machine(),
+            **about_run(classifier, samples, started, random_state),
         },
         media=images,
     )
 
 
 def _under_neutral_names(
-    payer: Any, plan: AuditPlan, images: Sequence[Media], random_state: int, progress: Progress
-) -> tuple[Any, str]:
+    payer: Any, images: Sequence[Media], arms: list[PromptArm], settings: dict[str, Any]
+) -> tuple[ArmAnswers | None, str]:
     """Ask with names that say nothing; None, and why, where there can be none."""
+    if not arms:
+        return None, ""
     try:
         twin = _renamed(payer)
     except InputError as error:
         return None, str(error)
-    renamed = ask_arms(
-        twin,
-        images,
-        _prompt_arms(payer, plan, base_only=True),
-        random_state=random_state,
-        progress=progress,
-    )
-    return renamed, ""
+    return ask_arms(twin, images, arms, **settings), ""
+
+
+def _about(classifier: Any) -> dict[str, Any]:
+    """Tell which prompt of which model was audited."""
+    return {
+        "name": f"audit of {classifier.model_}",
+        "model": classifier.model_,
+        "n_demonstrations": len(getattr(classifier, "demonstrations_", ())),
+        "neutral_names": bool(getattr(classifier, "anonymise", False)),
+        "prompt_version": classifier.prompt_version_,
+    }
 
 
 def audit_requests(
-    classifier: DirectClassifier | InContextClassifier,
+    classifier: Any,
     data: Dataset | tuple[Sequence[Media], Sequence[str]] | Sequence[Media],
     y: Sequence[str] | None = None,
     *,
@@ -222,18 +189,12 @@ def audit_requests(
     plan, samples, truth, has_neutral = _planned(
         classifier, data, y, probes=probes, n=n, most_arms=most_arms, random_state=random_state
     )
-    images = samples.images
+    images, arms = samples.images, _prompt_arms(classifier, plan)
     yield from arm_requests(
-        classifier,
-        images,
-        _prompt_arms(classifier, plan),
-        wanted=plan.wanted(truth),
-        random_state=random_state,
+        classifier, images, arms, wanted=plan.wanted(truth), random_state=random_state
     )
     if has_neutral:
-        yield from arm_requests(
-            _renamed(classifier), images, _prompt_arms(classifier, plan, base_only=True)
-        )
+        yield from arm_requests(_renamed(classifier), images, arms[:1])
     for name in corrections:
         for labels in _two_orders(plan.labels):
             yield from _corrected(classifier, name, labels, fits=False).requests(images)
@@ -250,7 +211,7 @@ def _planned(
     random_state: int,
 ) -> tuple[AuditPlan, Dataset, NDArray[np.int64], bool]:
     """Check what is given, and lay out the arms."""
-    if not isinstance(classifier, DirectClassifier | InContextClassifier):
+    if not offers(classifier, Prompted):
         raise InputError(
             "An audit is about prompts: it takes a fitted DirectClassifier or InContextClassifier, "
             f"not {type(classifier).__name__}."
@@ -295,12 +256,12 @@ def _one_purse(classifier: Any) -> Iterator[Any]:
         yield payer
 
 
-def _prompt_arms(classifier: Any, plan: AuditPlan, *, base_only: bool = False) -> list[PromptArm]:
+def _prompt_arms(classifier: Any, plan: AuditPlan) -> list[PromptArm]:
     """Turn planned arms into what is asked."""
     usual = tuple(getattr(classifier, "demonstrations_", ()))
     written = classifier.names_sent_
     arms = []
-    for arm in plan.arms[:1] if base_only else plan.arms:
+    for arm in plan.arms:
         example = NONCE if arm.kind == "nonce" else None
         if arm.kind == "example":
             assert arm.label is not None
@@ -404,8 +365,14 @@ def _flips(
     return tuple(flip for _, _, flip in sorted(flips, key=lambda f: f[:2])[:_MOST_FLIPS])
 
 
-def _failures(parts: Sequence[ArmAnswers]) -> Counter[str]:
-    return Counter(reason for part in parts for reason, _ in part.failures.values())
+def _added_up(parts: Sequence[ArmAnswers]) -> dict[str, Any]:
+    """Say what all that was asked came to."""
+    return {
+        "failures": dict(Counter(why for part in parts for why, _ in part.failures.values())),
+        "n_requests": sum(part.n_requests for part in parts),
+        "n_from_cache": sum(part.n_from_cache for part in parts),
+        "cost_usd": _sum([part.cost_usd for part in parts]),
+    }
 
 
 def _gains(

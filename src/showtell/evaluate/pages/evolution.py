@@ -81,31 +81,23 @@ def write_evolution(
 ) -> Path:
     """Write one self-contained HTML page that plays an evolution of descriptions.
 
-    A chart of accuracy per generation, with a slider and a play button; for each generation the
-    words that came and went, what is taken for what, what the model was told and what it cost; the
-    confusions that were cured; and the best and worst descriptions of each label beside photos.
-    The page works offline, in light and dark, on a phone and without JavaScript, and makes no
-    request, which its Content-Security-Policy also enforces.
+    Accuracy per generation, with a slider; for each the words that came and went, what is taken for
+    what, what the model was told and what it cost; the confusions that were cured; the best and
+    worst descriptions. It works offline and without JavaScript, and makes no request.
 
     Parameters
     ----------
     evolution : Evolution or EvolvingDescriptionClassifier
         A record, as `read_evolution` gives one, or the fitted classifier.
     path : path
-        The ``.html`` file; its folder is made if missing. It appears whole or not at all.
+        The ``.html`` file; it appears whole or not at all.
     data : Dataset, optional
-        Labelled photos that the chosen descriptions are measured on, and some of which are shown.
-        Best those that had no part in the evolution. With a classifier, also which of them the
-        chosen generation answers otherwise than the start.
-    described : sequence of LabelDescriptions, optional
-        What was measured already, as `Record.described` has it. Needed with `data` where
-        `evolution` is a record, which has no encoder.
-    controls : Controls, optional
-        What comes without the descriptions, as `Record.controls` has it. With a classifier and
-        `data` it is measured: template, domain and random words on the same photos.
-    title : str, optional
-    thumbnails_mb : float, default=4.0
-        Megabytes that small pictures may add; 0 embeds none.
+        Labelled photos, best with no part in the evolution: the descriptions are measured on them,
+        some are shown, and with a classifier those it answers otherwise than at the start.
+    described, controls : optional
+        What was measured already; else it is measured on `data`, which takes a classifier.
+    title, thumbnails_mb
+        As in `write_report`.
 
     Returns
     -------
@@ -113,22 +105,17 @@ def write_evolution(
 
     Raises
     ------
-    InputError
-        If `path` is a folder, `thumbnails_mb` is negative, `data` has no labels, or there is
-        nothing to measure `data` with.
-    DataError
-        If `data` has a label that the evolution does not know.
+    InputError, DataError
+        As `write_report`; if `data` has an unknown label, or there is nothing to measure it with.
 
     Examples
     --------
     >>> from tempfile import mkdtemp
-    >>> start = Generation(
-    ...     number=0, descriptions={"cat": (), "dog": ()}, fitness=0.5, margin=0.0, validation=0.5
-    ... )
+    >>> start = Generation(number=0, descriptions={"cat": (), "dog": ()}, fitness=0.5, margin=0.0,
+    ...                    validation=0.5)
     >>> evolution = Evolution(
     ...     labels=("cat", "dog"), model="toy:one", encoder="mini", prompt_version="evolve-1",
-    ...     seed=0, n_support=32, n_validation=20, generations=(start,), best=0, state="finished",
-    ... )
+    ...     seed=0, n_support=32, n_validation=20, generations=(start,), best=0, state="finished")
     >>> write_evolution(evolution, mkdtemp() + "/evolution.html").name
     'evolution.html'
     """
@@ -136,8 +123,7 @@ def write_evolution(
     clf = None if isinstance(evolution, Evolution) else evolution
     record: Evolution = evolution if isinstance(evolution, Evolution) else evolution.evolution_
     turned: list[_Turned] = []
-    pictures: dict[int, str] = {}
-    codes = np.zeros(0, np.int32)
+    pictures, codes = {}, np.zeros(0, np.int32)
     if data is not None:
         codes = _codes(record, data)
         if clf is not None:
@@ -147,13 +133,10 @@ def write_evolution(
             turned = _turned(clf, data)
         elif described is None:
             raise InputError(
-                "A record has no encoder to measure `data` with. Give the fitted classifier "
-                "(`load_classifier` reads a saved one) instead, or what was measured as "
-                "`described`."
+                "A record has no encoder to measure `data` with. Give the fitted classifier (see "
+                "`load_classifier`) instead, or what was measured as `described`."
             )
         pictures = _pictures(data, codes, len(record.labels), turned, thumbnails_mb)
-    cards = _cards(described or (), record.labels, codes, pictures)
-    generations = [_generation(record, g) for g in record.generations]
     return write_page(
         path,
         "showtell.evaluate.pages",
@@ -163,19 +146,14 @@ def write_evolution(
         result=_result(record),
         controls=controls_section(controls),
         charts=[
-            draw_progress(record, width=760, height=330, name="broad"),
-            draw_progress(record, width=400, height=300, name="narrow"),
+            draw_progress(record, *size) for size in ((760, 330, "broad"), (400, 300, "narrow"))
         ],
-        has_test=record.test is not None,
-        has_validation=record.start.validation is not None,
-        n_support=record.n_support,
-        n_validation=record.n_validation,
-        generations=generations,
-        best=record.best,
-        last=len(generations) - 1,
+        record=record,
+        last=len(record.generations) - 1,
+        generations=[_generation(record, g) for g in record.generations],
         cured=_cured(record),
         turned=_strips(turned, pictures, 0 if data is None else len(data)),
-        described=cards,
+        described=_cards(described or (), record.labels, codes, pictures),
         facts=_facts(record),
         settings_json=json.dumps(dict(record.settings), ensure_ascii=False, indent=2),
         styles=["evolution.css"],

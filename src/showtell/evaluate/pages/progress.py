@@ -36,7 +36,7 @@ def _scale(values: list[float]) -> tuple[float, float, float]:
     return first * step, min(last * step, 1.0), step
 
 
-def draw_progress(evolution: Evolution, *, width: int, height: int, name: str) -> Markup:
+def draw_progress(evolution: Evolution, width: int, height: int, name: str) -> Markup:
     """Draw accuracy on support, validation and, at the start and the end, on test images.
 
     `width` and `height` are of the view box: the drawing scales with the page. `name` is its class.

@@ -301,7 +301,7 @@ def test_limit_scores_only_a_part_of_the_test_split(cli, parted):
 
 
 def test_duplicates_are_not_looked_for_where_it_would_take_long(cli, parted, monkeypatch):
-    monkeypatch.setattr("showtell.cli.data._DUPLICATES_UP_TO", 5)
+    monkeypatch.setattr("showtell.runs.data._DUPLICATES_UP_TO", 5)
     result = cli("evaluate", parted, "--shots", "1", "--json", "-v")
     assert "More than 5 images: not looked for near duplicates." in result.stderr
 

@@ -102,7 +102,7 @@ def test_descriptions_speak(cli, shapes):
 
 
 def test_more_images_than_usual_are_a_sample_that_is_said(cli, workplace, monkeypatch):
-    monkeypatch.setattr("showtell.cli.verbs.explain._USUAL", 4)
+    monkeypatch.setattr("showtell.runs.explaining._USUAL", 4)
     make_images("many", labels=LABELS, n_per_label=3)
     result = cli("explain", "many", "--labels", EVERY_LABEL, "--parts", "chances")
     assert "4 of 9 images are explained; --limit N takes more" in result.stderr

@@ -284,7 +284,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_asked(
 def test_without_a_model_it_says_how_to_name_one(cli, photos):
     result = cli("optimize", photos)
     assert result.exit_code == 2
-    assert "Which model writes? Name it with --model" in result.stderr
+    assert "Which model? Name it with --model" in result.stderr
 
 
 def test_the_prompts_can_be_copied_and_edited(ask, cli, photos):
@@ -300,11 +300,10 @@ def test_the_prompts_can_be_copied_and_edited(ask, cli, photos):
 
 
 def test_on_a_terminal_generations_and_price_are_tables(ask, photos, monkeypatch):
-    from showtell.cli import output, session
-    from showtell.cli.verbs import optimize
+    from showtell.cli import evolutions, output, session, writing
 
     monkeypatch.setenv("COLUMNS", "100")
-    for module in (optimize, output, session):
+    for module in (evolutions, output, session, writing):
         monkeypatch.setattr(module, "is_terminal", lambda stream: True)
     text = ask("optimize", photos, *FEW).stdout
     for words in (

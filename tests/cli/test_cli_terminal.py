@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from showtell.cli import session, verbs
+import showtell.cli as cli_room
+from showtell.cli import session
 from showtell.cli.session import Session, printable
 from showtell.testing import draw_shape
 
@@ -22,8 +23,8 @@ LABELS = "red circle,green triangle,blue square"
 def terminal(monkeypatch):
     """Both streams are a terminal, 100 characters wide."""
     monkeypatch.setenv("COLUMNS", "100")
-    for verb in pkgutil.iter_modules(verbs.__path__, f"{verbs.__name__}."):
-        importlib.import_module(verb.name)  # one that came later would keep the replacement
+    for module in pkgutil.walk_packages(cli_room.__path__, f"{cli_room.__name__}."):
+        importlib.import_module(module.name)  # one that came later would keep the replacement
     for name, module in list(sys.modules.items()):
         if name.startswith("showtell.") and hasattr(module, "is_terminal"):
             monkeypatch.setattr(module, "is_terminal", lambda stream: True)

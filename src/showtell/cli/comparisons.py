@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from showtell import runs
-from showtell.cli.output import counted, dollars, number, print_csv, print_json, print_table
+from showtell.cli.output import (
+    counted,
+    dollars,
+    number,
+    print_csv,
+    print_json,
+    print_table,
+    what_it_took,
+)
 from showtell.cli.session import Session, is_terminal
+from showtell.evaluate.provenance import learned_from
 from showtell.words import plain_points
 
 if TYPE_CHECKING:
-    from showtell.evaluate import Comparison
-    from showtell.runs import Expected
+    from pathlib import Path
 
-__all__ = ["print_comparison", "say_expected", "show_comparison", "show_expected"]
+    from showtell.evaluate import Comparison, Record
+    from showtell.runs import ComparingJob, Expected
 
 
 def say_expected(session: Session, found: Sequence[Expected], max_cost: str | None) -> None:
@@ -70,13 +79,18 @@ def show_expected(session: Session, found: Sequence[Expected], *, json: bool) ->
     print_table(session, words, rows, right=[1, 2, 3, 4])
 
 
-def print_comparison(comparison: Comparison) -> None:
-    """Print one line per way as CSV; --json has the pairs too."""
-    rows = comparison.rows()
-    print_csv(list(rows[0]), (list(row.values()) for row in rows))
+def print_comparison(session: Session, comparison: Comparison, *, json: bool) -> None:
+    """Print ways and pairs for a person; into a pipe one line per way, the pairs with --json."""
+    if json:
+        print_json(comparison.to_dict())
+    elif is_terminal(sys.stdout):
+        _show(session, comparison)
+    else:
+        rows = comparison.rows()
+        print_csv(list(rows[0]), (list(row.values()) for row in rows))
 
 
-def show_comparison(session: Session, comparison: Comparison) -> None:
+def _show(session: Session, comparison: Comparison) -> None:
     """Print ways and pairs for a person."""
     taken = comparison.choice.name
     header = [
@@ -122,6 +136,43 @@ def show_comparison(session: Session, comparison: Comparison) -> None:
     print_table(session, of_pairs, pairs, right=[1, 3])
 
 
+def page_of(records: Sequence[Record], comparison: Comparison) -> Callable[[Path], object]:
+    """Give what draws the page: the report of the most accurate, beside the others."""
+    name = comparison.records[0].name
+    best = next(r for r in records if r.name == name or name.startswith(f"{r.name} #"))
+    return lambda path: best.report(path, comparison=comparison)
+
+
 def _per_thousand(price: float | None) -> str:
     """Write dollars per 1,000 samples; unknown is not nothing."""
     return "unknown" if price is None else dollars(Decimal(str(price))).removesuffix(" USD")
+
+
+def sum_up(
+    session: Session,
+    job: ComparingJob | None,
+    records: Sequence[Record],
+    comparison: Comparison,
+) -> None:
+    """Say in sentences what came of it, and what it took."""
+    learned = _learned(records)
+    if learned:
+        session.summary(learned)
+    session.summary(comparison.sentence)
+    session.summary(comparison.choice.sentence)
+    for record in records:
+        if record.controls is not None:
+            session.summary(f"{record.name}: {record.controls.sentence}")
+    if job is not None and job.meters:
+        asked = [r.predictions for r in records if "cost_usd" in r.predictions.columns]
+        session.summary(what_it_took(runs.taken(job.meters, asked)))
+
+
+def _learned(records: Sequence[Record]) -> str:
+    """Say which ways learned from how many examples, and which from none."""
+    ways: dict[str, list[str]] = {}
+    for record in records:
+        said = learned_from(record.run.get("estimator") or {})
+        if said is not None:
+            ways.setdefault(said, []).append(record.name)
+    return "; ".join(f"{', '.join(names)}: {said}" for said, names in ways.items())

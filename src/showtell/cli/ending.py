@@ -5,28 +5,23 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from showtell.cli.output import (
+    print_json,
+    print_predictions,
+    rows_as_json,
+    say_what_is_kept,
+)
 from showtell.cli.session import Session
 from showtell.errors import ShowtellError
 
 if TYPE_CHECKING:
     from showtell.classify.predictions import Predictions
-
-__all__ = [
-    "EXIT_FAILED",
-    "EXIT_INPUT",
-    "EXIT_OK",
-    "EXIT_STOPPED",
-    "EXIT_UNWRITTEN",
-    "Writing",
-    "fail_without_answers",
-    "forget_stdout",
-    "got_answers",
-    "why_unwritten",
-]
+    from showtell.runs import Job
 
 EXIT_OK, EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED, EXIT_UNWRITTEN = 0, 1, 2, 3, 4
 """All inputs got a row; the run failed, or not one input got an answer; bad usage or input;
@@ -108,6 +103,48 @@ class Writing:
         if said is not None:
             self._session.summary(f"wrote {said or name}")
         return True
+
+    def predictions(
+        self,
+        predictions: Predictions,
+        output: Path | None,
+        *,
+        proba: bool,
+        json: bool = False,
+        said: str = "",
+    ) -> None:
+        """Write or print a row per image; where a file takes none, they are printed.
+
+        So what was paid for is not lost for want of a place.
+        """
+        if json:
+            self.print(lambda: print_json(rows_as_json(predictions, proba=proba)))
+        if output is not None:
+            written = self.write(output, lambda: predictions.write(output, proba=proba), said)
+        if not json and (output is None or not written):
+            self.print(lambda: print_predictions(self._session, predictions, proba=proba))
+
+    def page(self, path: Path | None, draw: Callable[[Path], object]) -> None:
+        """Draw a page, if one was asked for."""
+        if path is not None:
+            self.write(path, lambda: draw(path))
+
+    def keep(
+        self, job: Job, work: Callable[[], object], page: Callable[[Path], object] | None = None
+    ) -> None:
+        """Fill the run folder of a job, if it has one, and draw its page."""
+        run = job.run
+        if run is None:
+            return
+        if not run.is_dir():
+            self.fail(run, "it was moved or removed while the run went on.")
+            return
+        kept = self.write(run, work, said=None)
+        if page is None:
+            return
+        place = run / "report.html"
+        if self.write(place, lambda: page(place), said=None) and kept:
+            say_what_is_kept(self._session, run)
 
     def fail(self, name: object, why: str) -> None:
         """Note that a file could not be written."""

@@ -12,8 +12,6 @@ from showtell.cli.session import Session, is_terminal
 if TYPE_CHECKING:
     from showtell.recipes import Estimate, TellApart
 
-__all__ = ["show_estimate"]
-
 
 def show_estimate(session: Session, found: Estimate, *, json: bool, in_jobs: bool) -> None:
     """Print what classifying would take, and say it in a sentence."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["flag_of", "option_of", "parameter_of"]
-
 _PARAMETER_OF = {
     "confidence": "confidence_from",
     "sampling_temperature": "temperature",

@@ -8,22 +8,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
-from typing import Any, get_type_hints
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Any, TypeGuard, get_type_hints
 
 from showtell.cli import options as o
-
-__all__ = [
-    "BudgetOptions",
-    "ColumnOptions",
-    "EncoderOptions",
-    "LabelOptions",
-    "ModelOptions",
-    "PromptOptions",
-    "RequestOptions",
-    "TalkOptions",
-    "grouped",
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +32,6 @@ class EncoderOptions:
     descriptions: o.Descriptions = None
     domain: o.Domain = None
     concepts: o.Concepts = None
-
-    def chosen(self) -> dict[str, Any]:
-        """Give them as arguments of `Choices`."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +83,26 @@ class RequestOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AskOptions:
+    """Which multimodal LLM is asked what, how, and for how much."""
+
+    called: ModelOptions
+    caps: BudgetOptions
+    questions: PromptOptions
+    sending: RequestOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriterOptions:
+    """Which language model writes, for how much, and by which prompts."""
+
+    called: ModelOptions
+    caps: BudgetOptions
+    sending: RequestOptions
+    copy_prompts: o.CopyPrompts = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ColumnOptions:
     """Which columns of a table say what."""
 
@@ -125,7 +129,8 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
     Parameters
     ----------
     verb : callable
-        A function for typer. Parameters whose annotation is a dataclass are groups.
+        A function for typer. Parameters whose annotation is a dataclass are groups, and so are
+        fields of these.
 
     Returns
     -------
@@ -146,7 +151,7 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
     shown: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(verb).parameters.items():
         kind = hints[name]
-        if isinstance(kind, type) and is_dataclass(kind):
+        if _is_group(kind):
             groups[name] = kind
             shown += _options_of(kind)
         else:
@@ -155,10 +160,7 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(verb)
     def run(**given: Any) -> None:
-        made = {
-            name: group(**{f.name: given.pop(f.name) for f in fields(group)})
-            for name, group in groups.items()
-        }
+        made = {name: _made(group, given) for name, group in groups.items()}
         verb(**given, **made)
 
     described: Any = run
@@ -167,15 +169,36 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _is_group(kind: Any) -> TypeGuard[type]:
+    return isinstance(kind, type) and is_dataclass(kind)
+
+
 @functools.cache
 def _options_of(group: Any) -> tuple[inspect.Parameter, ...]:
+    found: list[inspect.Parameter] = []
     hints = get_type_hints(group, include_extras=True)
-    return tuple(
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=hints[field.name],
+    for field in fields(group):
+        kind = hints[field.name]
+        if _is_group(kind):
+            found += _options_of(kind)
+            continue
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        found.append(
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if default is MISSING else default,
+                annotation=kind,
+            )
         )
-        for field in fields(group)
-    )
+    return tuple(found)
+
+
+def _made(group: Any, given: dict[str, Any]) -> Any:
+    """Make a group of what was given, and take that away."""
+    hints = get_type_hints(group, include_extras=True)
+    values = {
+        name: _made(hints[name], given) if _is_group(hints[name]) else given.pop(name)
+        for name in (field.name for field in fields(group))
+    }
+    return group(**values)

@@ -14,17 +14,6 @@ from typer.core import TyperCommand
 
 from showtell.classify import table
 
-__all__ = [
-    "ALL_METHODS",
-    "Panel",
-    "Verb",
-    "examples_of",
-    "help_of",
-    "help_page",
-    "overview",
-    "sections_of",
-]
-
 ALL_METHODS = "{methods}"
 """Stands in a help text for the names of all methods: those of other packages are looked for only
 when somebody reads it."""

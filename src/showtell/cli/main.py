@@ -79,9 +79,11 @@ class _Commands(Mapping[str, Any]):
         if name not in VERBS:
             raise KeyError(name)
         if name not in self._made:
-            module = importlib.import_module(f"showtell.cli.verbs.{name.replace('-', '_')}")
+            function = name.replace("-", "_")
+            module = importlib.import_module(f"showtell.cli.verbs.{function}")
+            verb = getattr(module, function)
             alone = _App(add_completion=False, pretty_exceptions_enable=False)
-            module.add_to(alone)
+            alone.command(name, help=paragraphs(verb.__doc__), epilog=module.EPILOG)(verb)
             self._made[name] = typer.main.get_command(alone)
         return self._made[name]
 

@@ -47,6 +47,11 @@ def option(names: str, panel: str, *, help: str, common: bool = False, **more: A
     return typer.Option(long, *short, help=help, show_envvar=False, **(known | more))
 
 
+def argument(metavar: str, help: str) -> Any:
+    """Make what is given without a flag."""
+    return typer.Argument(metavar=metavar, help=help)
+
+
 def _show_all(ctx: typer.Context, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
         width = ctx.make_formatter().width
@@ -66,6 +71,14 @@ def paragraphs(text: str | None) -> str:
 
 
 # fmt: off
+# -- what is looked at ----------------------------------------------------------------------------
+Images: TypeAlias = Annotated[list[str], argument("IMAGES...",
+    "Files, folders, globs, URLs, tables with a column of images, or - for a list on standard "
+    "input.")]
+MEASURED = argument("DATA",
+    "A folder with a folder per label (train/ and test/ above them are used), or a table with a "
+    "column of images and one of labels.")
+
 # -- what to look for -----------------------------------------------------------------------------
 Labels: TypeAlias = Annotated[str | None, option(
     "-l, --labels NAMES", LABELS, common=True,

@@ -19,23 +19,8 @@ from showtell.tables import RowWriter
 
 if TYPE_CHECKING:
     from showtell.classify.predictions import Predictions
+    from showtell.mllm.estimate import Sums
     from showtell.runs import Meter, Taken
-
-__all__ = [
-    "check_output",
-    "check_page",
-    "counted",
-    "dollars",
-    "number",
-    "print_csv",
-    "print_json",
-    "print_predictions",
-    "print_table",
-    "say_what_is_kept",
-    "spent_so_far",
-    "summary_of",
-    "what_it_took",
-]
 
 _SUFFIXES = (".csv", ".parquet", ".jsonl")
 _NEEDED = {
@@ -160,6 +145,26 @@ def print_table(
     console.print(table)
 
 
+def print_rows(
+    session: Session,
+    header: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    title: str = "",
+    right: Sequence[int] = (),
+) -> None:
+    """Print rows: a table on a terminal, CSV into a pipe."""
+    if is_terminal(sys.stdout):
+        shown = ([_cell(value) for value in row] for row in rows)
+        print_table(session, header, shown, title=title, right=right)
+    else:
+        print_csv(header, rows)
+
+
+def _cell(value: Any) -> str:
+    return ("no", "yes")[value] if isinstance(value, bool) else number(value)
+
+
 def print_predictions(session: Session, predictions: Predictions, *, proba: bool) -> None:
     """Print one row per image: a table on a terminal, CSV into a pipe."""
     header = predictions.header(proba=proba)
@@ -191,6 +196,16 @@ def print_predictions(session: Session, predictions: Predictions, *, proba: bool
         session.note(f"{n - shown:,} further rows are not shown; -o out.csv writes all of them.")
 
 
+def rows_as_json(predictions: Predictions, *, proba: bool) -> dict[str, Any]:
+    """Give the rows of all images as one JSON value."""
+    return {
+        "n_images": len(predictions),
+        "counts": predictions.counts,
+        "labels": list(predictions.classes),
+        "predictions": list(predictions.rows(proba=proba)),
+    }
+
+
 def summary_of(predictions: Predictions, seconds: float) -> str:
     """Count the rows by status, and say how long it took."""
     n, counts = len(predictions), predictions.counts
@@ -216,6 +231,11 @@ def dollars(cost: Decimal | None) -> str:
     if cost >= 1:
         return f"{cost:,.2f} USD"
     return f"{Decimal(f'{cost:.2g}'):f} USD"
+
+
+def kept_before(sums: Sums) -> str:
+    """Say how many questions were answered before; nothing where none was."""
+    return f", {sums.n_requests_kept:,} of them answered before" if sums.n_requests_kept else ""
 
 
 def spent_so_far(meters: Sequence[Meter]) -> str:

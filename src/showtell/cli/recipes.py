@@ -26,24 +26,12 @@ from showtell.errors import InputError
 if TYPE_CHECKING:
     from showtell.cli.session import Session
     from showtell.datasets import LabelSet
-    from showtell.recipes import Recipe
+    from showtell.recipes import Contender, Recipe, Way
     from showtell.runs import Job
-
-__all__ = [
-    "begin_job",
-    "given_here",
-    "given_labels",
-    "idle_refusal",
-    "options_of",
-    "recipe_of",
-    "refuse_idle",
-    "refuse_untaken",
-    "to_recipe",
-    "writer_of",
-]
 
 _WHOLE_OR = {"rotations": "all", "shortlist": "two-step", "images_per_request": "auto"}
 """Options that are a whole number or this word."""
+_BESIDE = ("encoder", "precision", "seed", "threads", "store")
 
 
 def given_here(ctx: typer.Context, name: str) -> bool:
@@ -63,6 +51,11 @@ def given_labels(labels: str | None, labels_file: str | None) -> LabelSet | None
         # beside class folders the other names are those of folders, which say nothing to an encoder
         label_set = replace(label_set, aliases={})
     return label_set
+
+
+def names_in(label_set: LabelSet | None) -> list[str] | None:
+    """List the labels that were named, for a run folder."""
+    return None if label_set is None else list(label_set.labels)
 
 
 def options_of(ctx: typer.Context) -> dict[str, Any]:
@@ -265,6 +258,43 @@ def refuse_untaken(
     )
 
 
+def contenders_of(
+    ctx: typer.Context,
+    methods: str,
+    models: Sequence[str],
+    encoders: Sequence[str],
+    urls: Sequence[str],
+) -> list[Contender]:
+    """Read what is to be compared, each with the options that it takes."""
+    named = [item.partition("@")[0].strip() for item in recipes.listed([methods])]
+    if not given_here(ctx, "model") and not any(
+        name != AUTO and find_method(name).asks for name in named
+    ):
+        models = []  # one of the settings, which nothing here asks for
+    values = options_of(ctx)
+    values.pop("base_url", None)
+    ways = recipes.ways_of(methods, models, encoders)
+    asked = list(dict.fromkeys(way.target for way in ways if way.row.asks))
+    refuse_untaken(ctx, values, [way.row for way in ways], asked)
+
+    def recipe_of(way: Way) -> Recipe:
+        own = dict(values)
+        if way.row.asks and not way.row.local:
+            own["base_url"] = recipes.base_url_of(way.target, urls, asked)
+        if "shots" not in way.row.takes:
+            own.pop("shots", None)
+        return to_recipe(
+            ctx,
+            own,
+            method=way.row.name,
+            model=way.target if way.row.asks else None,
+            encoder=encoders[0] if way.row.asks else way.target,
+            refuses=False,
+        )
+
+    return recipes.contenders(methods, models, encoders, recipe_of)
+
+
 def _only_asked(name: str) -> bool:
     """Whether only methods that ask a model have a use for an option."""
     return all(row.asks for row in methods().values() if name in row.takes)
@@ -295,6 +325,24 @@ def refuse_idle(ctx: typer.Context, names: Iterable[str]) -> None:
         raise idle_refusal(idle)
 
 
+def the_writer(ctx: typer.Context) -> Recipe:
+    """Read the model that is to write, with its limits.
+
+    Raises
+    ------
+    InputError
+        As `writer_of`, and if none is named.
+    """
+    recipe = writer_of(ctx)
+    if recipe is None:
+        raise InputError(
+            "Which model? Name it with `model` provider:name; `showtell models` lists them, "
+            "and `showtell try-server` is one without a key.",
+            param="model",
+        )
+    return recipe
+
+
 def writer_of(ctx: typer.Context) -> Recipe | None:
     """Read the model that is to write, with its limits; None where none is named.
 
@@ -315,12 +363,31 @@ def writer_of(ctx: typer.Context) -> Recipe | None:
             "model behind a server, for example ollama:llama3.2."
         )
     limits = {name: value for name, value in values.items() if name in recipes.ACCESS}
-    return recipes.Recipe(model=model, access=limits, seed=ctx.params.get("seed", 0))
+    others = {name: ctx.params[name] for name in _BESIDE if name in ctx.params}
+    return recipes.Recipe(model=model, access=limits, **others)
 
 
-def begin_job(session: Session, ctx: typer.Context, job: Job) -> None:
-    """Load the models of a job; connections are closed when the command ends."""
+def begin_job(
+    session: Session, ctx: typer.Context, job: Job, *, counts: bool = False, claims: bool = True
+) -> None:
+    """Load the models of a job; connections are closed when the command ends.
+
+    Parameters
+    ----------
+    session : Session
+    ctx : typer.Context
+    job : Job
+    counts : bool, default=False
+        Whether it only says what asking would take: then no key is needed, and nothing is kept.
+    claims : bool, default=True
+        Whether it takes its run folder.
+    """
     ctx.call_on_close(job.close)
+    if counts:
+        job.to_count()
+        return
+    if claims:
+        job.claim()
     job.open()
     if job.meters:
         from showtell.mllm.call.background import tell_of_waiting

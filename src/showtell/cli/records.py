@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from showtell.cli.output import dollars, number, print_csv, print_table
+from showtell import runs
+from showtell.cli.output import (
+    counted,
+    dollars,
+    number,
+    print_csv,
+    print_json,
+    print_table,
+    what_it_took,
+)
+from showtell.cli.session import Session, is_terminal
 
 if TYPE_CHECKING:
-    from showtell.cli.session import Session
     from showtell.evaluate import Controls, Record, ShotCurve
-
-__all__ = ["print_metrics", "show_record"]
+    from showtell.runs import Job
 
 _HEADLINE = (
     ("accuracy", "accuracy"),
@@ -27,7 +36,36 @@ _HEADLINE = (
 )
 
 
-def print_metrics(record: Record, curve: ShotCurve | None) -> None:
+def print_record(
+    session: Session, record: Record, curve: ShotCurve | None, *, json: bool, silent: bool
+) -> None:
+    """Print what was measured; into a pipe nothing where a file has it (`silent`)."""
+    if json:
+        extra = {} if curve is None else {"curve": curve.to_dict()}
+        print_json({**record.to_dict(), **extra})
+    elif is_terminal(sys.stdout):
+        _show(session, record, curve)
+    elif not silent:
+        _print_metrics(record, curve)
+
+
+def sum_up(session: Session, job: Job, record: Record) -> None:
+    """Say in a sentence what was measured, and what it took."""
+    m = record.metrics
+    took, about = "", record.run.get("estimator")
+    learned = "" if about is None else f"; {job.how(about)}"
+    if job.meters:
+        took = f"; {what_it_took(runs.taken(job.meters, [record.predictions]))}"
+    session.summary(
+        f"{counted(m['n_samples'], 'sample')}: accuracy {m['accuracy']:.3f} "
+        f"[{m['accuracy_low']:.3f}, {m['accuracy_high']:.3f}], {m['n_abstained']:,} abstained, "
+        f"{counted(m['n_errors'], 'error')}{learned}; {session.seconds:.1f} s{took}"
+    )
+    if record.controls is not None:
+        session.summary(record.controls.sentence)
+
+
+def _print_metrics(record: Record, curve: ShotCurve | None) -> None:
     """Print the numbers as CSV: metric, label, value; of a curve metric, shots, value."""
     rows: list[Sequence[Any]] = []
     for name, value in record.metrics.items():
@@ -46,7 +84,7 @@ def print_metrics(record: Record, curve: ShotCurve | None) -> None:
     print_csv(("metric", "label", "value"), rows)
 
 
-def show_record(session: Session, record: Record, curve: ShotCurve | None) -> None:
+def _show(session: Session, record: Record, curve: ShotCurve | None) -> None:
     """Print the numbers for a person."""
     m = record.metrics
     rows = [(words, number(m.get(key))) for key, words in _HEADLINE if m.get(key) is not None]

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from showtell.cli.groups import TalkOptions
     from showtell.runs import Event
 
-__all__ = ["Session", "begin", "is_terminal", "printable"]
-
 _NAMED = re.compile(r"`([a-z][a-z0-9_]*)`")
 _RESUME = "Images that were embedded are kept: run the same command again to go on from there."
 

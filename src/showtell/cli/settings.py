@@ -17,15 +17,6 @@ from showtell.errors import InputError, UnknownNameError
 from showtell.records.folders import settings_folder
 from showtell.records.reading import SETTINGS_BYTES, parse_toml, read_text, resolved_name
 
-__all__ = [
-    "FILE_NAME",
-    "FOUND_MAY_NAME",
-    "FOUND_MAY_SET",
-    "envvar_of",
-    "found_beside",
-    "use_settings",
-]
-
 FILE_NAME = "showtell.toml"
 _NOT_SETTINGS = {"help", "help_all", "version", "config", "install_completion", "show_completion"}
 FOUND_MAY_SET = frozenset(

@@ -9,15 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from showtell import prompts
-from showtell.cli.output import counted, dollars, print_csv, print_json, print_table
+from showtell.cli.output import (
+    counted,
+    dollars,
+    print_csv,
+    print_json,
+    print_rows,
+    print_table,
+)
 from showtell.cli.session import Session, is_terminal
 
 if TYPE_CHECKING:
     from showtell.mllm.estimate import Sums
     from showtell.mllm.structured import Spent
+    from showtell.prompts import DescriptionSet
 
-__all__ = ["show_price", "spent_in_words", "write_prompts"]
-
+DESCRIPTION_FILES = (".json", ".csv", ".yaml", ".yml")
+WHY_NO_DESCRIPTION = "repeated, too long, or naming another label"
 _SUMS = (
     "n_requests", "n_requests_kept", "input_tokens", "output_tokens", "cost_usd",
     "cost_usd_to_pay",
@@ -63,18 +71,38 @@ def show_price(
         **facts,
         **{name: _total([getattr(part, name) for part in parts]) for name in _SUMS},
     }
-    if json:
-        print_json(shown)
-    elif is_terminal(sys.stdout):
-        words = {**shown, **{k: dollars(shown[k]) for k in ("cost_usd", "cost_usd_to_pay")}}
-        print_table(session, ("what", "how much"), [(k, str(v)) for k, v in words.items()])
-    else:
-        print_csv(("what", "value"), shown.items())
+    print_price(session, shown, json=json)
     session.summary(
         f"{counted(shown['n_requests'], 'question')} {about}: about "
         f"{dollars(shown['cost_usd_to_pay'])} to pay; an answer that cannot be used is asked for "
         "once more. Nothing was asked."
     )
+
+
+def print_price(session: Session, price: Mapping[str, Any], *, json: bool) -> None:
+    """Print numbers and dollars."""
+    if json:
+        print_json(price)
+    elif is_terminal(sys.stdout):
+        words = {**price, **{k: dollars(price[k]) for k in ("cost_usd", "cost_usd_to_pay")}}
+        print_table(session, ("what", "how much"), [(k, str(v)) for k, v in words.items()])
+    else:
+        print_csv(("what", "value"), price.items())
+
+
+def say_dropped(session: Session, dropped: Mapping[str, Sequence[str]], why: str) -> None:
+    """Say what was written and left out: how much of it, and with -v what."""
+    for place, texts in dropped.items():
+        session.detail(f"left out of {place}: {'; '.join(texts)}")
+    n_dropped = sum(map(len, dropped.values()))
+    if n_dropped:
+        session.note(f"{counted(n_dropped, 'text')} left out: {why}; -v lists them.")
+
+
+def print_descriptions(session: Session, made: DescriptionSet, *, title: str = "") -> None:
+    """Print a description a line."""
+    rows = [(label, text) for label in made for text in made[label]]
+    print_rows(session, ("label", "description"), rows, title=title)
 
 
 def _total(values: Sequence[Any]) -> Any:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         NearDuplicates,
         NearDuplicateWarning,
         NearPair,
+        n_among,
         near_duplicates,
         warn_near_duplicates,
     )
@@ -44,6 +45,7 @@ __all__ = [
     "load_coco",
     "load_dataset",
     "load_voc",
+    "n_among",
     "near_duplicates",
     "parse_labels",
     "split_dataset",
@@ -57,7 +59,7 @@ _NAMES_OF = {
     "boxes": "load_boxes load_coco load_voc",
     "dataset": "Dataset Sample",
     "duplicates": (
-        "NearDuplicateWarning NearDuplicates NearPair near_duplicates warn_near_duplicates"
+        "NearDuplicateWarning NearDuplicates NearPair n_among near_duplicates warn_near_duplicates"
     ),
     "expand": "check_arguments expand_images",
     "label_set": "LabelSet parse_labels",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 
@@ -14,11 +16,12 @@ from numpy.typing import NDArray
 from showtell._progress import Progress, no_progress
 from showtell.datasets.content import Looked, look_at
 from showtell.datasets.dataset import Dataset
-from showtell.errors import InputError
-from showtell.media import Media, dhash, media_name, read_media
+from showtell.errors import InputError, MediaError
+from showtell.media import Media, content_hash, dhash, media_name, read_media
 
 _BLOCK = 512
 _MOST_PAIRS = 100_000
+_MOST_READ = 20_000
 
 
 class NearDuplicateWarning(UserWarning):
@@ -208,3 +211,51 @@ def warn_near_duplicates(
             stacklevel=2,
         )
     return found
+
+
+def n_among(images: Sequence[Media], examples: Iterable[Media]) -> int:
+    """Count the files among `images` that are also among `examples`, or have the same content.
+
+    Only files of equal size are read, and none where that would be very many. Pictures that are no
+    files of this machine are not looked at.
+
+    Parameters
+    ----------
+    images : sequence of Media
+    examples : iterable of Media
+
+    Returns
+    -------
+    n : int
+    """
+    if not isinstance(images, list | tuple):
+        return 0  # read from a table row by row: looking would mean reading
+    shown = [(example, facts) for example in examples if (facts := _facts_of_file(example))]
+    same = {(facts.st_dev, facts.st_ino) for _, facts in shown}
+    sizes = {facts.st_size for _, facts in shown}
+    n, unsure = 0, []
+    for image in images:
+        facts = _facts_of_file(image)
+        if facts is not None and (facts.st_dev, facts.st_ino) in same:
+            n += 1
+        elif facts is not None and facts.st_size in sizes:
+            unsure.append((image, facts.st_size))
+    if not unsure or len(unsure) > _MOST_READ:
+        return n
+    read = {size for _, size in unsure}
+    known = {_content(example) for example, facts in shown if facts.st_size in read} - {None}
+    return n + sum(_content(image) in known for image, _ in unsure)
+
+
+def _facts_of_file(image: Media) -> os.stat_result | None:
+    if isinstance(image, str | os.PathLike):
+        with contextlib.suppress(OSError, ValueError):
+            return os.stat(image)
+    return None
+
+
+def _content(image: Media) -> str | None:
+    try:
+        return content_hash(image)
+    except MediaError:
+        return None

@@ -68,6 +68,16 @@ class Spent:
         elif self.cost_usd is not None:
             self.cost_usd += usage.cost_usd
 
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as JSON values, without the seconds."""
+        return {
+            "n_requests": self.n_requests,
+            "n_from_cache": self.n_from_cache,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost_usd": None if self.cost_usd is None else float(self.cost_usd),
+        }
+
     def merge(self, other: Spent) -> None:
         """Count what others took."""
         self.n_requests += other.n_requests

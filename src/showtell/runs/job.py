@@ -94,7 +94,10 @@ class Job:
         InputError
             If it holds the run of another request, or files that are no run.
         """
-        return self.run is not None and folder.claim(self.run, self.request)
+        if self.run is None or not folder.claim(self.run, self.request):
+            return False
+        self.tell(Event(kind="detail", text=f"Going on in {self.run}."))
+        return True
 
     def finish(self, facts: Mapping[str, Any] | None, *, state: str = "finished") -> None:
         """Write the final run.json, if there is a folder; see `showtell.runs.folder.finish`."""

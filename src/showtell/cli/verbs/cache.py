@@ -13,9 +13,7 @@ from showtell.cli.output import counted, print_csv, print_json, print_table
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError
 
-__all__ = ["add_to", "cache"]
-
-_EPILOG = """# Examples
+EPILOG = """# Examples
 
 showtell cache
 
@@ -23,11 +21,6 @@ showtell cache prune --max-mb 500
 
 showtell cache clear
 """
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command("cache", help=o.paragraphs(cache.__doc__), epilog=_EPILOG)(cache)
 
 
 @grouped

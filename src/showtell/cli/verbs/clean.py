@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +11,10 @@ import typer
 
 import showtell.evaluate as measuring
 from showtell import datasets, encoders
+from showtell.cli import groups as g
 from showtell.cli import options as o
-from showtell.cli.data import labelled_data
+from showtell.cli.data import data_of
 from showtell.cli.ending import EXIT_FAILED, Writing
-from showtell.cli.groups import ColumnOptions, TalkOptions, grouped
 from showtell.cli.output import (
     check_output,
     check_page,
@@ -31,11 +31,9 @@ from showtell.tables import write_rows
 if TYPE_CHECKING:
     from showtell.evaluate import Cleaning
 
-__all__ = ["add_to", "clean"]
-
 _FOR_A_PERSON = 20
 
-_EPILOG = """# Examples
+EPILOG = """# Examples
 
 showtell clean butterflies/
 
@@ -45,69 +43,61 @@ showtell clean labels.csv -o doubtful.csv --cleaned kept.csv
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command("clean", help=o.paragraphs(clean.__doc__), epilog=_EPILOG)(clean)
+@dataclass(frozen=True, kw_only=True)
+class CleanOptions:
+    """What `clean` is told."""
+
+    # fmt: off
+    data: Annotated[str, o.argument(
+        "DATA", "A folder with a folder per label, or a table with labels.")]
+    encoder: o.EncoderName = "mini"
+    precision: o.Precision = "auto"
+    labels_file: o.LabelsFile = None
+    seed: o.Seed = 0
+    limit: o.Limit = None
+    columns: g.ColumnOptions
+    output: o.Output = None
+    cleaned: Annotated[Path | None, o.option(
+        "--cleaned FILE", o.OUTPUT, common=True,
+        help="Also write image and label of all that is no suspect, as .csv, .parquet or "
+             ".jsonl.")] = None
+    report: o.Report = None
+    json: o.Json = False
+    threads: o.Threads = None
+    store: o.Store = True
+    saying: g.TalkOptions
+    # fmt: on
 
 
-@grouped
-def clean(
-    ctx: typer.Context,
-    *,
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA", help="A folder with a folder per label, or a table with labels."
-        ),
-    ],
-    encoder: o.EncoderName = "mini",
-    precision: o.Precision = "auto",
-    labels_file: o.LabelsFile = None,
-    seed: o.Seed = 0,
-    limit: o.Limit = None,
-    columns: ColumnOptions,
-    output: o.Output = None,
-    cleaned: Annotated[
-        Path | None,
-        o.option(
-            "--cleaned",
-            panel=o.OUTPUT,
-            common=True,
-            metavar="FILE",
-            help="Also write image and label of all that is no suspect, as .csv, .parquet or "
-            ".jsonl.",
-        ),
-    ] = None,
-    report: o.Report = None,
-    json: o.Json = False,
-    threads: o.Threads = None,
-    store: o.Store = True,
-    saying: TalkOptions,
-) -> None:
+@g.grouped
+def clean(ctx: typer.Context, *, given: CleanOptions) -> None:
     """List the labels that are most likely wrong, with pictures; nothing is changed.
 
     Each image is looked at by a probe that learned from the others. All labels are listed, the
     most doubtful first; suspect says which of them confident learning counts as wrong. About six
     of ten first ones were, where one label in ten had been planted wrong: look before you drop.
     """
-    session = begin(ctx, saying)
+    session = begin(ctx, given.saying)
+    output, cleaned = given.output, given.cleaned
     for path in (output, cleaned):
         check_output(path)
-    check_page(report)
-    known = labelled_data(session, data, asdict(columns), labels_file=labels_file)
-    if limit is not None:
-        known = datasets.limit_dataset(known, limit, seed)
+    check_page(given.report)
+    known = data_of(session, ctx, given.data).samples
+    if given.limit is not None:
+        known = datasets.limit_dataset(known, given.limit, given.seed)
     with session.progress() as progress:
         found = measuring.clean(
             known.images,
             known.y,
-            encoder=encoders.load_encoder(encoder, precision=precision, threads=threads),
-            store="default" if store else None,
-            random_state=seed,
+            encoder=encoders.load_encoder(
+                given.encoder, precision=given.precision, threads=given.threads
+            ),
+            store="default" if given.store else None,
+            random_state=given.seed,
             progress=progress,
         )
     writing = Writing(session)
-    if json:
+    if given.json:
         writing.print(lambda: print_json(_as_json(found)))
     elif output is None:
         writing.print(lambda: _print(session, found))
@@ -119,8 +109,7 @@ def clean(
             for row in found.left.tolist()
         ]
         writing.write(cleaned, lambda: write_rows(cleaned, kept, ("image", "label")))
-    if report is not None:
-        writing.write(report, lambda: found.report(report))
+    writing.page(given.report, found.report)
     counts, n = found.counts, len(found.suspects)
     more = f", {counts['abstained']:,} not to be judged" if counts["abstained"] else ""
     more += f", {counted(counts['error'], 'error')}" if counts["error"] else ""

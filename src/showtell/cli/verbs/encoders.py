@@ -12,19 +12,12 @@ from showtell.cli.groups import TalkOptions, grouped
 from showtell.cli.output import print_csv, print_json, print_table
 from showtell.cli.session import begin, is_terminal
 
-__all__ = ["add_to", "encoders"]
-
-_EPILOG = """# Examples
+EPILOG = """# Examples
 
 showtell encoders
 
 showtell encoders --json
 """
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command("encoders", help=o.paragraphs(encoders.__doc__), epilog=_EPILOG)(encoders)
 
 
 @grouped

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from showtell import runs
 from showtell.classify.table import AUTO
+from showtell.cli import groups as g
 from showtell.cli import options as o
-from showtell.cli.data import examples_of, images_of
+from showtell.cli.data import images_of
 from showtell.cli.estimates import show_estimate
-from showtell.cli.groups import (
-    BudgetOptions,
-    EncoderOptions,
-    LabelOptions,
-    ModelOptions,
-    PromptOptions,
-    RequestOptions,
-    TalkOptions,
-    grouped,
-)
-from showtell.cli.recipes import given_labels, recipe_of
+from showtell.cli.recipes import begin_job, given_labels, recipe_of
 from showtell.cli.session import begin
 from showtell.errors import InputError
 
-__all__ = ["add_to", "estimate"]
-
-_EPILOG = """# Examples
+EPILOG = """# Examples
 
 showtell estimate photos/ --labels "cat,dog" --model google:gemini-2.5-flash
 
@@ -39,63 +29,38 @@ showtell estimate photos/ --labels "cat,dog" --model openai:gpt-4.1-mini --to-te
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command("estimate", help=o.paragraphs(estimate.__doc__), epilog=_EPILOG)(estimate)
+@dataclass(frozen=True, kw_only=True)
+class EstimateOptions:
+    """What `estimate` is told."""
+
+    # fmt: off
+    images: o.Images
+    sought: g.LabelOptions
+    method: o.Method = "auto"
+    encoder: o.EncoderName = "mini"
+    words: g.EncoderOptions
+    shots: o.Shots = None
+    seed: o.Seed = 0
+    asked: g.AskOptions
+    jobs: o.Jobs = False
+    latency: Annotated[float | None, o.option(
+        "--latency S", o.MODEL, min=0.0,
+        help="Seconds that one request takes; unless given 1 and 1 more for every 100 output "
+             "tokens.")] = None
+    to_tell_apart: Annotated[float | None, o.option(
+        "--to-tell-apart POINTS", o.DATA, min=0.1, max=99.0,
+        help="Also say how many labelled images show so small a difference of accuracies between "
+             "two ways, and what asking about them costs.")] = None
+    limit: o.Limit = None
+    image_column: o.ImageColumn = None
+    json: o.Json = False
+    store: o.Store = True
+    saying: g.TalkOptions
+    # fmt: on
 
 
-@grouped
-def estimate(
-    ctx: typer.Context,
-    *,
-    images: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IMAGES...",
-            help="Files, folders, globs, URLs, tables with a column of images, or - for a list "
-            "on standard input.",
-        ),
-    ],
-    sought: LabelOptions,
-    method: o.Method = "auto",
-    encoder: o.EncoderName = "mini",
-    words: EncoderOptions,
-    shots: o.Shots = None,
-    seed: o.Seed = 0,
-    called: ModelOptions,
-    caps: BudgetOptions,
-    questions: PromptOptions,
-    sending: RequestOptions,
-    jobs: o.Jobs = False,
-    latency: Annotated[
-        float | None,
-        o.option(
-            "--latency",
-            panel=o.MODEL,
-            min=0.0,
-            metavar="S",
-            help="Seconds that one request takes; unless given 1 and 1 more for every 100 output "
-            "tokens.",
-        ),
-    ] = None,
-    to_tell_apart: Annotated[
-        float | None,
-        o.option(
-            "--to-tell-apart",
-            panel=o.DATA,
-            min=0.1,
-            max=99.0,
-            metavar="POINTS",
-            help="Also say how many labelled images show so small a difference of accuracies "
-            "between two ways, and what asking about them costs.",
-        ),
-    ] = None,
-    limit: o.Limit = None,
-    image_column: o.ImageColumn = None,
-    json: o.Json = False,
-    store: o.Store = True,
-    saying: TalkOptions,
-) -> None:
+@g.grouped
+def estimate(ctx: typer.Context, *, given: EstimateOptions) -> None:
     """Say what `classify` would take as it stands: requests, tokens, dollars and time.
 
     The requests are made as they would be sent, and counted by the provider's formula; nothing
@@ -105,8 +70,9 @@ def estimate(
     A cap, --max-cost, counts each request with its longest answer before it goes out: the table
     names the smallest cap that lets the first request out, and one that suffices for all.
     """
-    session = begin(ctx, saying)
-    shows = sought.examples is not None and shots != 0
+    session = begin(ctx, given.saying)
+    sought, apart = given.sought, given.to_tell_apart
+    shows = sought.examples is not None and given.shots != 0
     labels = given_labels(sought.labels, sought.labels_file)
     recipe = recipe_of(ctx, shows=shows, labels=labels)
     if recipe.model is None and recipe.method == AUTO:
@@ -116,15 +82,14 @@ def estimate(
             param="model",
         )
     job = runs.Job(recipe=recipe, verb="estimate", tell=session.tell)
-    ctx.call_on_close(job.close)
-    job.to_count()
-    data = images_of(session, images, image_column, limit, seed)
+    begin_job(session, ctx, job, counts=True)
+    data = images_of(session, given.images, given.image_column, given.limit, given.seed)
     with session.progress() as progress:
         found = job.estimate(
             data,
-            examples_of(sought.examples),
-            latency=latency,
-            to_tell_apart=None if to_tell_apart is None else to_tell_apart / 100,
+            runs.examples_of(sought.examples),
+            latency=given.latency,
+            to_tell_apart=None if apart is None else apart / 100,
             progress=progress,
         )
     if recipe.calibrates and not recipe.asks:
@@ -132,4 +97,4 @@ def estimate(
             f"--calibrate looks at {recipe.option('n_calibration'):,} labelled images besides, "
             "which are not counted here."
         )
-    show_estimate(session, found, json=json, in_jobs=jobs)
+    show_estimate(session, found, json=given.json, in_jobs=given.jobs)

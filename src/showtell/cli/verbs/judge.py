@@ -20,7 +20,6 @@ from showtell.cli.output import (
     counted,
     print_csv,
     print_json,
-    say_what_is_kept,
     what_it_took,
 )
 from showtell.cli.recipes import begin_job, writer_of
@@ -31,9 +30,7 @@ from showtell.tables import write_rows
 if TYPE_CHECKING:
     from showtell.recipes import Recipe
 
-__all__ = ["add_to", "judge"]
-
-_EPILOG = """# Examples
+EPILOG = """# Examples
 
 showtell judge one.csv two.csv --actual labels.csv
 
@@ -43,11 +40,6 @@ showtell judge one.csv two.csv --model openai:gpt-4.1-mini --images photos/ --re
 
 showtell judge one.csv two.csv --export-human pairs.csv
 """
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command("judge", help=o.paragraphs(judge.__doc__), epilog=_EPILOG)(judge)
 
 
 @grouped
@@ -99,14 +91,13 @@ def judge(
         writing.end()
         return
     job = _job(session, recipe, setting, run)
+    if recipe is None and not dry_run:
+        job.claim()
+    else:
+        begin_job(session, ctx, job, counts=dry_run)
     if dry_run:
-        ctx.call_on_close(job.close)
-        job.to_count()
         say_plan(session, job, setting, json=json)
         return
-    job.claim()
-    if recipe is not None:
-        begin_job(session, ctx, job)
     with session.progress() as progress:
         found = setting.judge(None if recipe is None else job.access, progress)
     rows = list(found.rows())
@@ -118,10 +109,8 @@ def judge(
         writing.print(lambda: print_csv(list(rows[0]), (list(row.values()) for row in rows)))
     if output is not None:
         writing.write(output, lambda: write_rows(output, rows))
-    if report is not None:
-        writing.write(report, lambda: found.report(report))
-    if run is not None:
-        _keep(session, writing, job, found, rows)
+    writing.page(report, found.report)
+    writing.keep(job, lambda: _keep(job, found, rows), found.report)
     for one in found.judgements:
         session.summary(one.sentence())
         for note in one.notes:
@@ -165,23 +154,10 @@ def _job(
     )
 
 
-def _keep(
-    session: Any,
-    writing: Writing,
-    job: runs.WritingJob,
-    found: measuring.Contest,
-    rows: list[dict[str, Any]],
-) -> None:
+def _keep(job: runs.WritingJob, found: measuring.Contest, rows: list[dict[str, Any]]) -> None:
     """Fill the run folder."""
-    run = job.run
-    assert run is not None
-
-    def keep() -> None:
-        write_rows(run / "verdicts.csv", rows)
-        found.report(run / "report.html")
-        told = found.to_dict()
-        cost = told.pop("cost_usd")
-        job.finish({**told, "cost_usd": None if cost is None else str(cost)})
-
-    if writing.write(run, keep, said=None):
-        say_what_is_kept(session, run)
+    assert job.run is not None
+    write_rows(job.run / "verdicts.csv", rows)
+    told = found.to_dict()
+    cost = told.pop("cost_usd")
+    job.finish({**told, "cost_usd": None if cost is None else str(cost)})

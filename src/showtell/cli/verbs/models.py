@@ -17,9 +17,7 @@ from showtell.cli.session import begin, is_terminal
 if TYPE_CHECKING:
     from showtell.mllm import ModelInfo
 
-__all__ = ["add_to", "models"]
-
-_EPILOG = """# Examples
+EPILOG = """# Examples
 
 showtell models
 
@@ -33,11 +31,6 @@ _COLUMNS = (
     "decisions", "video", "audio", "batch",
 )  # fmt: skip
 _NUMBERS = (3, 4, 5, 6)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command("models", help=o.paragraphs(models.__doc__), epilog=_EPILOG)(models)
 
 
 @grouped

@@ -9,14 +9,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from showtell import runs
 from showtell.cli import options as o
 from showtell.cli.groups import TalkOptions, grouped
 from showtell.cli.output import print_json
 from showtell.cli.session import begin
 
-__all__ = ["add_to", "try_server"]
-
-_EPILOG = """# Examples
+EPILOG = """# Examples
 
 showtell try-server --port 8765
 
@@ -120,12 +119,6 @@ Tpm = Annotated[
 ]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    help_text = o.paragraphs(try_server.__doc__)
-    app.command("try-server", help=help_text, epilog=_EPILOG)(try_server)
-
-
 @grouped
 def try_server(
     ctx: typer.Context,
@@ -152,10 +145,9 @@ def try_server(
     a bank of visual words and some nonsense. It listens on this machine only. Ctrl-C ends it.
     """
     session = begin(ctx, saying)
-    from showtell.cli.data import examples_of
     from showtell.testing.servers import Author, Bias, Faults, LocalServer, Quota
 
-    shown = examples_of(photos, "--photos")
+    shown = runs.examples_of(photos, "photos")
     author = Author(
         images=None if shown is None else shown.images,
         labels=None if shown is None else [str(label) for label in shown.y],

@@ -12,25 +12,18 @@ from showtell.cli.groups import TalkOptions, grouped
 from showtell.cli.output import print_json
 from showtell.cli.session import begin
 
-__all__ = ["add_to", "version"]
-
 _LIBRARIES = (
     "numpy", "pillow", "onnxruntime", "tokenizers", "scikit-learn", "typer", "rich", "jinja2",
     "pyarrow", "pandas", "pillow-heif", "huggingface-hub", "safetensors", "torch",
     "transformers", "onnx",
 )  # fmt: skip
 
-_EPILOG = """# Examples
+EPILOG = """# Examples
 
 showtell version
 
 showtell version -v
 """
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command("version", help=o.paragraphs(version.__doc__), epilog=_EPILOG)(version)
 
 
 @grouped

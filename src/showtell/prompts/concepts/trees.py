@@ -88,6 +88,10 @@ class ConceptGap:
             about += f", for {self.label!r}"
         return f"{about}: {self.reason}"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as JSON values."""
+        return {**vars(self), "part": list(self.part)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Clue:
@@ -191,6 +195,19 @@ class ConceptTree:
     def depth(self) -> int:
         """Levels of parts: 1 where no part has parts of its own."""
         return max((len(path) for path, _ in self.walk()), default=0)
+
+    def counts(self) -> dict[str, Any]:
+        """Say how large it is, as JSON values: parts, attributes, values, clues, gaps."""
+        return {
+            "domain": self.domain,
+            "n_labels": len(self.labels),
+            "n_parts": sum(1 for _ in self.walk()),
+            "depth": self.depth,
+            "n_attributes": sum(len(part.attributes) for _, part in self.walk()),
+            "n_values": self.n_values,
+            "n_clues": len(self.clues()),
+            "n_gaps": len(self.gaps),
+        }
 
     def restricted(
         self, *, labels: Sequence[str] | None = None, part: Sequence[str] | None = None

@@ -98,6 +98,16 @@ class DescriptionDiff:
         lines.append(f"{n_added} added, {n_removed} removed, {self.n_kept} kept.")
         return "\n".join(lines)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as JSON values."""
+        return {
+            "added": {label: list(texts) for label, texts in self.added.items()},
+            "removed": {label: list(texts) for label, texts in self.removed.items()},
+            "n_kept": self.n_kept,
+            "new_labels": list(self.new_labels),
+            "lost_labels": list(self.lost_labels),
+        }
+
 
 @dataclass(frozen=True)
 class DescriptionSet(Mapping[str, tuple[str, ...]]):

@@ -213,13 +213,10 @@ def recency(
 
     Parameters
     ----------
-    predicted : array-like of shape (n_images, n_orders), int
-        Label codes; -1 where there is no answer.
-    y_true : array-like of shape (n_images,), int
+    predicted, y_true, n_permutations, random_state
+        As in `label_attraction`.
     last, first : array-like of shape (n_orders,), int
         Label of the last and of the first demonstration of each order.
-    n_permutations, random_state
-        As in `label_attraction`.
 
     Returns
     -------

@@ -145,12 +145,9 @@ def ece_under_calibration(
 
     Parameters
     ----------
-    confidence : array-like of shape (n_samples,)
-        Probability of the answered label, between 0 and 1.
-    n_bins : int, default=15
-    adaptive : bool, default=False
-        As in `ece`. Outcomes of tied confidences are not averaged here when bins have equal
-        mass, so with many ties the draws lie slightly high.
+    confidence, n_bins, adaptive
+        As in `ece`. Outcomes of tied confidences are not averaged here when bins have equal mass, so
+        with many ties the draws lie slightly high.
     n_repeats : int, default=500
     random_state : int or None, default=0
 
@@ -216,13 +213,8 @@ def ece_noise_floor(
 
     Parameters
     ----------
-    confidence : array-like of shape (n_samples,)
-        Probability of the answered label, between 0 and 1.
-    n_bins : int, default=15
-    adaptive : bool, default=False
-        As in `ece`.
-    n_repeats : int, default=500
-    random_state : int or None, default=0
+    confidence, n_bins, adaptive, n_repeats, random_state
+        As in `ece_under_calibration`.
 
     Returns
     -------
@@ -264,10 +256,7 @@ def ece_interval(
 
     Parameters
     ----------
-    confidence : array-like of shape (n_samples,)
-    correct : array-like of shape (n_samples,), bool or 0/1
-    n_bins : int, default=15
-    adaptive : bool, default=False
+    confidence, correct, n_bins, adaptive
         As in `ece`.
     level : float, default=0.95
         Share of resamples inside the interval.
@@ -353,12 +342,9 @@ def reliability_table(
 
     Parameters
     ----------
-    confidence : array-like of shape (n_samples,)
-    correct : array-like of shape (n_samples,), bool or 0/1
-    n_bins : int, default=15
-        Adaptive bins are never more than samples.
-    adaptive : bool, default=False
-        As in `ece`, whose value is the n-weighted mean of ``|accuracy - mean_confidence|``.
+    confidence, correct, n_bins, adaptive
+        As in `ece`, whose value is the n-weighted mean of ``|accuracy - mean_confidence|``. Adaptive
+        bins are never more than samples.
     level : float, default=0.95
         Of the Wilson intervals.
 
@@ -453,9 +439,8 @@ def brier_top_label(confidence: ArrayLike, correct: ArrayLike) -> float:
 
     Parameters
     ----------
-    confidence : array-like of shape (n_samples,)
-        Probability of the answered label, between 0 and 1.
-    correct : array-like of shape (n_samples,), bool or 0/1
+    confidence, correct
+        As in `ece`.
 
     Returns
     -------
@@ -513,10 +498,8 @@ def nll(proba: ArrayLike, y_true: ArrayLike) -> float:
 
     Parameters
     ----------
-    proba : array-like of shape (n_samples, n_classes)
-        Probabilities.
-    y_true : array-like of shape (n_samples,), int
-        True label codes.
+    proba, y_true
+        As in `brier`.
 
     Returns
     -------

@@ -137,8 +137,8 @@ def paired_difference(
 
     Parameters
     ----------
-    correct_a, correct_b : array-like of shape (n_samples,), bool or 0/1
-        Whether each classifier is right about each sample, in the same order.
+    correct_a, correct_b
+        As in `mcnemar_exact`.
     level : float, default=0.95
 
     Returns
@@ -148,8 +148,7 @@ def paired_difference(
     Raises
     ------
     InputError
-        If lengths differ, there are no samples, a value is not 0 or 1, or `level` is not between
-        0 and 1.
+        As in `mcnemar_exact`, or if `level` is not between 0 and 1.
 
     References
     ----------
@@ -334,8 +333,8 @@ def sign_flip_test(
 
     Parameters
     ----------
-    a, b : array-like of shape (n,)
-        One score per data set (or seed), in the same order.
+    a, b
+        As in `paired_bootstrap`; one score per data set (or seed).
     n_resamples : int, default=20000
     random_state : int or None, default=0
 

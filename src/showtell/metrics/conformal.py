@@ -77,7 +77,7 @@ def conformal_threshold(scores: ArrayLike, alpha: float) -> float:
     scores : array-like of shape (n_samples,)
         Nonconformity of the true label of each calibration sample; higher is stranger.
     alpha : float
-        Allowed share of sets without the true label, between 0 and 1.
+        As in `conformal_rank`.
 
     Returns
     -------
@@ -156,10 +156,8 @@ def aps_scores(
     u : float or array-like of shape (n_samples,), default=1.0
         Between 0 and 1. One uniform number per sample gives exact coverage (randomised), 1 the
         deterministic variant with somewhat larger sets.
-    penalty : float, default=0.0
-        Added per rank beyond `k_free` (λ of RAPS).
-    k_free : int, default=0
-        Ranks without penalty (k_reg of RAPS).
+    penalty, k_free : float and int, default=0
+        Added per rank beyond `k_free` (λ and k_reg of RAPS).
 
     Returns
     -------

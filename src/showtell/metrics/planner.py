@@ -188,14 +188,10 @@ def sample_size_paired(
 
     Parameters
     ----------
-    difference : float
-        Difference of the accuracies worth finding: 0.05 for 5 points.
-    discordance : float
-        Share of samples on which exactly one of the two is right; at least ``|difference|``.
+    difference, discordance, significance
+        As in `paired_power`; the difference is the one worth finding.
     power : float, default=0.8
         Chance to find it.
-    significance : float, default=0.05
-        Two-sided.
     method : {"exact", "normal"}, default="exact"
 
     Returns
@@ -254,13 +250,8 @@ def detectable_difference_paired(
 
     Parameters
     ----------
-    n : int
-        Samples.
-    discordance : float
-        Share of samples on which exactly one of the two is right.
-    power : float, default=0.8
-    significance : float, default=0.05
-        Two-sided.
+    n, discordance, power, significance
+        As in `sample_size_paired`.
 
     Returns
     -------
@@ -308,9 +299,8 @@ def detectable_difference(
         Samples of each of the two.
     accuracy : float
         Of one of them.
-    power : float, default=0.8
-    significance : float, default=0.05
-        Two-sided.
+    power, significance
+        As in `sample_size_paired`.
 
     Returns
     -------

@@ -105,12 +105,9 @@ def accuracy_interval(k: int, n: int, confidence: float = 0.95) -> Interval:
 
     Parameters
     ----------
-    k : int
-        Number of samples that are right.
-    n : int
-        Number of samples. With 0 samples nothing is known: (0, 1).
+    k, n : int
+        Samples that are right, and all samples. With 0 samples nothing is known: (0, 1).
     confidence : float, default=0.95
-        Between 0 and 1, exclusive.
 
     Returns
     -------
@@ -120,11 +117,7 @@ def accuracy_interval(k: int, n: int, confidence: float = 0.95) -> Interval:
     Raises
     ------
     InputError
-        If `k` is not between 0 and `n`, or `confidence` is not between 0 and 1.
-
-    References
-    ----------
-    Formula in `wilson_interval`.
+        As in `wilson_interval`.
 
     Examples
     --------
@@ -265,18 +258,14 @@ def scores(
 
     Parameters
     ----------
-    y_true : array-like of shape (n_samples,), int
-        True label codes, 0 to ``n_classes - 1``.
-    y_pred : array-like of shape (n_samples,), int
-        Predicted label codes; -1 for no answer.
-    n_classes : int
-        Number of labels in the label set.
+    y_true, y_pred, n_classes
+        As in `confusion_matrix`.
     confidence : float, default=0.95
         Of the Wilson intervals.
     macro_over : {"present", "support", "all"}, default="present"
         Classes of the macro averages. "present": those that occur among true or predicted labels
-        (scikit-learn's default; reproduces the published tables). "support": those with samples,
-        so macro recall is the balanced accuracy. "all": the whole label set.
+        (scikit-learn's default; reproduces the published tables). "support": those with samples, so
+        macro recall is the balanced accuracy. "all": the whole label set.
 
     Returns
     -------
@@ -474,10 +463,8 @@ def auroc_of_correctness(confidence: ArrayLike, correct: ArrayLike) -> float:
 
     Parameters
     ----------
-    confidence : array-like of shape (n_samples,)
-        Any number that is higher where the classifier is surer. Rows with NaN are left out.
-    correct : array-like of shape (n_samples,), bool or 0/1
-        Whether the answer is right.
+    confidence, correct
+        As in `coverage_risk`; rows with NaN are left out.
 
     Returns
     -------

@@ -65,11 +65,8 @@ def write_audit(
     Parameters
     ----------
     audit : Audit
-    path : path
-        The ``.html`` file; its folder is made if missing. It appears whole or not at all.
-    title : str, optional
-    thumbnails_mb : float, default=4.0
-        Megabytes that small pictures may add; 0 embeds none.
+    path, title, thumbnails_mb
+        As in `write_report`.
 
     Returns
     -------
@@ -78,7 +75,7 @@ def write_audit(
     Raises
     ------
     InputError
-        If `path` is a folder or `thumbnails_mb` is negative.
+        As `write_report`.
     """
     check_page(path, thumbnails_mb)
     return write_page(

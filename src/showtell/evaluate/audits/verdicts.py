@@ -149,13 +149,7 @@ def judge(
         Answers under neutral names; needed for "names".
     asked : array-like of shape (n_images, n_arms), bool, optional
         What was asked, to count failures; default: what the plan wants.
-    n_permutations : int, default=9999
-    random_state : int, default=0
-
-    Returns
-    -------
-    probes : tuple of Probe
-        In the order of ``plan.probes``.
+    n_permutations, random_state : int
     """
     answers, truth = np.asarray(codes), np.asarray(y_true)
     asks = plan.wanted(truth) if asked is None else np.asarray(asked, bool)

@@ -136,10 +136,8 @@ def write_gallery(
     predictions : Predictions
     images : sequence of Media, length n_samples, or None
         The pictures; None takes the files that the rows name.
-    path : path
-    title : str, optional
-    thumbnails_mb : float, default=8.0
-        Megabytes that small pictures may add, least sure first.
+    path, title, thumbnails_mb
+        As in `write_report`; the least sure come first.
     run : mapping, optional
         What was run, as JSON values.
 
@@ -150,7 +148,7 @@ def write_gallery(
     Raises
     ------
     InputError
-        If `images` has another length, `path` is a folder or `thumbnails_mb` is negative.
+        As `write_report`, or if `images` has another length.
     """
     check_page(path, thumbnails_mb)
     if images is not None and len(images) != len(predictions):

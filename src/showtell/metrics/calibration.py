@@ -146,8 +146,8 @@ def ece_under_calibration(
     Parameters
     ----------
     confidence, n_bins, adaptive
-        As in `ece`. Outcomes of tied confidences are not averaged here when bins have equal mass, so
-        with many ties the draws lie slightly high.
+        As in `ece`. Outcomes of tied confidences are not averaged here when bins have equal mass,
+        so with many ties the draws lie slightly high.
     n_repeats : int, default=500
     random_state : int or None, default=0
 
@@ -343,8 +343,8 @@ def reliability_table(
     Parameters
     ----------
     confidence, correct, n_bins, adaptive
-        As in `ece`, whose value is the n-weighted mean of ``|accuracy - mean_confidence|``. Adaptive
-        bins are never more than samples.
+        As in `ece`, whose value is the n-weighted mean of ``|accuracy - mean_confidence|``.
+        Adaptive bins are never more than samples.
     level : float, default=0.95
         Of the Wilson intervals.
 

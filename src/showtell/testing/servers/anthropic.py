@@ -9,20 +9,34 @@ from typing import Any
 from showtell.testing.servers.counting import Vendor
 from showtell.testing.servers.reading import Part
 from showtell.testing.servers.records import Ask, BadRequestError, Problem, Reply
-from showtell.testing.servers.sight import SentImage, Sight, decode_image
+from showtell.testing.servers.sight import SentImage, decode_image
+from showtell.testing.servers.wire import Wire, pieces, texts_of
 
 __all__ = ["MessagesWire", "anthropic_problem"]
 
-_PIECE = 24  # characters of a streamed piece
 _MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
 
-class MessagesWire:
+def anthropic_problem(problem: Problem) -> dict[str, Any]:
+    """Write an error as Anthropic does."""
+    kind = {
+        "bad_request": "invalid_request_error",
+        "auth": "authentication_error",
+        "not_found": "not_found_error",
+        "rate_limit": "rate_limit_error",
+        "server": "api_error",
+        "overloaded": "overloaded_error",
+        "blocked": "invalid_request_error",
+    }[problem.kind]
+    error = {"type": kind, "message": problem.message}
+    return {"type": "error", "error": error}
+
+
+class MessagesWire(Wire):
     """``/v1/messages``."""
 
-    def __init__(self, sight: Sight) -> None:
-        self._sight = sight
-        self.vendor: Vendor = "anthropic"
+    vendor: Vendor = "anthropic"
+    problem = staticmethod(anthropic_problem)
 
     def read(self, body: dict[str, Any]) -> Ask:
         """Read a request."""
@@ -52,7 +66,7 @@ class MessagesWire:
             vendor="anthropic",
             endpoint="messages",
             model=body["model"],
-            system="\n\n".join(text for text in system if isinstance(text, str)),
+            system=texts_of(system),
             parts=parts,
             schema=schema,
             tool=tool,
@@ -138,8 +152,8 @@ class MessagesWire:
                 kind, key = "text_delta", "text"
             yield _event("content_block_start", index=place, content_block=opened)
             yield _event("ping")
-            for start in range(0, len(reply.text), _PIECE):
-                delta = {"type": kind, key: reply.text[start : start + _PIECE]}
+            for piece in pieces(reply.text):
+                delta = {"type": kind, key: piece}
                 yield _event("content_block_delta", index=place, delta=delta)
             yield _event("content_block_stop", index=place)
         ending = {
@@ -149,25 +163,6 @@ class MessagesWire:
         }
         yield _event("message_delta", delta=ending, usage=message["usage"])
         yield _event("message_stop")
-
-    def problem(self, problem: Problem) -> tuple[dict[str, Any], dict[str, str]]:
-        """Write an error body."""
-        return anthropic_problem(problem), {}
-
-
-def anthropic_problem(problem: Problem) -> dict[str, Any]:
-    """Write an error as Anthropic does."""
-    kind = {
-        "bad_request": "invalid_request_error",
-        "auth": "authentication_error",
-        "not_found": "not_found_error",
-        "rate_limit": "rate_limit_error",
-        "server": "api_error",
-        "overloaded": "overloaded_error",
-        "blocked": "invalid_request_error",
-    }[problem.kind]
-    error = {"type": kind, "message": problem.message}
-    return {"type": "error", "error": error}
 
 
 def _schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:

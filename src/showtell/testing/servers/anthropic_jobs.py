@@ -10,9 +10,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from showtell.testing.servers.anthropic import MessagesWire, anthropic_problem
-from showtell.testing.servers.engine import Engine, json_object, read_ask
+from showtell.testing.servers.engine import Engine, json_object
 from showtell.testing.servers.jobs import Job, JobStore, json_lines, rfc3339
-from showtell.testing.servers.records import BadRequestError, Problem
+from showtell.testing.servers.records import Problem
+from showtell.testing.servers.wire import refusal
 
 __all__ = ["anthropic_job_routes"]
 
@@ -25,44 +26,35 @@ def anthropic_job_routes(
     """Make the routes."""
 
     async def run(job: Job, params: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-        outcome: Any
-        try:
-            ask = read_ask(params, messages.read)
-            outcome, _ = await engine.answer_in_batch(ask, job.id)
-        except (BadRequestError, KeyError, TypeError) as error:
-            outcome = Problem(status=400, kind="bad_request", message=str(error))
-        if isinstance(outcome, Problem):
+        ask, outcome = await store.answer(job, params, messages.read)
+        if ask is None or isinstance(outcome, Problem):
+            assert isinstance(outcome, Problem)
             return {"type": "errored", "error": anthropic_problem(outcome)}, False
         return {"type": "succeeded", "message": messages.complete(ask, outcome)}, True
 
     async def on_batches(request: Request) -> Response:
-        if turned_away := engine.trouble(request, messages):
-            return turned_away
         if request.method == "GET":
-            jobs = [job for job in store.jobs.values() if job.vendor == "anthropic"]
-            entries = [_batch(job, request) for job in reversed(jobs)]
+            entries = [_batch(job, request) for job in store.of("anthropic")]
             first, last = (entries[0]["id"], entries[-1]["id"]) if entries else (None, None)
             page = {"data": entries, "has_more": False, "first_id": first, "last_id": last}
             return JSONResponse(page)
         body = await json_object(request)
         given = body.get("requests")
         if not isinstance(given, list) or not given:
-            return _problem(400, "requests: at least one request is required")
+            return refusal(MessagesWire, 400, "requests: at least one request is required")
         names = [entry.get("custom_id") for entry in given]
         if len(set(names)) < len(names):
-            return _problem(400, "requests: each custom_id must be unique")
+            return refusal(MessagesWire, 400, "requests: each custom_id must be unique")
         requests = [(entry["custom_id"], entry.get("params") or {}) for entry in given]
         return JSONResponse(_batch(store.submit("anthropic", "msgbatch_", requests, run), request))
 
     async def on_batch(request: Request) -> Response:
-        if turned_away := engine.trouble(request, messages):
-            return turned_away
         job = store.jobs.get(request.path_params["id"])
         if job is None or job.vendor != "anthropic":
-            return _problem(404, "The batch does not exist.")
+            return refusal(MessagesWire, 404, "The batch does not exist.")
         if request.method == "DELETE":
             if job.ended is None:
-                return _problem(400, "The batch is still in progress.")
+                return refusal(MessagesWire, 400, "The batch is still in progress.")
             del store.jobs[job.id]
             return JSONResponse({"id": job.id, "type": "message_batch_deleted"})
         if request.url.path.endswith("/cancel"):
@@ -70,18 +62,19 @@ def anthropic_job_routes(
         if request.url.path.endswith("/results"):
             lines = [{"custom_id": name, "result": value} for name, value, _ in job.results]
             if job.ended is None:
-                return _problem(404, "The batch has no results yet.")
+                return refusal(MessagesWire, 404, "The batch has no results yet.")
             if job.status == "cancelled":
                 unrun = {"type": "canceled"}
                 lines = [{"custom_id": name, "result": unrun} for name, _ in job.requests]
             return Response(json_lines(lines), media_type="application/x-jsonl")
         return JSONResponse(_batch(job, request))
 
+    all_of, one_of = (engine.guarded(messages, handle) for handle in (on_batches, on_batch))
     return [
-        Route(_PATH, on_batches, methods=["GET", "POST"]),
-        Route(_PATH + "/{id}", on_batch, methods=["GET", "DELETE"]),
-        Route(_PATH + "/{id}/cancel", on_batch, methods=["POST"]),
-        Route(_PATH + "/{id}/results", on_batch, methods=["GET"]),
+        Route(_PATH, all_of, methods=["GET", "POST"]),
+        Route(_PATH + "/{id}", one_of, methods=["GET", "DELETE"]),
+        Route(_PATH + "/{id}/cancel", one_of, methods=["POST"]),
+        Route(_PATH + "/{id}/results", one_of, methods=["GET"]),
     ]
 
 
@@ -109,9 +102,3 @@ def _batch(job: Job, request: Request) -> dict[str, Any]:
         "cancel_initiated_at": rfc3339(job.ended) if job.status == "cancelled" else None,
         "results_url": results if ended else None,
     }
-
-
-def _problem(status: int, message: str) -> Response:
-    kind = "not_found" if status == 404 else "bad_request"
-    problem = Problem(status=status, kind=kind, message=message)  # type: ignore[arg-type]
-    return JSONResponse(anthropic_problem(problem), status_code=status)

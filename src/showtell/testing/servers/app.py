@@ -16,7 +16,7 @@ from showtell.mllm.endpoints import TRY_HEADER
 from showtell.testing.servers.anthropic import MessagesWire, anthropic_problem
 from showtell.testing.servers.anthropic_jobs import anthropic_job_routes
 from showtell.testing.servers.counting import Vendor
-from showtell.testing.servers.engine import Engine, Wire, json_object, read_ask
+from showtell.testing.servers.engine import Engine, json_object, read_ask
 from showtell.testing.servers.google import GenerateWire, GoogleDecisionsWire, google_problem
 from showtell.testing.servers.google_jobs import google_file_routes, google_job_actions
 from showtell.testing.servers.jobs import JobStore
@@ -39,6 +39,15 @@ from showtell.testing.servers.records import Ask, BadRequestError, Problem
 from showtell.testing.servers.sight import Sight
 
 __all__ = ["make_app"]
+
+
+def _post(path: str, engine: Engine, wire: Any) -> Route:
+    """Answer what is posted to a path in a wire format."""
+
+    async def on_post(request: Request) -> Response:
+        return await engine.handle(request, wire, wire.read)
+
+    return Route(path, on_post, methods=["POST"])
 
 
 def make_app(
@@ -90,20 +99,6 @@ def _openai_routes(
 ) -> list[BaseRoute]:
     chat = ChatWire(sight, vendor=vendor)
     responses = ResponsesWire(sight, vendor=vendor)
-    decisions = DecisionsWire(sight)
-    system_one = SystemOneWire(sight)
-
-    async def on_chat(request: Request) -> Response:
-        return await engine.handle(request, chat, chat.read)
-
-    async def on_responses(request: Request) -> Response:
-        return await engine.handle(request, responses, responses.read)
-
-    async def on_decisions(request: Request) -> Response:
-        return await engine.handle(request, decisions, decisions.read)
-
-    async def on_system_one(request: Request) -> Response:
-        return await engine.handle(request, system_one, system_one.read)
 
     async def on_models(request: Request) -> Response:
         if refused := engine.check_key(request):
@@ -115,14 +110,14 @@ def _openai_routes(
         return JSONResponse(listed)
 
     routes: list[BaseRoute] = [
-        Route("/v1/chat/completions", on_chat, methods=["POST"]),
-        Route("/v1/responses", on_responses, methods=["POST"]),
-        Route("/v1/systemone", on_system_one, methods=["POST"]),
+        _post("/v1/chat/completions", engine, chat),
+        _post("/v1/responses", engine, responses),
+        _post("/v1/systemone", engine, SystemOneWire(sight)),
         Route("/v1/models", on_models),
         Route("/v1/models/{name}", on_models),
     ]
     if vendor == "openai":
-        routes.append(Route("/v1/decisions", on_decisions, methods=["POST"]))
+        routes.append(_post("/v1/decisions", engine, DecisionsWire(sight)))
         routes += openai_job_routes(engine, store, chat, responses)
     return routes
 
@@ -130,12 +125,9 @@ def _openai_routes(
 def _anthropic_routes(engine: Engine, sight: Sight, model: str, store: JobStore) -> list[BaseRoute]:
     messages = MessagesWire(sight)
 
-    async def on_messages(request: Request) -> Response:
-        return await engine.handle(request, messages, messages.read)
-
     async def on_count(request: Request) -> Response:
         ask = read_ask({"max_tokens": 1, **await json_object(request)}, messages.read)
-        return JSONResponse({"input_tokens": engine.count_input(ask).input})
+        return JSONResponse({"input_tokens": engine.count(ask).input})
 
     async def on_models(request: Request) -> Response:
         if "anthropic-version" not in request.headers:
@@ -147,18 +139,13 @@ def _anthropic_routes(engine: Engine, sight: Sight, model: str, store: JobStore)
 
     return [
         *anthropic_job_routes(engine, store, messages),
-        Route("/v1/messages", on_messages, methods=["POST"]),
+        _post("/v1/messages", engine, messages),
         Route("/v1/messages/count_tokens", on_count, methods=["POST"]),
         Route("/v1/models", on_models),
     ]
 
 
 def _ollama_routes(engine: Engine, sight: Sight, model: str) -> list[BaseRoute]:
-    native = OllamaWire(sight)
-
-    async def on_chat(request: Request) -> Response:
-        return await engine.handle(request, native, native.read)
-
     async def on_tags(_request: Request) -> Response:
         return JSONResponse(tags(model))
 
@@ -170,7 +157,7 @@ def _ollama_routes(engine: Engine, sight: Sight, model: str) -> list[BaseRoute]:
         return JSONResponse({"version": VERSION})
 
     return [
-        Route("/api/chat", on_chat, methods=["POST"]),
+        _post("/api/chat", engine, OllamaWire(sight)),
         Route("/api/tags", on_tags),
         Route("/api/show", on_show, methods=["POST"]),
         Route("/api/version", on_version),
@@ -179,30 +166,25 @@ def _ollama_routes(engine: Engine, sight: Sight, model: str) -> list[BaseRoute]:
 
 def _google_routes(engine: Engine, sight: Sight, model: str, store: JobStore) -> list[BaseRoute]:
     generate = GenerateWire(sight)
-    decisions = GoogleDecisionsWire(sight)
-    create_job = google_job_actions(engine, store, generate)
+    create_job = google_job_actions(store, generate)
 
     async def on_model(request: Request) -> Response:
         name, _, action = request.path_params["rest"].partition(":")
-        wire: Wire = generate
 
         def read(body: dict[str, Any]) -> Ask:
             return generate.read(body, name, stream=action == "streamGenerateContent")
 
         match action:
             case "generateContent" | "streamGenerateContent":
-                return await engine.handle(request, wire, read)
+                return await engine.handle(request, generate, read)
             case "batchGenerateContent":
-                return await create_job(request, name)
+                return engine.trouble(request, generate) or await create_job(request, name)
             case "countTokens":
                 body = await json_object(request)
                 ask = read_ask(body.get("generateContentRequest", body), read)
-                return JSONResponse({"totalTokens": engine.count_input(ask).input})
+                return JSONResponse({"totalTokens": engine.count(ask).input})
             case _:
                 return await _not_found(request, LookupError(action))
-
-    async def on_decisions(request: Request) -> Response:
-        return await engine.handle(request, decisions, decisions.read)
 
     def entry(name: str) -> dict[str, Any]:
         methods = ["generateContent", "countTokens", "batchGenerateContent"]
@@ -224,7 +206,7 @@ def _google_routes(engine: Engine, sight: Sight, model: str, store: JobStore) ->
             Route(f"/{version}/models/{{rest:path}}", on_model, methods=["POST"]),
             Route(f"/{version}/models/{{rest:path}}", on_one, methods=["GET"]),
             Route(f"/{version}/models", on_models),
-            Route(f"/{version}/decisions", on_decisions, methods=["POST"]),
+            _post(f"/{version}/decisions", engine, GoogleDecisionsWire(sight)),
             *google_file_routes(engine, store, generate, version),
         ]
     return routes

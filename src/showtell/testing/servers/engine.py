@@ -7,9 +7,9 @@ import json
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -34,29 +34,12 @@ from showtell.testing.servers.records import (
 )
 from showtell.testing.servers.responses import CutResponse, StreamResponse
 from showtell.testing.servers.sight import BadImageError, SentImage
+from showtell.testing.servers.wire import Wire
 
 __all__ = ["REFUSAL", "Engine", "Wire", "json_object", "read_ask"]
 
 _KEPT_ATTEMPTS = 200_000
 _KEPT_REPLIES = 20_000
-
-
-class Wire(Protocol):
-    """What a wire format has to say."""
-
-    vendor: Vendor
-
-    def complete(self, ask: Ask, reply: Reply) -> dict[str, Any]:
-        """Return the body of a plain answer."""
-        ...
-
-    def stream(self, ask: Ask, reply: Reply) -> Iterator[bytes]:
-        """Return the pieces of a streamed answer."""
-        ...
-
-    def problem(self, problem: Problem) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the body and further headers of an error."""
-        ...
 
 
 class _GaveUpError(Exception):
@@ -163,7 +146,7 @@ class Engine:
     ) -> Response:
         """Answer a request; `keep` gets the answer that is paid for."""
         key, attempt, fault = self._draw(ask)
-        count = self._count(ask)
+        count = self.count(ask)
         problem = self._gate(ask, count, fault, key, attempt)
         if problem is not None and problem.kind == "rate_limit":
             self._log(ask, key, attempt, fault or "quota", problem.status)
@@ -174,7 +157,7 @@ class Engine:
             await self._hang(request)
             raise _GaveUpError
         outcome = problem or await self._answering.answer(
-            ask, self._count(ask, remember=True), key, attempt, fault
+            ask, self.count(ask, remember=True), key, attempt, fault
         )
         extra = self.jitter * uniform(self.seed, "jitter", key, attempt) if self.jitter else 0.0
         delay = self.latency + extra - (time.monotonic() - started)
@@ -215,10 +198,10 @@ class Engine:
         key, attempt, fault = self._draw(ask)
         if fault in ("rate_limit", "timeout", "cut"):
             fault = "server_error"  # what trouble inside a batch looks like from outside
-        count = self._count(ask)
+        count = self.count(ask)
         problem = self._gate(ask, count, fault, key, attempt, metered=False)
         outcome = problem or await self._answering.answer(
-            ask, self._count(ask, remember=True), key, attempt, fault
+            ask, self.count(ask, remember=True), key, attempt, fault
         )
         self.stats.n_batch_requests += 1
         if isinstance(outcome, Problem):
@@ -227,10 +210,6 @@ class Engine:
         reply, spoiled = outcome
         self._log(ask, key, attempt, fault, 200, reply, spoiled, batch=batch)
         return reply, spoiled
-
-    def count_input(self, ask: Ask) -> TokenCount:
-        """Count the input tokens of a request that is not answered."""
-        return self._count(ask)
 
     def check_key(self, request: Request) -> Problem | None:
         """Tell what is wrong with the API key, if anything."""
@@ -257,18 +236,23 @@ class Engine:
         self._attempts[place] = count + 1
         fault = self.faults.of_request(uniform(self.seed, "job", place, count))
         if fault == "rate_limit":
-            problem = Problem(
-                status=429,
-                kind="rate_limit",
-                message="Rate limit reached. Please try again later.",
-                retry_after=self.retry_after,
-            )
+            problem = _too_many("later", self.retry_after)
         elif fault == "server_error":
             problem = _server_trouble(uniform(self.seed, "server", place, count))
         else:
             return None
         self.stats.faults[fault] += 1
         return self._problem(wire, problem)
+
+    def guarded(
+        self, wire: Wire, handle: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Handle requests around jobs and files, but those that are turned away."""
+
+        async def on_request(request: Request) -> Response:
+            return self.trouble(request, wire) or await handle(request)
+
+        return on_request
 
     # -- steps ------------------------------------------------------------------------------------
     def _draw(self, ask: Ask) -> tuple[str, int, str | None]:
@@ -280,7 +264,8 @@ class Engine:
         self._attempts[key] = attempt + 1
         return key, attempt, self.faults.of_request(uniform(self.seed, "request", key, attempt))
 
-    def _count(self, ask: Ask, *, remember: bool = False) -> TokenCount:
+    def count(self, ask: Ask, *, remember: bool = False) -> TokenCount:
+        """Count the input tokens of a request; what is answered is remembered."""
         head = ask.system
         if ask.schema is not None:
             head += json.dumps(ask.schema, ensure_ascii=False, separators=(",", ":"))
@@ -310,20 +295,10 @@ class Engine:
             )
         if fault == "rate_limit":
             self.stats.faults[fault] += 1
-            return Problem(
-                status=429,
-                kind="rate_limit",
-                message="Rate limit reached. Please try again later.",
-                retry_after=self.retry_after,
-            )
+            return _too_many("later", self.retry_after)
         if metered and (wait := self._meter.admit(time.monotonic(), count.input)) is not None:
             self.stats.faults["quota"] += 1
-            return Problem(
-                status=429,
-                kind="rate_limit",
-                message=f"Rate limit reached. Please try again in {wait:.3f}s.",
-                retry_after=wait,
-            )
+            return _too_many(f"in {wait:.3f}s", wait)
         if fault == "server_error":
             self.stats.faults[fault] += 1
             return _server_trouble(uniform(self.seed, "server", key, attempt))
@@ -393,7 +368,7 @@ class Engine:
 
     def _problem(self, wire: Wire, problem: Problem) -> Response:
         self.stats.statuses[problem.status] += 1
-        body, headers = wire.problem(problem)
+        headers: dict[str, str] = {}
         if problem.retry_after is not None:
             # whole seconds, as vendors write it; below one second exactly, to keep tests short
             wait = problem.retry_after
@@ -403,7 +378,7 @@ class Engine:
         number = self.stats.n_requests
         headers["x-request-id"] = f"req_{number:08d}"
         headers.update(self._quota_headers(wire.vendor))
-        return JSONResponse(body, status_code=problem.status, headers=headers)
+        return JSONResponse(wire.problem(problem), problem.status, headers)
 
     def _quota_headers(self, vendor: Vendor) -> dict[str, str]:
         """Limits and what is left of them, as OpenAI and Anthropic report them."""
@@ -466,6 +441,11 @@ async def _until_gone(request: Request) -> None:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             return
+
+
+def _too_many(when: str, wait: float) -> Problem:
+    message = f"Rate limit reached. Please try again {when}."
+    return Problem(status=429, kind="rate_limit", message=message, retry_after=wait)
 
 
 def _server_trouble(draw: float) -> Problem:

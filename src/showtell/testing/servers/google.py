@@ -10,20 +10,38 @@ from showtell.testing.servers.counting import Vendor
 from showtell.testing.servers.decisions import google_questions, write_google
 from showtell.testing.servers.reading import Part, interleave
 from showtell.testing.servers.records import Ask, BadRequestError, Problem, Reply
-from showtell.testing.servers.sight import SentImage, Sight, decode_image
+from showtell.testing.servers.sight import SentImage, decode_image
+from showtell.testing.servers.wire import Wire, pieces, texts_of
 from showtell.testing.servers.writing import normalise_schema
 
 __all__ = ["GenerateWire", "GoogleDecisionsWire", "google_problem"]
 
-_PIECE = 24  # characters of a streamed piece
+
+def google_problem(problem: Problem) -> dict[str, Any]:
+    """Write an error as Google does."""
+    status = {
+        "bad_request": "INVALID_ARGUMENT",
+        "auth": "UNAUTHENTICATED",
+        "not_found": "NOT_FOUND",
+        "rate_limit": "RESOURCE_EXHAUSTED",
+        "server": "INTERNAL",
+        "overloaded": "UNAVAILABLE",
+        "blocked": "INVALID_ARGUMENT",
+    }[problem.kind]
+    error: dict[str, Any] = {"code": problem.status, "message": problem.message, "status": status}
+    if problem.retry_after is not None:
+        kind = "type.googleapis.com/google.rpc.RetryInfo"
+        error["details"] = [{"@type": kind, "retryDelay": f"{problem.retry_after:.3f}s"}]
+    return {"error": error}
 
 
-class GenerateWire:
+class _GoogleWire(Wire):
+    vendor: Vendor = "google"
+    problem = staticmethod(google_problem)
+
+
+class GenerateWire(_GoogleWire):
     """``/v1beta/models/NAME:generateContent`` and ``:streamGenerateContent``."""
-
-    def __init__(self, sight: Sight) -> None:
-        self._sight = sight
-        self.vendor: Vendor = "google"
 
     def read(self, body: Mapping[str, Any], model: str, *, stream: bool = False) -> Ask:
         """Read a request.
@@ -63,7 +81,7 @@ class GenerateWire:
             vendor="google",
             endpoint="generate",
             model=model,
-            system="\n\n".join(text for text in system if isinstance(text, str)),
+            system=texts_of(system),
             parts=parts,
             schema=schema,
             as_json=as_json,
@@ -135,28 +153,19 @@ class GenerateWire:
         final = self.complete(ask, reply)
         if reply.finish == "stop" and reply.tool is None:
             head = {"modelVersion": final["modelVersion"], "responseId": final["responseId"]}
-            for start in range(0, max(0, len(reply.text) - _PIECE), _PIECE):
-                piece = reply.text[start : start + _PIECE]
+            *before, rest = pieces(reply.text) if reply.text else ("",)
+            for piece in before:
                 content = {"role": "model", "parts": [{"text": piece}]}
                 yield _event({"candidates": [{"index": 0, "content": content}], **head})
-            rest = reply.text[(max(0, len(reply.text) - 1) // _PIECE) * _PIECE :]
             final["candidates"][0]["content"]["parts"] = _written(reply, rest)
         yield _event(final)
 
-    def problem(self, problem: Problem) -> tuple[dict[str, Any], dict[str, str]]:
-        """Write an error body."""
-        return google_problem(problem), {}
 
-
-class GoogleDecisionsWire:
+class GoogleDecisionsWire(_GoogleWire):
     """``/v1beta/decisions``: typed questions about a text with images."""
 
     max_options = 255
     max_questions = 1000
-
-    def __init__(self, sight: Sight) -> None:
-        self._sight = sight
-        self.vendor: Vendor = "google"
 
     def read(self, body: Mapping[str, Any]) -> Ask:
         """Read a request."""
@@ -207,32 +216,6 @@ class GoogleDecisionsWire:
                 "input_tokens_by_modality": by_kind,
             },
         }
-
-    def stream(self, ask: Ask, reply: Reply) -> Iterator[bytes]:
-        """Decisions are not streamed."""
-        yield json.dumps(self.complete(ask, reply)).encode()
-
-    def problem(self, problem: Problem) -> tuple[dict[str, Any], dict[str, str]]:
-        """Write an error body."""
-        return google_problem(problem), {}
-
-
-def google_problem(problem: Problem) -> dict[str, Any]:
-    """Write an error as Google does."""
-    status = {
-        "bad_request": "INVALID_ARGUMENT",
-        "auth": "UNAUTHENTICATED",
-        "not_found": "NOT_FOUND",
-        "rate_limit": "RESOURCE_EXHAUSTED",
-        "server": "INTERNAL",
-        "overloaded": "UNAVAILABLE",
-        "blocked": "INVALID_ARGUMENT",
-    }[problem.kind]
-    error: dict[str, Any] = {"code": problem.status, "message": problem.message, "status": status}
-    if problem.retry_after is not None:
-        kind = "type.googleapis.com/google.rpc.RetryInfo"
-        error["details"] = [{"@type": kind, "retryDelay": f"{problem.retry_after:.3f}s"}]
-    return {"error": error}
 
 
 def _get(mapping: Mapping[str, Any], name: str) -> Any:

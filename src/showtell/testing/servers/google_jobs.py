@@ -6,16 +6,18 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from showtell.testing.servers.engine import Engine, json_object, read_ask
-from showtell.testing.servers.google import GenerateWire, google_problem
+from showtell.testing.servers.engine import Engine, json_object
+from showtell.testing.servers.google import GenerateWire
 from showtell.testing.servers.jobs import Job, JobStore, StoredFile, json_lines, rfc3339
-from showtell.testing.servers.records import BadRequestError, Problem
+from showtell.testing.servers.records import Problem
+from showtell.testing.servers.wire import refusal
 
 __all__ = ["google_file_routes", "google_job_actions"]
 
@@ -30,18 +32,16 @@ _CODES = {400: 3, 429: 8, 500: 13, 502: 13, 503: 14}
 
 
 def google_job_actions(
-    engine: Engine, store: JobStore, generate: GenerateWire
+    store: JobStore, generate: GenerateWire
 ) -> Callable[[Request, str], Awaitable[Response]]:
     """Make the handler of ``models/NAME:batchGenerateContent``."""
 
     async def run(job: Job, entry: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-        outcome: Any
-        try:
-            ask = read_ask(entry["request"], lambda body: generate.read(body, job.details["model"]))
-            outcome, _ = await engine.answer_in_batch(ask, job.id)
-        except (BadRequestError, KeyError, TypeError) as error:
-            outcome = Problem(status=400, kind="bad_request", message=str(error))
-        if isinstance(outcome, Problem):
+        ask, outcome = await store.answer(
+            job, entry.get("request"), lambda body: generate.read(body, job.details["model"])
+        )
+        if ask is None or isinstance(outcome, Problem):
+            assert isinstance(outcome, Problem)
             code = _CODES.get(outcome.status, 13)
             return {"error": {"code": code, "message": outcome.message}}, False
         return {"response": generate.complete(ask, outcome)}, True
@@ -64,8 +64,6 @@ def google_job_actions(
             job.details["output"] = {"responsesFile": f"files/{stored.id}"}
 
     async def create(request: Request, model: str) -> Response:
-        if turned_away := engine.trouble(request, generate):
-            return turned_away
         body = await json_object(request)
         batch = body.get("batch") or {}
         source = batch.get("inputConfig") or batch.get("input_config") or {}
@@ -74,18 +72,20 @@ def google_job_actions(
         if name:
             stored = store.files.get(str(name).removeprefix("files/"))
             if stored is None:
-                return _problem(404, f"The file {name} does not exist.")
+                return refusal(GenerateWire, 404, f"The file {name} does not exist.")
             for number, raw in enumerate(filter(None, stored.content.splitlines()), start=1):
                 try:
                     line = json.loads(raw)
                     requests.append((str(line["key"]), {"request": line["request"]}))
                 except (ValueError, KeyError, TypeError):
-                    return _problem(400, f"Line {number} of {name} has no key or no request.")
+                    return refusal(
+                        GenerateWire, 400, f"Line {number} of {name} has no key or no request."
+                    )
         else:
             inlined = (source.get("requests") or {}).get("requests") or []
             requests = [(str(number), entry) for number, entry in enumerate(inlined)]
         if not requests:
-            return _problem(400, "The batch has no requests.")
+            return refusal(GenerateWire, 400, "The batch has no requests.")
         details = {"model": model, "inline": not name, "displayName": batch.get("displayName")}
         job = store.submit("google", "b", requests, run, details=details, finish=finish)
         return JSONResponse(_batch(job))
@@ -118,7 +118,7 @@ def google_file_routes(
             return JSONResponse({}, headers={"x-goog-upload-url": url})
         upload_id = request.query_params.get("upload_id", "")
         if upload_id not in store.uploads:
-            return _problem(404, "There is no such upload.")
+            return refusal(GenerateWire, 404, "There is no such upload.")
         upload, _ = store.uploads[upload_id]
         upload.content += await request.body()
         if "finalize" not in command:
@@ -131,17 +131,13 @@ def google_file_routes(
         )
 
     async def on_files(request: Request) -> Response:
-        if turned_away := engine.trouble(request, generate):
-            return turned_away
         return JSONResponse({"files": [_file(f, request) for f in store.files.values()]})
 
     async def on_file(request: Request) -> Response:
-        if turned_away := engine.trouble(request, generate):
-            return turned_away
         name, _, action = request.path_params["id"].partition(":")
         stored = store.files.get(name)
         if stored is None:
-            return _problem(404, f"The file {name} does not exist.")
+            return refusal(GenerateWire, 404, f"The file {name} does not exist.")
         if request.method == "DELETE":
             del store.files[name]
             return JSONResponse({})
@@ -149,19 +145,14 @@ def google_file_routes(
             return Response(stored.content, media_type="application/octet-stream")
         return JSONResponse(_file(stored, request))
 
-    async def on_batches(request: Request) -> Response:
-        if turned_away := engine.trouble(request, generate):
-            return turned_away
-        jobs = [job for job in store.jobs.values() if job.vendor == "google"]
-        return JSONResponse({"operations": [_batch(job) for job in reversed(jobs)]})
+    async def on_batches(_request: Request) -> Response:
+        return JSONResponse({"operations": [_batch(job) for job in store.of("google")]})
 
     async def on_batch(request: Request) -> Response:
-        if turned_away := engine.trouble(request, generate):
-            return turned_away
         name, _, action = request.path_params["id"].partition(":")
         job = store.jobs.get(name)
         if job is None or job.vendor != "google":
-            return _problem(404, f"The batch {name} does not exist.")
+            return refusal(GenerateWire, 404, f"The batch {name} does not exist.")
         if request.method == "DELETE":
             await store.cancel(job)
             del store.jobs[name]
@@ -171,12 +162,13 @@ def google_file_routes(
             return JSONResponse({})
         return JSONResponse(_batch(job))
 
+    guarded = partial(engine.guarded, generate)
     return [
         Route(f"/upload/{version}/files", on_upload, methods=["POST"]),
-        Route(f"/{version}/files", on_files, methods=["GET"]),
-        Route(f"/{version}/files/{{id}}", on_file, methods=["GET", "DELETE"]),
-        Route(f"/{version}/batches", on_batches, methods=["GET"]),
-        Route(f"/{version}/batches/{{id}}", on_batch, methods=["GET", "POST", "DELETE"]),
+        Route(f"/{version}/files", guarded(on_files), methods=["GET"]),
+        Route(f"/{version}/files/{{id}}", guarded(on_file), methods=["GET", "DELETE"]),
+        Route(f"/{version}/batches", guarded(on_batches), methods=["GET"]),
+        Route(f"/{version}/batches/{{id}}", guarded(on_batch), methods=["GET", "POST", "DELETE"]),
     ]
 
 
@@ -221,9 +213,3 @@ def _batch(job: Job) -> dict[str, Any]:
     if job.ended is not None:
         value["done"] = True
     return value
-
-
-def _problem(status: int, message: str) -> Response:
-    kind = "not_found" if status == 404 else "bad_request"
-    problem = Problem(status=status, kind=kind, message=message)  # type: ignore[arg-type]
-    return JSONResponse(google_problem(problem), status_code=status)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from showtell.testing.servers.engine import Engine
+from showtell.testing.servers.engine import Engine, read_ask
+from showtell.testing.servers.records import Ask, BadRequestError, Problem, Reply
 
 __all__ = ["Job", "JobStore", "StoredFile", "read_form", "rfc3339"]
 
@@ -116,6 +117,20 @@ class JobStore:
 
         job.task = asyncio.create_task(work())
         return job
+
+    async def answer(
+        self, job: Job, body: Any, read: Callable[[dict[str, Any]], Ask]
+    ) -> tuple[Ask | None, Reply | Problem]:
+        """Read and answer one request of a job; None, and why, where it cannot be read."""
+        try:
+            ask = read_ask(body, read)
+        except BadRequestError as error:
+            return None, Problem(status=400, kind="bad_request", message=str(error))
+        return ask, (await self.engine.answer_in_batch(ask, job.id))[0]
+
+    def of(self, vendor: str) -> list[Job]:
+        """Jobs of a vendor, the newest first."""
+        return [job for job in reversed(self.jobs.values()) if job.vendor == vendor]
 
     async def cancel(self, job: Job) -> None:
         """Stop a job that has not ended; its requests are not run."""

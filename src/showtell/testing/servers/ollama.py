@@ -11,21 +11,19 @@ from showtell.testing.servers.counting import Vendor
 from showtell.testing.servers.decisions import google_questions, write_google
 from showtell.testing.servers.reading import Part, interleave
 from showtell.testing.servers.records import Ask, BadRequestError, Problem, Reply
-from showtell.testing.servers.sight import Sight, decode_image
+from showtell.testing.servers.sight import decode_image
+from showtell.testing.servers.wire import Wire, pieces
 
 __all__ = ["VERSION", "OllamaWire", "SystemOneWire", "show_model", "tags"]
 
-_PIECE = 24  # characters of a streamed piece
 VERSION = "0.12.0"
 """Whose features it has."""
 
 
-class OllamaWire:
+class OllamaWire(Wire):
     """``/api/chat``; a message's images follow its text."""
 
-    def __init__(self, sight: Sight) -> None:
-        self._sight = sight
-        self.vendor: Vendor = "ollama"
+    vendor: Vendor = "ollama"
 
     def read(self, body: dict[str, Any]) -> Ask:
         """Read a request."""
@@ -86,25 +84,24 @@ class OllamaWire:
 
     def stream(self, ask: Ask, reply: Reply) -> Iterator[bytes]:
         """Write an answer as lines of JSON."""
-        for start in range(0, len(reply.text), _PIECE):
-            message = {"role": "assistant", "content": reply.text[start : start + _PIECE]}
+        for piece in pieces(reply.text):
+            message = {"role": "assistant", "content": piece}
             head = {"model": reply.model, "created_at": _now()}
             yield _line({**head, "message": message, "done": False})
         final = self.complete(ask, reply)
         final["message"] = {"role": "assistant", "content": ""}
         yield _line(final)
 
-    def problem(self, problem: Problem) -> tuple[dict[str, Any], dict[str, str]]:
-        """Write an error body."""
-        return {"error": problem.message}, {}
+    @staticmethod
+    def problem(problem: Problem) -> dict[str, Any]:
+        """Write an error."""
+        return {"error": problem.message}
 
 
-class SystemOneWire:
+class SystemOneWire(Wire):
     """``/v1/systemone``: a local model's decisions; images are assets that replace placeholders."""
 
-    def __init__(self, sight: Sight) -> None:
-        self._sight = sight
-        self.vendor: Vendor = "ollama"
+    vendor: Vendor = "ollama"
 
     def read(self, body: Mapping[str, Any]) -> Ask:
         """Read a request."""
@@ -136,13 +133,10 @@ class SystemOneWire:
             "usage": {"input_tokens": reply.count.input, "output_tokens": 0},
         }
 
-    def stream(self, ask: Ask, reply: Reply) -> Iterator[bytes]:
-        """Decisions are not streamed."""
-        yield json.dumps(self.complete(ask, reply)).encode()
-
-    def problem(self, problem: Problem) -> tuple[dict[str, Any], dict[str, str]]:
-        """Write an error body."""
-        return {"detail": problem.message}, {}
+    @staticmethod
+    def problem(problem: Problem) -> dict[str, Any]:
+        """Write an error."""
+        return {"detail": problem.message}
 
 
 def tags(model: str) -> dict[str, Any]:

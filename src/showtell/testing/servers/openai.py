@@ -12,21 +12,33 @@ from showtell.testing.servers.decisions import openai_questions, write_openai
 from showtell.testing.servers.reading import Part
 from showtell.testing.servers.records import Ask, BadRequestError, Problem, Reply
 from showtell.testing.servers.sight import SentImage, Sight, decode_image
+from showtell.testing.servers.wire import Wire, pieces, texts_of
 from showtell.testing.servers.writing import Token
 
 __all__ = ["ChatWire", "DecisionsWire", "ResponsesWire", "model_list", "openai_problem"]
 
-_PIECE = 24  # characters of a streamed piece
+
+def openai_problem(problem: Problem) -> dict[str, Any]:
+    """Write an error as OpenAI does."""
+    kinds = {
+        "bad_request": ("invalid_request_error", None),
+        "auth": ("invalid_request_error", "invalid_api_key"),
+        "not_found": ("invalid_request_error", "not_found"),
+        "rate_limit": ("requests", "rate_limit_exceeded"),
+        "server": ("server_error", None),
+        "overloaded": ("service_unavailable_error", None),
+        "blocked": ("invalid_request_error", "content_policy_violation"),
+    }
+    kind, code = kinds[problem.kind]
+    return {"error": {"message": problem.message, "type": kind, "param": None, "code": code}}
 
 
-class _OpenAIWire:
+class _OpenAIWire(Wire):
+    problem = staticmethod(openai_problem)
+
     def __init__(self, sight: Sight, *, vendor: Vendor = "openai") -> None:
-        self._sight = sight
-        self.vendor: Vendor = vendor
-
-    def problem(self, problem: Problem) -> tuple[dict[str, Any], dict[str, str]]:
-        """Write an error body."""
-        return openai_problem(problem), {}
+        super().__init__(sight)
+        self.vendor = vendor
 
     def _image(self, url: Any, detail: Any) -> SentImage:
         if not isinstance(url, str) or not url.startswith("data:"):
@@ -64,6 +76,22 @@ class _OpenAIWire:
                 case other:
                     raise BadRequestError(f"Invalid value: '{other}'. Unknown type of content.")
 
+    def _input(self, body: dict[str, Any]) -> tuple[str, list[Part]]:
+        """Read the system text and the parts of an ``input``, as of responses and decisions."""
+        system: list[Part] = []
+        parts: list[Part] = []
+        if isinstance(body.get("instructions"), str):
+            system.append(body["instructions"])
+        given = body.get("input")
+        items = _messages([{"content": given}] if isinstance(given, str) else given, "input")
+        for item in items:
+            if item.get("type", "message") == "message":
+                target = system if item.get("role") in ("system", "developer") else parts
+                self._content(item.get("content"), target)
+            elif item.get("type") == "function_call_output":
+                self._content(item.get("output"), parts)
+        return texts_of(system), parts
+
 
 class ChatWire(_OpenAIWire):
     """``/v1/chat/completions``; also what Ollama, vLLM and llama.cpp call OpenAI-compatible."""
@@ -77,17 +105,15 @@ class ChatWire(_OpenAIWire):
             target = system if role in ("system", "developer") else parts
             self._content(message.get("content"), target)
         schema, as_json = _response_format(body.get("response_format"))
-        tool, tool_schema = _tool(body.get("tools"), body.get("tool_choice"))
-        if tool is not None and schema is None:
-            schema = tool_schema
-        elif schema is not None:
-            tool = None
+        tool = None
+        if schema is None:
+            tool, schema = _tool(body.get("tools"), body.get("tool_choice"))
         wants = body.get("logprobs")
         return Ask(
             vendor=self.vendor,
             endpoint="chat",
             model=_model(body),
-            system="\n\n".join(text for text in system if isinstance(text, str)),
+            system=texts_of(system),
             parts=parts,
             schema=schema,
             as_json=as_json,
@@ -128,44 +154,31 @@ class ChatWire(_OpenAIWire):
 
     def stream(self, ask: Ask, reply: Reply) -> Iterator[bytes]:
         """Write an answer as server-sent events."""
-        created = int(time.time())
+        created: Any = int(time.time())
+
+        def event(choices: list[dict[str, Any]], **more: Any) -> bytes:
+            head = {"id": f"chatcmpl-{reply.number}", "object": "chat.completion.chunk"}
+            head |= {"created": created, "model": reply.model}
+            return _event({**head, "choices": choices, **more})
 
         def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
-            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-            return _event(
-                {
-                    "id": f"chatcmpl-{reply.number}",
-                    "object": "chat.completion.chunk",
-                    "created": created,
-                    "model": reply.model,
-                    "choices": [choice],
-                }
-            )
+            return event([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}])
 
         if reply.tool is not None:
             head = {"index": 0, "id": f"call_{reply.number}", "type": "function"}
             start = {**head, "function": {"name": reply.tool, "arguments": ""}}
             yield chunk({"role": "assistant", "content": None, "tool_calls": [start]})
-            for piece in _pieces(reply.text):
+            for piece in pieces(reply.text):
                 yield chunk({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
         else:
             refused = reply.finish == "refused" and self.vendor == "openai"
             field = "refusal" if refused else "content"
             yield chunk({"role": "assistant", field: ""})
-            for piece in _pieces(reply.text):
+            for piece in pieces(reply.text):
                 yield chunk({field: piece})
         yield chunk({}, _chat_finish(reply))
         if ask.wants_usage:
-            yield _event(
-                {
-                    "id": f"chatcmpl-{reply.number}",
-                    "object": "chat.completion.chunk",
-                    "created": created,
-                    "model": reply.model,
-                    "choices": [],
-                    "usage": _chat_usage(reply),
-                }
-            )
+            yield event([], usage=_chat_usage(reply))
         yield b"data: [DONE]\n\n"
 
 
@@ -174,33 +187,18 @@ class ResponsesWire(_OpenAIWire):
 
     def read(self, body: dict[str, Any]) -> Ask:
         """Read a request."""
-        system: list[Part] = []
-        if isinstance(body.get("instructions"), str):
-            system.append(body["instructions"])
-        parts: list[Part] = []
-        given = body.get("input")
-        if isinstance(given, str):
-            parts.append(given)
-        else:
-            for item in _messages(given, "input"):
-                if item.get("type", "message") == "message":
-                    target = system if item.get("role") in ("system", "developer") else parts
-                    self._content(item.get("content"), target)
-                elif item.get("type") == "function_call_output":
-                    self._content(item.get("output"), parts)
+        system, parts = self._input(body)
         form = (body.get("text") or {}).get("format") or {}
         schema = form.get("schema") if form.get("type") == "json_schema" else None
-        tool, tool_schema = _tool(body.get("tools"), body.get("tool_choice"))
-        if tool is not None and schema is None:
-            schema = tool_schema
-        elif schema is not None:
-            tool = None
+        tool = None
+        if schema is None:
+            tool, schema = _tool(body.get("tools"), body.get("tool_choice"))
         wants = "message.output_text.logprobs" in (body.get("include") or [])
         return Ask(
             vendor="openai",
             endpoint="responses",
             model=_model(body),
-            system="\n\n".join(text for text in system if isinstance(text, str)),
+            system=system,
             parts=parts,
             schema=schema,
             as_json=form.get("type") == "json_object",
@@ -255,7 +253,6 @@ class ResponsesWire(_OpenAIWire):
         reason = {"length": "max_output_tokens", "blocked": "content_filter"}.get(reply.finish)
         if status is None:
             status = "incomplete" if reason else "completed"
-        count = reply.count
         return {
             "id": f"resp_{reply.number}",
             "object": "response",
@@ -272,15 +269,7 @@ class ResponsesWire(_OpenAIWire):
             "tool_choice": "auto",
             "tools": [],
             "top_p": 1.0,
-            "usage": None
-            if status == "in_progress"
-            else {
-                "input_tokens": count.input,
-                "input_tokens_details": {"cached_tokens": count.cached, "cache_write_tokens": 0},
-                "output_tokens": count.output,
-                "output_tokens_details": {"reasoning_tokens": 0},
-                "total_tokens": count.input + count.output,
-            },
+            "usage": None if status == "in_progress" else _usage(reply),
         }
 
     def stream(self, ask: Ask, reply: Reply) -> Iterator[bytes]:
@@ -301,7 +290,7 @@ class ResponsesWire(_OpenAIWire):
             if item["type"] == "function_call":
                 started = {**item, "arguments": "", "status": "in_progress"}
                 yield event("response.output_item.added", output_index=0, item=started)
-                for piece in _pieces(reply.text):
+                for piece in pieces(reply.text):
                     yield event("response.function_call_arguments.delta", **place, delta=piece)
                 yield event(
                     "response.function_call_arguments.done",
@@ -319,7 +308,7 @@ class ResponsesWire(_OpenAIWire):
                 yield event("response.content_part.added", **place, part=blank_part)
                 kind = "response.refusal" if refused else "response.output_text"
                 more: dict[str, Any] = {} if refused else {"logprobs": []}
-                for piece in _pieces(reply.text):
+                for piece in pieces(reply.text):
                     yield event(f"{kind}.delta", **place, delta=piece, **more)
                 said = {"refusal": reply.text} if refused else {"text": reply.text}
                 yield event(f"{kind}.done", **place, **said, **more)
@@ -337,18 +326,7 @@ class DecisionsWire(_OpenAIWire):
 
     def read(self, body: dict[str, Any]) -> Ask:
         """Read a request."""
-        system: list[Part] = []
-        parts: list[Part] = []
-        given = body.get("input")
-        if isinstance(given, str):
-            parts.append(given)
-        else:
-            for item in _messages(given, "input"):
-                if item.get("type", "message") == "message":
-                    target = system if item.get("role") in ("system", "developer") else parts
-                    self._content(item.get("content"), target)
-                elif "output" in item:
-                    self._content(item["output"], parts)
+        system, parts = self._input(body)
         n_images = sum(isinstance(part, SentImage) for part in parts)
         if n_images > self.max_images:
             raise BadRequestError(f"At most {self.max_images} images are allowed, got {n_images}.")
@@ -367,44 +345,18 @@ class DecisionsWire(_OpenAIWire):
             vendor="openai",
             endpoint="decisions",
             model=_model(body),
-            system="\n\n".join(text for text in system if isinstance(text, str)),
+            system=system,
             parts=parts,
             questions=questions,
         )
 
     def complete(self, ask: Ask, reply: Reply) -> dict[str, Any]:
         """Write the answers."""
-        count = reply.count
         return {
             "model": reply.model,
             "answers": write_openai(ask, reply),
-            "usage": {
-                "input_tokens": count.input,
-                "input_tokens_details": {"cached_tokens": count.cached, "cache_write_tokens": 0},
-                "output_tokens": count.output,
-                "output_tokens_details": {"reasoning_tokens": 0},
-                "total_tokens": count.input + count.output,
-            },
+            "usage": _usage(reply),
         }
-
-    def stream(self, ask: Ask, reply: Reply) -> Iterator[bytes]:
-        """Decisions are not streamed."""
-        yield json.dumps(self.complete(ask, reply)).encode()
-
-
-def openai_problem(problem: Problem) -> dict[str, Any]:
-    """Write an error as OpenAI does."""
-    kinds = {
-        "bad_request": ("invalid_request_error", None),
-        "auth": ("invalid_request_error", "invalid_api_key"),
-        "not_found": ("invalid_request_error", "not_found"),
-        "rate_limit": ("requests", "rate_limit_exceeded"),
-        "server": ("server_error", None),
-        "overloaded": ("service_unavailable_error", None),
-        "blocked": ("invalid_request_error", "content_policy_violation"),
-    }
-    kind, code = kinds[problem.kind]
-    return {"error": {"message": problem.message, "type": kind, "param": None, "code": code}}
 
 
 def model_list(names: tuple[str, ...], owner: str) -> dict[str, Any]:
@@ -470,6 +422,17 @@ def _chat_usage(reply: Reply) -> dict[str, Any]:
     }
 
 
+def _usage(reply: Reply) -> dict[str, Any]:
+    count = reply.count
+    return {
+        "input_tokens": count.input,
+        "input_tokens_details": {"cached_tokens": count.cached, "cache_write_tokens": 0},
+        "output_tokens": count.output,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": count.input + count.output,
+    }
+
+
 def _token(token: Token) -> dict[str, Any]:
     def written(text: str, logprob: float) -> dict[str, Any]:
         return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
@@ -478,11 +441,6 @@ def _token(token: Token) -> dict[str, Any]:
         **written(token.text, token.logprob),
         "top_logprobs": [written(text, logprob) for text, logprob in token.top],
     }
-
-
-def _pieces(text: str) -> Iterator[str]:
-    for start in range(0, len(text), _PIECE):
-        yield text[start : start + _PIECE]
 
 
 def _event(value: Any, name: str | None = None) -> bytes:

@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from showtell.testing.servers.engine import Engine, Wire, json_object, read_ask
+from showtell.testing.servers.engine import Engine, json_object
 from showtell.testing.servers.jobs import Job, JobStore, StoredFile, json_lines, read_form
 from showtell.testing.servers.openai import ChatWire, ResponsesWire, openai_problem
-from showtell.testing.servers.records import BadRequestError, Problem
+from showtell.testing.servers.records import Problem
+from showtell.testing.servers.wire import Wire, refusal
 
 __all__ = ["openai_job_routes"]
 
@@ -31,20 +32,15 @@ def openai_job_routes(
 
     async def run(job: Job, line: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         wire = wires[job.details["endpoint"]]
-        outcome: Any
-        try:
-            ask = read_ask(line["body"], wire.read)
-            outcome, _ = await engine.answer_in_batch(ask, job.id)
-        except (BadRequestError, KeyError, TypeError) as error:
-            outcome = Problem(status=400, kind="bad_request", message=str(error))
-        is_good = not isinstance(outcome, Problem)
-        response = {
-            "status_code": 200 if is_good else outcome.status,
-            "request_id": store.new_id("req_"),
-            "body": wire.complete(ask, outcome) if is_good else openai_problem(outcome),
-        }
+        ask, outcome = await store.answer(job, line["body"], wire.read)
+        response: dict[str, Any] = {"request_id": store.new_id("req_")}
+        if ask is None or isinstance(outcome, Problem):
+            assert isinstance(outcome, Problem)
+            response |= {"status_code": outcome.status, "body": openai_problem(outcome)}
+        else:
+            response |= {"status_code": 200, "body": wire.complete(ask, outcome)}
         value = {"id": store.new_id("batch_req_"), "custom_id": line.get("custom_id")}
-        return {**value, "response": response, "error": None}, is_good
+        return {**value, "response": response, "error": None}, response["status_code"] == 200
 
     def finish(job: Job) -> None:
         for good, key in ((True, "output_file_id"), (False, "error_file_id")):
@@ -59,15 +55,14 @@ def openai_job_routes(
                 job.details[key] = stored.id
 
     async def on_batches(request: Request) -> Response:
-        if turned_away := engine.trouble(request, chat):
-            return turned_away
         if request.method == "GET":
-            jobs = [job for job in store.jobs.values() if job.vendor == "openai"]
-            return JSONResponse(_page([_batch(job) for job in reversed(jobs)]))
+            return JSONResponse(_page([_batch(job) for job in store.of("openai")]))
         body = await json_object(request)
         endpoint = body.get("endpoint")
         if endpoint not in wires:
-            return _bad(f"Invalid value: {endpoint!r}. Supported: {', '.join(wires)}.")
+            return refusal(
+                ChatWire, 400, f"Invalid value: {endpoint!r}. Supported: {', '.join(wires)}."
+            )
         stored = store.files.get(str(body.get("input_file_id")))
         if stored is None:
             return _missing("file", str(body.get("input_file_id")))
@@ -80,7 +75,11 @@ def openai_job_routes(
                 if line["url"] != endpoint or name in seen or not isinstance(line["body"], dict):
                     raise KeyError("url, custom_id or body")
             except (ValueError, KeyError, TypeError) as error:
-                return _bad(f"Line {number} of the input file is not as it should be: {error}.")
+                return refusal(
+                    ChatWire,
+                    400,
+                    f"Line {number} of the input file is not as it should be: {error}.",
+                )
             seen.add(name)
             lines.append((name, line))
         details = {
@@ -93,8 +92,6 @@ def openai_job_routes(
         return JSONResponse(_batch(job))
 
     async def on_batch(request: Request) -> Response:
-        if turned_away := engine.trouble(request, chat):
-            return turned_away
         job = store.jobs.get(request.path_params["id"])
         if job is None or job.vendor != "openai":
             return _missing("batch", request.path_params["id"])
@@ -102,30 +99,27 @@ def openai_job_routes(
             await store.cancel(job)
         return JSONResponse(_batch(job))
 
+    all_of, one_of = (engine.guarded(chat, handle) for handle in (on_batches, on_batch))
     return [
         *_file_routes(engine, store, chat),
-        Route("/v1/batches", on_batches, methods=["GET", "POST"]),
-        Route("/v1/batches/{id}", on_batch, methods=["GET"]),
-        Route("/v1/batches/{id}/cancel", on_batch, methods=["POST"]),
+        Route("/v1/batches", all_of, methods=["GET", "POST"]),
+        Route("/v1/batches/{id}", one_of, methods=["GET"]),
+        Route("/v1/batches/{id}/cancel", one_of, methods=["POST"]),
     ]
 
 
 def _file_routes(engine: Engine, store: JobStore, wire: Wire) -> list[Route]:
     async def on_files(request: Request) -> Response:
-        if turned_away := engine.trouble(request, wire):
-            return turned_away
         if request.method == "GET":
             return JSONResponse(_page([_file(stored) for stored in store.files.values()]))
         form = read_form(await request.body(), request.headers.get("content-type", ""))
         if "file" not in form or "purpose" not in form:
-            return _bad("Missing required parameter: 'file' or 'purpose'.")
+            return refusal(ChatWire, 400, "Missing required parameter: 'file' or 'purpose'.")
         name, content = form["file"]
         purpose = form["purpose"][1].decode()
         return JSONResponse(_file(store.keep(content, prefix="file-", name=name, purpose=purpose)))
 
     async def on_file(request: Request) -> Response:
-        if turned_away := engine.trouble(request, wire):
-            return turned_away
         stored = store.files.get(request.path_params["id"])
         if stored is None:
             return _missing("file", request.path_params["id"])
@@ -136,10 +130,11 @@ def _file_routes(engine: Engine, store: JobStore, wire: Wire) -> list[Route]:
             return Response(stored.content, media_type="application/octet-stream")
         return JSONResponse(_file(stored))
 
+    all_of, one_of = (engine.guarded(wire, handle) for handle in (on_files, on_file))
     return [
-        Route("/v1/files", on_files, methods=["GET", "POST"]),
-        Route("/v1/files/{id}", on_file, methods=["GET", "DELETE"]),
-        Route("/v1/files/{id}/content", on_file, methods=["GET"]),
+        Route("/v1/files", all_of, methods=["GET", "POST"]),
+        Route("/v1/files/{id}", one_of, methods=["GET", "DELETE"]),
+        Route("/v1/files/{id}/content", one_of, methods=["GET"]),
     ]
 
 
@@ -187,12 +182,6 @@ def _page(entries: list[dict[str, Any]]) -> dict[str, Any]:
     return {**page, "first_id": first, "last_id": last}
 
 
-def _bad(message: str) -> Response:
-    problem = Problem(status=400, kind="bad_request", message=message)
-    return JSONResponse(openai_problem(problem), status_code=400)
-
-
 def _missing(kind: str, name: str) -> Response:
     message = f"No {kind} found with id '{name}' at {time.strftime('%H:%M:%S')}."
-    problem = Problem(status=404, kind="not_found", message=message)
-    return JSONResponse(openai_problem(problem), status_code=404)
+    return refusal(ChatWire, 404, message)

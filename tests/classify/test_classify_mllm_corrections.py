@@ -18,9 +18,9 @@ from showtell.classify import (
     LimitsWarning,
     load_classifier,
 )
-from showtell.classify.asking.corrections import prior_in_words
+from showtell.classify.asking.learning import prior_in_words
 from showtell.classify.asking.null_images import content_free_pictures
-from showtell.classify.asking.orders import ended_by_rotations, rotated
+from showtell.classify.asking.wording import ended_by_rotations, rotated
 from showtell.errors import InputError, UnknownNameError
 from showtell.evaluate.provenance import about_estimator
 from showtell.mllm import ImagePart, TokenLogprob

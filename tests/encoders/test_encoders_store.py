@@ -17,7 +17,7 @@ import pytest
 
 from showtell.encoders import EmbeddingStore, StoreWarning, default_store
 from showtell.errors import InputError, RunError
-from showtell.records.folders import cache_folder
+from showtell.records.files import cache_folder
 
 
 @pytest.fixture

@@ -321,15 +321,6 @@ def test_settings_of_the_user_go_into_the_body_and_win(path, monkeypatch):
     assert sent[0].headers["x-mine"] == "yes"
 
 
-def test_a_body_is_held_no_longer_than_it_takes_to_send_it():
-    body = openai_body._Body(b"much")
-
-    async def read():
-        return [part async for part in body], [part async for part in body]
-
-    assert asyncio.run(read()) == ([b"much"], [])
-
-
 def test_a_server_that_sends_us_elsewhere_is_an_error_both_ways(monkeypatch):
     def elsewhere(request):
         return httpx2.Response(307, headers={"location": "http://127.0.0.1:8/v1/chat/completions"})

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from showtell.classify.embedding.transductive import adapt, balance
     from showtell.classify.embedding.zero_shot import ZeroShotClassifier
     from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
-    from showtell.classify.evolving.planning import EvolutionPlan
+    from showtell.classify.evolving.evolve import EvolutionPlan
     from showtell.classify.evolving.record import (
         Evolution,
         Generation,
@@ -150,7 +150,7 @@ _NAMES_OF = {
     "embedding.transductive": "adapt balance",
     "embedding.zero_shot": "ZeroShotClassifier",
     "evolving.classifier": "EvolvingDescriptionClassifier",
-    "evolving.planning": "EvolutionPlan",
+    "evolving.evolve": "EvolutionPlan",
     "evolving.record": "Evolution Generation Outcome read_evolution",
     "likelihood.classifier": "LikelihoodClassifier",
     "predictions": "Predictions RowWriter STATUSES Status",

@@ -23,8 +23,8 @@ from showtell.mllm.model import Model
 from showtell.prompts.concepts.reading import read_concepts
 from showtell.prompts.concepts.trees import ConceptTree
 from showtell.prompts.descriptions.descriptions import DescriptionSet, read_descriptions
-from showtell.records.fitting import annotations_of, fits
 from showtell.records.former import current_params
+from showtell.records.plain import annotations_of, fits
 from showtell.records.reading import loading
 from showtell.records.saved import SavedFolder, read_saved, write_saved
 

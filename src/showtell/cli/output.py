@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from showtell._extras import need
 from showtell.cli.session import Session, is_terminal, printable
 from showtell.errors import InputError
-from showtell.records.whole import close_to_others
+from showtell.records.files import close_to_others
 from showtell.tables import RowWriter
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from showtell.errors import InputError, UnknownNameError
-from showtell.records.folders import settings_folder
+from showtell.records.files import settings_folder
 from showtell.records.reading import SETTINGS_BYTES, parse_toml, read_text, resolved_name
 
 FILE_NAME = "showtell.toml"

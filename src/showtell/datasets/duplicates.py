@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
-from showtell.datasets.content import Looked, look_at
 from showtell.datasets.dataset import Dataset
+from showtell.datasets.lazy import Looked, look_at
 from showtell.errors import InputError, MediaError
 from showtell.media import Media, content_hash, dhash, media_name, read_media
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell.checks import whole
-from showtell.datasets.content import name_key
 from showtell.datasets.dataset import Dataset
+from showtell.datasets.lazy import name_key
 from showtell.errors import InputError
 from showtell.media import Media
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
 from showtell.checks import whole
-from showtell.datasets.content import look_at
 from showtell.datasets.dataset import Dataset
+from showtell.datasets.lazy import look_at
 from showtell.errors import InputError
 from showtell.media import content_hash
 

@@ -1,10 +1,11 @@
-"""The base of encoders that are a preprocessing step and a network."""
+"""The base of encoders that are a preprocessing step and a network, and what runs the network."""
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,3 +70,17 @@ class PixelEncoder(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
+
+
+def import_onnxruntime() -> Any:
+    """Import ONNX Runtime with its telemetry switched off.
+
+    From 1.31 on it keeps events and a device id under ``~/.cache`` and sends them away, unless the
+    variable is set before it is first imported; where somebody else did that, what can still be
+    switched off is.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from showtell.errors import SavedFolderError
+from showtell.records.files import whole_file
 from showtell.records.reading import parse_json, read_text
-from showtell.records.whole import whole_file
 from showtell.tables import read_columns, write_columns
 
 __all__ = ["kind_of", "read_json", "read_table", "restore", "write_json", "write_table"]

@@ -21,7 +21,7 @@ from showtell import __version__
 from showtell.classify.table import methods
 from showtell.datasets import Dataset
 from showtell.media import Crop, Media, media_name
-from showtell.records.fitting import fits
+from showtell.records.plain import fits
 from showtell.words import plural
 
 __all__ = [

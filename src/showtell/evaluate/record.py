@@ -36,8 +36,8 @@ from showtell.evaluate.provenance import checked_run
 from showtell.media import Media
 from showtell.metrics import CoverageRisk
 from showtell.records.arrays import read_arrays
+from showtell.records.files import whole_file
 from showtell.records.reading import loading
-from showtell.records.whole import whole_file
 from showtell.tables import STATUSES
 
 if TYPE_CHECKING:

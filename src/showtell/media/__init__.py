@@ -15,8 +15,7 @@ if TYPE_CHECKING:
         open_image,
         read_media,
     )
-    from showtell.media.limits import DEFAULT_LIMITS, Limits
-    from showtell.media.source import Crop, Media, is_url, media_name
+    from showtell.media.source import DEFAULT_LIMITS, Crop, Limits, Media, is_url, media_name
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -35,8 +34,7 @@ __all__ = [
 
 _NAMES_OF = {
     "image": "RawMedia content_hash dhash load_image open_image read_media",
-    "limits": "DEFAULT_LIMITS Limits",
-    "source": "Crop Media is_url media_name",
+    "source": "Crop DEFAULT_LIMITS Limits Media is_url media_name",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _NAMES_OF)

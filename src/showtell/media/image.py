@@ -24,8 +24,7 @@ from showtell.errors import (
     MissingExtraError,
 )
 from showtell.media import formats, pixels
-from showtell.media.limits import DEFAULT_LIMITS, Limits
-from showtell.media.source import Crop, Media, is_url, media_name
+from showtell.media.source import DEFAULT_LIMITS, Crop, Limits, Media, is_url, media_name
 
 hush("PIL")  # EXIF values
 

@@ -28,8 +28,7 @@ from typing import Any
 
 from showtell._version import __version__
 from showtell.errors import MediaError, MediaLimitError, MediaUrlError
-from showtell.media.limits import DEFAULT_LIMITS, Limits
-from showtell.media.source import media_name
+from showtell.media.source import DEFAULT_LIMITS, Limits, media_name
 
 _MAX_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}

@@ -23,12 +23,11 @@ from showtell.mllm.base import (
 from showtell.mllm.capabilities import Capabilities, capabilities_of
 
 if TYPE_CHECKING:
-    from showtell.mllm.call.budget import Budget
+    from showtell.mllm.call.budget import Budget, Totals
     from showtell.mllm.call.cache import AnswerCache, default_cache
     from showtell.mllm.call.client import Client, Outcome
     from showtell.mllm.call.journal import Journal
     from showtell.mllm.call.limits import AdaptiveConcurrency, RateLimiter
-    from showtell.mllm.call.totals import Totals
     from showtell.mllm.images import prepare_image
     from showtell.mllm.model import Model
     from showtell.mllm.prices import ModelPrice, price, price_of
@@ -72,10 +71,9 @@ __all__ = [
 ]
 
 _NAMES_OF = {
-    "call.budget": "Budget",
+    "call.budget": "Budget Totals",
     "call.cache": "AnswerCache default_cache",
     "call.client": "Client Outcome",
-    "call.totals": "Totals",
     "call.journal": "Journal",
     "call.limits": "AdaptiveConcurrency RateLimiter",
     "images": "prepare_image",

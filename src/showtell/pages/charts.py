@@ -12,7 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from showtell.pages.page import asset
-from showtell.records.whole import whole_file
+from showtell.records.files import whole_file
 from showtell.words import count, cut, percent
 
 __all__ = [

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from showtell import __version__, words
 from showtell.errors import InputError
-from showtell.records.whole import whole_file
+from showtell.records.files import whole_file
 
 if TYPE_CHECKING:
     from jinja2 import Environment

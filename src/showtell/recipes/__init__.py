@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from showtell.recipes.building import model_to_count, reached
     from showtell.recipes.contender import Contender, Way, base_url_of, contenders, listed, ways_of
     from showtell.recipes.estimates import Estimate, TellApart, estimate, tell_apart
-    from showtell.recipes.oddities import remarks
-    from showtell.recipes.recipe import ACCESS, Recipe, is_local, not_taken
+    from showtell.recipes.recipe import ACCESS, Recipe, is_local, not_taken, remarks
 
 __all__ = [
     "ACCESS", "Contender", "Estimate", "Recipe", "TellApart", "Way", "base_url_of", "contenders",
@@ -26,8 +25,7 @@ _NAMES_OF = {
     "building": "model_to_count reached",
     "contender": "Contender Way base_url_of contenders listed ways_of",
     "estimates": "Estimate TellApart estimate tell_apart",
-    "oddities": "remarks",
-    "recipe": "ACCESS Recipe is_local not_taken",
+    "recipe": "ACCESS Recipe is_local not_taken remarks",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _NAMES_OF)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from os import PathLike
 
-    from showtell.classify.evolving.planning import EvolutionPlan
+    from showtell.classify.evolving.evolve import EvolutionPlan
     from showtell.classify.evolving.record import Evolution
     from showtell.classify.table import Method
     from showtell.datasets import Dataset

@@ -23,7 +23,7 @@ from random import SystemRandom
 from typing import Any, ClassVar, Self, TypeVar
 
 from showtell.errors import InputError, RunError
-from showtell.records.folders import cache_folder
+from showtell.records.files import cache_folder
 
 PATIENCE = 60.0  # seconds to come again while other processes are in the way
 _AT_A_TIME = 0.5  # seconds of waiting inside SQLite, where Ctrl-C is not heard

@@ -11,19 +11,17 @@ from showtell._lazy import lazy_names
 
 if TYPE_CHECKING:
     from showtell.runs.auditing import AuditingJob, audit_names, shots_to_audit
-    from showtell.runs.comparing import ComparingJob, Expected, kept_records, total_of
+    from showtell.runs.comparing import ComparingJob, Expected, WritingJob, kept_records, total_of
     from showtell.runs.data import LabelledData, Parts, examples_of
     from showtell.runs.describing import DescribingJob
-    from showtell.runs.events import Event, Tell, silent
+    from showtell.runs.events import Event, Tell, dropped_texts, line_of, n_useless, silent
     from showtell.runs.evolving import EvolvingJob, evolution_facts
     from showtell.runs.explaining import Explained, ExplainingJob
     from showtell.runs.folder import claim, finish, until_stopped
-    from showtell.runs.generations import dropped_texts, line_of, n_useless
     from showtell.runs.growing import GrowingJob
     from showtell.runs.job import Job
     from showtell.runs.measuring import MeasuringJob, curve_numbers
     from showtell.runs.meter import Meter, Taken, taken
-    from showtell.runs.writing import WritingJob
 
 __all__ = [
     "AuditingJob",
@@ -62,19 +60,17 @@ __all__ = [
 
 _NAMES_OF = {
     "auditing": "AuditingJob audit_names shots_to_audit",
-    "comparing": "ComparingJob Expected kept_records total_of",
+    "comparing": "ComparingJob Expected WritingJob kept_records total_of",
     "data": "LabelledData Parts examples_of",
     "describing": "DescribingJob",
-    "events": "Event Tell silent",
+    "events": "Event Tell dropped_texts line_of n_useless silent",
     "evolving": "EvolvingJob evolution_facts",
     "explaining": "Explained ExplainingJob",
     "folder": "claim finish until_stopped",
-    "generations": "dropped_texts line_of n_useless",
     "growing": "GrowingJob",
     "job": "Job",
     "measuring": "MeasuringJob curve_numbers",
     "meter": "Meter Taken taken",
-    "writing": "WritingJob",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _NAMES_OF)

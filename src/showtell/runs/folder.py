@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from showtell.errors import InputError, RunError, RunInterrupt, SavedFolderError
 from showtell.evaluate import folder as files
+from showtell.records.files import close_to_others, is_leftover
 from showtell.records.former import current_request
 from showtell.records.reading import loading
-from showtell.records.whole import close_to_others, is_leftover
 from showtell.runs.requests import changes
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from showtell.errors import InputError, RunError, RunInterrupt
 from showtell.evaluate import provenance
 from showtell.mllm.estimate import Sums, add_up
 from showtell.runs import folder
-from showtell.runs.events import Event, Tell, silent
-from showtell.runs.generations import line_of
+from showtell.runs.events import Event, Tell, line_of, silent
 from showtell.runs.meter import Meter
 from showtell.runs.requests import deciding
 

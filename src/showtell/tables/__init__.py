@@ -8,8 +8,17 @@ from showtell.tables.reading import (
     open_table,
     read_columns,
 )
-from showtell.tables.schema import COLUMN_TYPES, FIXED_COLUMNS, STATUSES, Status
-from showtell.tables.writing import RowWriter, TableFormat, table_format, write_columns, write_rows
+from showtell.tables.writing import (
+    COLUMN_TYPES,
+    FIXED_COLUMNS,
+    STATUSES,
+    RowWriter,
+    Status,
+    TableFormat,
+    table_format,
+    write_columns,
+    write_rows,
+)
 
 __all__ = [
     "COLUMN_TYPES",

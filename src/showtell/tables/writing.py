@@ -14,8 +14,7 @@ from typing import Any, Literal, Self, TextIO, TypeAlias
 
 from showtell._extras import need
 from showtell.errors import InputError
-from showtell.records.whole import whole_file
-from showtell.tables.schema import COLUMN_TYPES, FIXED_COLUMNS
+from showtell.records.files import whole_file
 
 TableFormat: TypeAlias = Literal["csv", "jsonl", "parquet"]
 _SUFFIXES: dict[str, TableFormat] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
@@ -299,3 +298,20 @@ def _for_arrow(values: Sequence[Any]) -> list[Any]:
     if kinds <= {int, float} or kinds <= {bool} or kinds <= {str}:
         return list(values)
     return [None if v is None else str(v) for v in values]
+
+
+Status: TypeAlias = Literal["ok", "abstained", "error"]
+STATUSES: tuple[Status, ...] = ("ok", "abstained", "error")
+"""In the order of their codes in `Predictions.status_codes`."""
+
+FIXED_COLUMNS: tuple[str, ...] = ("image", "label", "confidence", "status", "error")
+"""The first columns of every table of predictions, in this order."""
+
+COLUMN_TYPES: Mapping[str, type] = {
+    "cost_usd": Decimal,
+    "input_tokens": int,
+    "output_tokens": int,
+    "from_cache": bool,
+    "seconds": float,
+}
+"""Method columns whose type is known, so that a CSV reads back as what was written."""

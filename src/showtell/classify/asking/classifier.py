@@ -21,17 +21,15 @@ from showtell.classify.asking.arguments import (
     chosen_confidence,
     n_rotations,
 )
-from showtell.classify.asking.columns import to_predictions
 from showtell.classify.asking.confidence import ConfidenceMap
-from showtell.classify.asking.judging import Judge
+from showtell.classify.asking.judging import Judge, to_predictions
 from showtell.classify.asking.learning import corrected, what_to_learn_from
-from showtell.classify.asking.orders import LabelOrder
 from showtell.classify.asking.planning import make_run
 from showtell.classify.asking.rounds import first_round
 from showtell.classify.asking.running import ask_all
 from showtell.classify.asking.saved import from_saved, to_saved
 from showtell.classify.asking.state import ImageState
-from showtell.classify.asking.wording import write_labels
+from showtell.classify.asking.wording import LabelOrder, write_labels
 from showtell.classify.base import MediaClassifier, media_list
 from showtell.classify.embedding.prototypes import text_prototypes
 from showtell.classify.estimator import check_is_fitted

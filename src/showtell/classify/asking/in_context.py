@@ -13,8 +13,8 @@ from showtell.checks import flag, one_of, whole
 from showtell.classify.asking.arguments import Confidence, Debias
 from showtell.classify.asking.classifier import MLLMClassifier
 from showtell.classify.asking.learning import learn
-from showtell.classify.asking.orders import ended_by_rotations
 from showtell.classify.asking.state import ImageState
+from showtell.classify.asking.wording import ended_by_rotations
 from showtell.classify.base import report_broken
 from showtell.classify.embedding.prototypes import class_means
 from showtell.classify.labels import Texts, codes_of, true_labels

@@ -19,7 +19,7 @@ from showtell.classify.estimator import check_is_fitted
 from showtell.encoders import load_encoder
 from showtell.encoders.mini.encoder import CROP_SIDE, RESIZE_SIDE, MiniEncoder
 from showtell.errors import InputError
-from showtell.records.whole import whole_file
+from showtell.records.files import whole_file
 
 if TYPE_CHECKING:
     from showtell.classify.chain.distill import DistilledClassifier

@@ -17,8 +17,7 @@ from showtell.classify.asking.access import AsksModel
 from showtell.classify.base import EncoderClassifier, make_predictions, media_list, read_given
 from showtell.classify.capabilities import PictureScorer
 from showtell.classify.described.described import Descriptions
-from showtell.classify.described.looks import Looks, Seen
-from showtell.classify.described.opinions import Opinions, class_vectors, tuned_weights
+from showtell.classify.described.opinions import Looks, Opinions, Seen, class_vectors, tuned_weights
 from showtell.classify.estimator import check_is_fitted
 from showtell.classify.predictions import Predictions
 from showtell.classify.probability import probabilities, smoothed_temperature

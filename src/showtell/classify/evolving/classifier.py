@@ -27,15 +27,20 @@ from showtell.classify.described.described import (
     Descriptions,
 )
 from showtell.classify.estimator import check_is_fitted
-from showtell.classify.evolving.evolve import evolve
-from showtell.classify.evolving.keeping import Keeping
+from showtell.classify.evolving.evolve import (
+    EvolutionPlan,
+    described_by,
+    evolve,
+    fitted_on,
+    plan_evolution,
+    start_of,
+)
 from showtell.classify.evolving.parts import Parts, part_images
-from showtell.classify.evolving.planning import EvolutionPlan, plan_evolution
 from showtell.classify.evolving.record import (
     Evolution,
+    Keeping,
     Outcome,
 )
-from showtell.classify.evolving.result import described_by, fitted_on, start_of
 from showtell.classify.labels import codes_of, true_labels
 from showtell.classify.probability import smoothed_temperature
 from showtell.encoders import Embeddings, Encoder, embed_images, load_encoder

@@ -31,10 +31,9 @@ from showtell.encoders.hub.export import (
 )
 from showtell.encoders.hub.files import digest_files, find_folder
 from showtell.encoders.hub.text import Tokens
-from showtell.encoders.onnx_session import import_onnxruntime
-from showtell.encoders.pixels import PixelEncoder
+from showtell.encoders.pixels import PixelEncoder, import_onnxruntime
 from showtell.errors import InputError, RunError, UnknownNameError
-from showtell.records.folders import cache_folder
+from showtell.records.files import cache_folder
 from showtell.records.reading import loading
 
 RULES_VERSION = 1

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from showtell._extras import need
 from showtell.encoders.hub.config import HubModel
-from showtell.encoders.onnx_session import import_onnxruntime
+from showtell.encoders.pixels import import_onnxruntime
 from showtell.errors import InputError, RunError
 
 IMAGE_FILE, TEXT_FILE = "image.onnx", "text.onnx"

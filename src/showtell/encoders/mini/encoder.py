@@ -26,8 +26,7 @@ from PIL import Image
 from showtell._threads import check_threads
 from showtell.encoders.base import Embeddings, unit
 from showtell.encoders.mini.nouns import AnchorSenses, Nouns
-from showtell.encoders.onnx_session import import_onnxruntime
-from showtell.encoders.pixels import PixelEncoder
+from showtell.encoders.pixels import PixelEncoder, import_onnxruntime
 from showtell.errors import InputError, RunError
 
 WEIGHTS = Path(__file__).with_name("weights")

@@ -29,15 +29,13 @@ from showtell.errors import (
 )
 from showtell.mllm.base import MLLM, Answer, Request, Usage
 from showtell.mllm.call.background import wait_for
-from showtell.mllm.call.budget import Budget, Reservation
-from showtell.mllm.call.cache import AnswerCache
+from showtell.mllm.call.budget import Budget, Expectations, Reservation, Totals
+from showtell.mllm.call.cache import AnswerCache, KeptAnswers
 from showtell.mllm.call.journal import Journal
-from showtell.mllm.call.kept import KeptAnswers
 from showtell.mllm.call.limits import AdaptiveConcurrency, Clock, RateLimiter, Sleep, backoff
 from showtell.mllm.call.outage import Outage
 from showtell.mllm.call.source import Source
 from showtell.mllm.call.stored import check_answer
-from showtell.mllm.call.totals import Expectations, Totals
 from showtell.mllm.capabilities import Capabilities, capabilities_of
 from showtell.mllm.prices import is_installed, price
 

@@ -24,7 +24,7 @@ from showtell.errors import (
 )
 from showtell.mllm.base import MLLM, Answer, Request
 from showtell.mllm.call.budget import Budget
-from showtell.mllm.call.kept import KeptAnswers
+from showtell.mllm.call.cache import KeptAnswers
 from showtell.mllm.call.stored import answer_from_record
 
 if TYPE_CHECKING:

@@ -38,13 +38,11 @@ from showtell.errors import (
 from showtell.mllm.base import Answer, Request, Usage
 from showtell.mllm.call.background import wait_for
 from showtell.mllm.call.budget import Budget, Reservation
-from showtell.mllm.call.cache import AnswerCache
+from showtell.mllm.call.cache import AnswerCache, KeptAnswers
 from showtell.mllm.call.client import Outcome, is_whole
 from showtell.mllm.call.journal import Journal
-from showtell.mllm.call.kept import KeptAnswers
 from showtell.mllm.call.limits import Sleep, backoff
-from showtell.mllm.jobs.book import Job, JobBook, checked_handle
-from showtell.mllm.jobs.listing import list_jobs
+from showtell.mllm.jobs.book import Job, JobBook, checked_handle, list_jobs
 from showtell.mllm.prices import is_installed, price
 from showtell.mllm.providers.vendors import PydanticAIModel
 from showtell.mllm.tokens import estimate_tokens, most_output

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import httpx2
 from pydantic_core import ValidationError, to_json
@@ -77,24 +77,6 @@ def _written(given: Mapping[str, Any], nothing: tuple[type, ...]) -> bytes | Non
         return to_json({name: v for name, v in body.items() if not isinstance(v, nothing)})
     except ValueError:
         return None
-
-
-class _Body:
-    """Bytes to be sent once, and held no longer than that: answers take longer than sending."""
-
-    __slots__ = ("_content",)
-
-    def __init__(self, content: bytes) -> None:
-        self._content: bytes | None = content
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        content, self._content = self._content, None
-        if content is None:
-            raise StopAsyncIteration
-        return content
 
 
 def _read_completion(response: httpx2.Response, kind: Any) -> Any:

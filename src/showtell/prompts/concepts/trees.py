@@ -19,7 +19,7 @@ from showtell.checks import one_of
 from showtell.errors import InputError
 from showtell.prompts.answers import normalise
 from showtell.prompts.descriptions.descriptions import Provenance
-from showtell.records.whole import whole_file
+from showtell.records.files import whole_file
 
 TreeLayout: TypeAlias = Literal["merged", "per-label"]
 """Clues of all labels together, or one for each label that has a value."""

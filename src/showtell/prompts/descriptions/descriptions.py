@@ -20,8 +20,8 @@ from showtell._extras import need
 from showtell.checks import one_of
 from showtell.errors import InputError
 from showtell.prompts.answers import AnswerParser, normalise
+from showtell.records.files import whole_file
 from showtell.records.reading import TEXT_BYTES, loading, parse_json, parse_yaml, read_text
-from showtell.records.whole import whole_file
 
 DescriptionKind: TypeAlias = Literal["phrases", "sentences"]
 """Phrases ("a long tail") are put into a prompt with the label; sentences stand for themselves."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 from showtell.errors import MissingExtraError
-
-__all__ = ["need"]
 
 
 def need(module: str, *, extra: str, what: str) -> ModuleType:
@@ -43,3 +46,30 @@ def need(module: str, *, extra: str, what: str) -> ModuleType:
         if error.name != package and not module.startswith(f"{error.name}."):
             raise  # the package is there, but something it needs is not: its own message is better
         raise MissingExtraError(what, package, extra) from None
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence what the libraries of models say about themselves while they load and trace."""
+    log = None
+    if importlib.util.find_spec("transformers"):
+        log = importlib.import_module("transformers.utils.logging")
+    had_bars = log is not None and log.is_progress_bar_enabled()
+    before = logging.root.manager.disable
+    if log is not None:
+        log.disable_progress_bar()
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+        if had_bars and log is not None:
+            log.enable_progress_bar()
+
+
+def first_line(error: BaseException) -> str:
+    """Give the first line of what an error of a library says, or its name."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

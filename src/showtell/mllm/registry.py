@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -37,116 +38,12 @@ class _Provider:
     """Whether it is a server of one's own, that is not there unless started."""
 
 
-_PROVIDERS: dict[str, _Provider] = {
-    "openai": _Provider(
-        wire="openai", keys=("OPENAI_API_KEY",), url_from=("OPENAI_BASE_URL",), needs_key=True
-    ),
-    "openai-responses": _Provider(
-        wire="openai-responses",
-        keys=("OPENAI_API_KEY",),
-        url_from=("OPENAI_BASE_URL",),
-        needs_key=True,
-    ),
-    "openai-decisions": _Provider(
-        wire="openai-decisions",
-        keys=("OPENAI_API_KEY",),
-        url_from=("OPENAI_BASE_URL",),
-        needs_key=True,
-    ),
-    "google": _Provider(
-        wire="google",
-        keys=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
-        url_from=("GOOGLE_GEMINI_BASE_URL",),
-        needs_key=True,
-        extra="google",
-    ),
-    "google-decisions": _Provider(
-        wire="google-decisions",
-        keys=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
-        url_from=("GOOGLE_GEMINI_BASE_URL",),
-        needs_key=True,
-        extra="google",
-    ),
-    "anthropic": _Provider(
-        wire="anthropic",
-        keys=("ANTHROPIC_API_KEY",),
-        url_from=("ANTHROPIC_BASE_URL",),
-        needs_key=True,
-        extra="anthropic",
-    ),
-    "openrouter": _Provider(
-        wire="openai",
-        keys=("OPENROUTER_API_KEY",),
-        url="https://openrouter.ai/api/v1",
-        needs_key=True,
-    ),
-    "ollama": _Provider(
-        wire="ollama",
-        keys=("OLLAMA_API_KEY",),
-        url="http://localhost:11434/v1",
-        url_from=("OLLAMA_BASE_URL",),
-        own_server=True,
-    ),
-    "vllm": _Provider(
-        wire="openai",
-        keys=("VLLM_API_KEY",),
-        url="http://localhost:8000/v1",
-        url_from=("VLLM_BASE_URL",),
-        own_server=True,
-    ),
-    "llamacpp": _Provider(
-        wire="openai",
-        keys=("LLAMA_API_KEY",),
-        url="http://localhost:8080/v1",
-        url_from=("LLAMACPP_BASE_URL",),
-        own_server=True,
-    ),
-    "lmstudio": _Provider(
-        wire="openai",
-        url="http://localhost:1234/v1",
-        url_from=("LMSTUDIO_BASE_URL",),
-        own_server=True,
-    ),
-    "openai-compatible": _Provider(
-        wire="openai",
-        keys=("OPENAI_COMPATIBLE_API_KEY",),
-        url_from=("OPENAI_COMPATIBLE_BASE_URL",),
-        own_server=True,
-    ),
-    "systemone": _Provider(
-        wire="systemone",
-        keys=("SYSTEM_ONE_API_KEY",),
-        url_from=("SYSTEM_ONE_BASE_URL",),
-        extra="mllm",
-        own_server=True,
-    ),
+_KNOWN = json.loads((Path(__file__).parent / "providers.json").read_text(encoding="utf-8"))
+_PROVIDERS = {
+    name: _Provider(**{k: tuple(v) if isinstance(v, list) else v for k, v in about.items()})
+    for name, about in _KNOWN["providers"].items()
 }
-
 _PACKAGES = {"openai": "openai", "google": "google.genai", "anthropic": "anthropic", "mllm": ""}
-_WELL_KNOWN = (
-    "openai:gpt-4.1-mini",
-    "openai:gpt-4.1",
-    "openai:gpt-5-mini",
-    "openai:gpt-5.6-luna",
-    "openai-decisions:gpt-6-luna",
-    "google:gemini-2.5-flash-lite",
-    "google:gemini-2.5-flash",
-    "google:gemini-2.5-pro",
-    "google:gemini-3.5-flash",
-    "google-decisions:gemini-decision-1",
-    "anthropic:claude-haiku-4-5",
-    "anthropic:claude-sonnet-4-5",
-    "anthropic:claude-opus-4-5",
-    "ollama:llava",
-    "ollama:gemma3",
-    "ollama:qwen2.5vl",
-    "openrouter:NAME",
-    "vllm:NAME",
-    "llamacpp:NAME",
-    "lmstudio:NAME",
-    "openai-compatible:NAME",
-    "systemone:NAME",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,7 +244,7 @@ def list_models(*, env_file: str | os.PathLike[str] | None = ".env") -> list[Mod
     """
     variables = _variables(env_file)
     rows = []
-    for model in _WELL_KNOWN:
+    for model in _KNOWN["well_known"]:
         provider = _PROVIDERS[split_model_name(model)[0]]
         key = _first(variables, provider.keys)
         url = _first(variables, provider.url_from)

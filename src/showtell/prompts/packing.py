@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from showtell.checks import whole
 from showtell.errors import InputError
 from showtell.mllm.capabilities import Capabilities
 from showtell.mllm.estimate import ANSWER_TOKENS
@@ -48,10 +49,10 @@ def plan_batches(
 ) -> BatchPlan:
     r"""Choose the number of queries per request.
 
-    With ``S`` shared tokens (system text and demonstrations), ``q`` tokens of a query and ``B``
-    queries in a request, a query costs ``S / B + q`` input tokens. The smallest ``B`` with
-    ``S / B <= 0.1 q`` pays most of what batching can pay; more only makes answers longer. Limits of
-    the provider come first, then batches are made even: 101 queries are 51 and 50, not 100 and 1.
+    With ``S`` shared tokens, ``q`` tokens of a query and ``B`` queries in a request, a query costs
+    ``S / B + q`` input tokens. The smallest ``B`` with ``S / B <= 0.1 q`` pays most of what
+    batching can pay. Limits of the provider come first, then batches are made even: 101 queries
+    are 51 and 50, not 100 and 1.
 
     Parameters
     ----------
@@ -96,32 +97,8 @@ def plan_batches(
     ...              shared_tokens=75 * 270 + 300, query_tokens=270).images_per_request
     25
     """
-    if images_per_request is not None and (
-        isinstance(images_per_request, bool) or images_per_request < 1
-    ):
-        raise InputError(
-            "`images_per_request` is a whole number from 1 up or 'auto'; got "
-            f"{images_per_request!r}."
-        )
-    room: dict[str, float] = {"number of queries": max(n_queries, 1)}
-    if capabilities.max_images is not None:
-        room["images"] = capabilities.max_images - n_demonstrations
-    if capabilities.max_request_bytes is not None and query_bytes:
-        left = capabilities.max_request_bytes - _BASE64 * shared_bytes
-        room["bytes"] = left / (_BASE64 * query_bytes)
-    hard = min((math.floor(value), name) for name, value in room.items())
-    if hard[0] < 1:
-        what = f"{n_demonstrations} demonstrations"
-        allowed = f"{capabilities.max_images} images"
-        if hard[1] == "bytes":
-            what, allowed = (
-                f"{what} of {shared_bytes:,} bytes",
-                (f"{capabilities.max_request_bytes:,} bytes in base64"),
-            )
-        raise InputError(
-            f"{what} leave no room for a query: the model takes {allowed} per request. Show fewer "
-            "`shots`, make images smaller with `max_side`, or use a model that takes more."
-        )
+    whole(1, also=[None], images_per_request=images_per_request)
+    hard = _most_allowed(n_queries, capabilities, n_demonstrations, shared_bytes, query_bytes)
     if images_per_request is not None:
         best = min(hard, (images_per_request, "asked for"), key=lambda pair: pair[0])
     else:
@@ -133,15 +110,41 @@ def plan_batches(
         wanted.append((max(1, pays), "price"))
         best = min(wanted, key=lambda pair: pair[0])
     n_requests = -(-n_queries // best[0])
-    size = (
-        best[0] if images_per_request is not None or not n_queries else -(-n_queries // n_requests)
-    )
+    even = images_per_request is None and n_queries > 0
+    size = -(-n_queries // n_requests) if even else best[0]
     return BatchPlan(
         images_per_request=size,
         n_requests=n_requests,
         limit=best[1],
         tokens_per_query=shared_tokens / size + query_tokens,
     )
+
+
+def _most_allowed(
+    n_queries: int,
+    capabilities: Capabilities,
+    n_demonstrations: int,
+    shared_bytes: int,
+    query_bytes: int,
+) -> tuple[int, str]:
+    """Find what the provider takes at most, and which of its limits says so."""
+    room: dict[str, float] = {"number of queries": max(n_queries, 1)}
+    if capabilities.max_images is not None:
+        room["images"] = capabilities.max_images - n_demonstrations
+    if capabilities.max_request_bytes is not None and query_bytes:
+        left = capabilities.max_request_bytes - _BASE64 * shared_bytes
+        room["bytes"] = left / (_BASE64 * query_bytes)
+    hard = min((math.floor(value), name) for name, value in room.items())
+    if hard[0] < 1:
+        what, allowed = f"{n_demonstrations} demonstrations", f"{capabilities.max_images} images"
+        if hard[1] == "bytes":
+            what += f" of {shared_bytes:,} bytes"
+            allowed = f"{capabilities.max_request_bytes:,} bytes in base64"
+        raise InputError(
+            f"{what} leave no room for a query: the model takes {allowed} per request. Show fewer "
+            "`shots`, make images smaller with `max_side`, or use a model that takes more."
+        )
+    return hard
 
 
 @dataclass(frozen=True, kw_only=True)

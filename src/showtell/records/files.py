@@ -6,13 +6,39 @@ A full disk or a kill leaves the old one as it was.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from showtell.errors import InputError
+
 _OWNER_ONLY = 0o600
+
+
+def write_whole(target: Path, content: str | bytes) -> Path:
+    """Write a file and the folder it is in, whole or not at all; InputError if that fails."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(target) as part:
+            part.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise InputError(f"Cannot write {str(target)!r}: {error.strerror}.") from None
+    return target
+
+
+def digest_files(folder: Path, files: Iterable[str]) -> str:
+    """Hash the contents of files that exist, with their names."""
+    total = hashlib.sha256()
+    for file in sorted(files):
+        path = folder / file
+        if path.is_file():
+            with path.open("rb") as opened:
+                inner = hashlib.file_digest(opened, "sha256").hexdigest()
+            total.update(f"{file}={inner};".encode())
+    return total.hexdigest()
 
 
 @contextlib.contextmanager

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from showtell._progress import Progress
 from showtell.classify.asking.arguments import most_labels, needs_rounds
 from showtell.classify.asking.run import AskRun
-from showtell.classify.asking.running import Notes
-from showtell.classify.asking.state import AskRound, ImageState
+from showtell.classify.asking.state import AskRound, ImageState, Notes
 from showtell.classify.embedding.prototypes import cosines
 from showtell.encoders import embed_images, load_encoder
 from showtell.errors import InputError

@@ -15,7 +15,7 @@ from showtell.errors import InputError, SavedFolderError
 from showtell.mllm.call.client import Client
 from showtell.prompts import DescriptionSet
 from showtell.prompts.descriptions.descriptions import Provenance
-from showtell.records.files import whole_file
+from showtell.records.files import write_whole
 from showtell.records.former import current_request
 from showtell.records.plain import from_plain, to_plain
 from showtell.records.reading import loading, parse_json, read_text
@@ -272,13 +272,7 @@ class Evolution:
         target = Path(path)
         target = target / FILE_NAME if target.is_dir() else target
         text = json.dumps(self.to_record(), ensure_ascii=False, indent=1, allow_nan=False)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(target) as part:
-                part.write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"Cannot write {str(target)!r}: {error.strerror}.") from None
-        return target
+        return write_whole(target, text + "\n")
 
 
 def read_evolution(path: str | os.PathLike[str]) -> Evolution:

@@ -29,11 +29,11 @@ from showtell.encoders.hub.export import (
     export_towers,
     quantize_tower,
 )
-from showtell.encoders.hub.files import digest_files, find_folder
+from showtell.encoders.hub.files import find_folder
 from showtell.encoders.hub.text import Tokens
 from showtell.encoders.pixels import PixelEncoder, import_onnxruntime
 from showtell.errors import InputError, RunError, UnknownNameError
-from showtell.records.files import cache_folder
+from showtell.records.files import cache_folder, digest_files
 from showtell.records.reading import loading
 
 RULES_VERSION = 1

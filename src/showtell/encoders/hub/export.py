@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
-import logging
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from showtell._extras import need
+from showtell._extras import need, quiet_transformers
 from showtell.encoders.hub.config import HubModel
 from showtell.encoders.pixels import import_onnxruntime
 from showtell.errors import InputError, RunError
@@ -85,7 +82,7 @@ class TorchTowers:
         self._torch = need("torch", extra="export", what=f"{name} (weights without ONNX)")
         need("transformers", extra="export", what=f"{name} (weights without ONNX)")
         self._threads = threads
-        with _quiet():
+        with quiet_transformers():
             network = _load_open_clip(model) if _is_open_clip(model) else _load(model, name)
         self.network = network.eval()
         torch = self._torch
@@ -153,7 +150,7 @@ def export_towers(model: HubModel, name: str, target: Path) -> None:
             if name_in == "input_ids" and not model.text.is_padded:
                 axes[name_in][1] = "length"
             try:
-                with _quiet(), torch.inference_mode():
+                with quiet_transformers(), torch.inference_mode():
                     torch.onnx.export(
                         tower,
                         (torch.from_numpy(example),),
@@ -192,7 +189,7 @@ def quantize_tower(source: Path, target: Path, name: str) -> None:
     with tempfile.TemporaryDirectory(prefix="int8-", dir=target.parent) as folder:
         ready, finished = Path(folder) / "ready.onnx", Path(folder) / target.name
         try:
-            with _quiet():
+            with quiet_transformers():
                 shapes.quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
                 quantization.quantize_dynamic(
                     str(ready),
@@ -253,27 +250,6 @@ def _fresh_folder(target: Path) -> Iterator[Path]:
             folder.rename(target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what the libraries say about themselves while they load and trace."""
-    previous = logging.root.manager.disable
-    log = None
-    if importlib.util.find_spec("transformers"):
-        log = need("transformers.utils.logging", extra="export", what="A hub model")
-    had_bars = bool(log and log.is_progress_bar_enabled())
-    if log is not None:
-        log.disable_progress_bar()
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(previous)
-        if had_bars and log is not None:
-            log.enable_progress_bar()
 
 
 def _load(model: HubModel, name: str) -> Any:

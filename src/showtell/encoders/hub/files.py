@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from showtell._extras import need
+from showtell._extras import first_line, need
 from showtell.encoders.hub.config import CONFIG_FILES, choose_weights
 from showtell.errors import InputError, RunError
 
@@ -54,7 +52,7 @@ def _download(name: str, repository: str, revision: str | None, precision: str) 
                 "'local-dir:PATH'."
             ) from error
         raise RunError(
-            f"Downloading {name} failed: {_first_line(error)}. Run again to go on where it stopped."
+            f"Downloading {name} failed: {first_line(error)}. Run again to go on where it stopped."
         ) from error
     return Path(folder)
 
@@ -77,7 +75,7 @@ def _listing(hub: Any, name: str, repository: str, revision: str | None) -> list
             "not read it: `hf auth login`). Check the spelling: 'hf-hub:ORG/NAME'."
         ) from None
     except errors.HFValidationError as error:
-        raise InputError(f"{name} is no name of a repository: {_first_line(error)}") from None
+        raise InputError(f"{name} is no name of a repository: {first_line(error)}") from None
     except Exception as error:
         if isinstance(error, errors.OfflineModeIsEnabled) or _is_of_the_network(error):
             return None
@@ -88,20 +86,3 @@ def _is_of_the_network(error: Exception) -> bool:
     """Whether the connection failed; the hub's client lets errors of its HTTP client through."""
     families = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
     return isinstance(error, OSError) or not families.isdisjoint(_HTTP_CLIENTS)
-
-
-def digest_files(folder: Path, files: Iterable[str]) -> str:
-    """Hash the contents of files that exist, with their names."""
-    total = hashlib.sha256()
-    for file in sorted(files):
-        path = folder / file
-        if path.is_file():
-            with path.open("rb") as opened:
-                inner = hashlib.file_digest(opened, "sha256").hexdigest()
-            total.update(f"{file}={inner};".encode())
-    return total.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
-import logging
-import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -19,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from showtell._extras import need
+from showtell._extras import first_line, need, quiet_transformers
 from showtell._threads import check_threads
 from showtell.errors import InputError, RunError, UnknownNameError
 from showtell.mllm.local.continuations import Continuations, TokenScores, tokenise_labels
+from showtell.records.files import digest_files
 
 Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
 _DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
@@ -173,7 +171,7 @@ class LocalVLM:
             except Exception as error:
                 raise InputError(
                     f"{self.name}: its chat template cannot write a question with a picture: "
-                    f"{type(error).__name__}: {_first_line(error)}"
+                    f"{type(error).__name__}: {first_line(error)}"
                 ) from error
             gap = "" if not stub or text[-1:].isspace() else " "
             text = f"{text}{gap}{stub}"
@@ -503,7 +501,7 @@ def _find_folder(name: str) -> Path:
         )
     except (OSError, ValueError) as error:
         raise RunError(
-            f"Downloading {name} failed: {_first_line(error)}. Check the spelling and the network; "
+            f"Downloading {name} failed: {first_line(error)}. Check the spelling and the network; "
             "run again to go on where it stopped, or copy the model and use 'local-dir:PATH'."
         ) from error
     return Path(folder)
@@ -513,7 +511,7 @@ def _load(folder: Path, name: str, dtype: Any) -> tuple[Any, Any]:
     """Load processor and network, from local files only and without foreign code."""
     transformers = need("transformers", extra="local", what=_WHAT)
     try:
-        with _quiet():
+        with quiet_transformers():
             processor = transformers.AutoProcessor.from_pretrained(
                 str(folder), local_files_only=True, backend="pil"
             )
@@ -527,7 +525,7 @@ def _load(folder: Path, name: str, dtype: Any) -> tuple[Any, Any]:
     except Exception as error:
         raise InputError(
             f"{name}: transformers cannot load it as a vision-language model: "
-            f"{type(error).__name__}: {_first_line(error)}"
+            f"{type(error).__name__}: {first_line(error)}"
         ) from error
     missing = sorted(report["missing_keys"])
     if missing:
@@ -545,35 +543,6 @@ def _load(folder: Path, name: str, dtype: Any) -> tuple[Any, Any]:
     return processor, model.eval()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what transformers says about itself while it loads."""
-    log = need("transformers.utils.logging", extra="local", what=_WHAT)
-    had_bars = log.is_progress_bar_enabled()
-    before = logging.root.manager.disable
-    log.disable_progress_bar()
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-        if had_bars:
-            log.enable_progress_bar()
-
-
 def _digest(folder: Path) -> str:
     """Hash of the checkpoint's files, names and contents."""
-    total = hashlib.sha256()
-    files = {path for pattern in _FILES for path in folder.glob(pattern) if path.is_file()}
-    for path in sorted(files):
-        with path.open("rb") as opened:
-            inner = hashlib.file_digest(opened, "sha256").hexdigest()
-        total.update(f"{os.fsdecode(path.name)}={inner};".encode())
-    return total.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return digest_files(folder, {path.name for pattern in _FILES for path in folder.glob(pattern)})

@@ -20,6 +20,7 @@ from showtell._extras import need
 from showtell.errors import InputError, ShowtellError
 from showtell.prompts.answers import normalise
 from showtell.prompts.concepts.trees import Attribute, ConceptTree, Part, find_part
+from showtell.records.files import write_whole
 
 ClueKey: TypeAlias = tuple[tuple[str, ...], str, str]
 """Path of the part, attribute and value of a clue."""
@@ -84,13 +85,7 @@ def draw_concepts(
     target = Path(path)
     ending = check_drawing(target)
     dot = concepts_dot(tree, part=part, labels=labels, importances=importances)
-    data = dot.encode() if ending == ".dot" else _render(dot, ending[1:])
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-    except OSError as error:
-        raise InputError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
-    return target
+    return write_whole(target, dot if ending == ".dot" else _render(dot, ending[1:]))
 
 
 def check_drawing(path: str | os.PathLike[str]) -> str:

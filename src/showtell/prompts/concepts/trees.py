@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from showtell.checks import one_of
 from showtell.errors import InputError
 from showtell.prompts.answers import normalise
 from showtell.prompts.descriptions.descriptions import Provenance
-from showtell.records.files import whole_file
+from showtell.records.files import write_whole
 
 TreeLayout: TypeAlias = Literal["merged", "per-label"]
 """Clues of all labels together, or one for each label that has a value."""
@@ -34,6 +34,8 @@ OTHER = "other attributes"
 
 FORMAT = "concepts-1"
 """Of the files."""
+
+T = TypeVar("T", "Part", "Attribute", "Value")
 
 _LAYOUTS = ("merged", "per-label")
 _PREFIXES = ("none", "domain", "label")
@@ -322,10 +324,10 @@ class ConceptTree:
         """
         return ConceptTree(
             domain=self.domain,
-            parts=_merged(self.parts, other.parts, self.asked),
+            parts=_merged(self.parts, other.parts, self.asked, _join_parts),
             provenance=other.provenance,
             gaps=other.gaps,
-            asked=_merged(self.asked, other.asked or other.parts, ()),
+            asked=_merged(self.asked, other.asked or other.parts, (), _join_parts),
         )
 
     # Files
@@ -368,13 +370,7 @@ class ConceptTree:
         """
         target = json_path(path)
         text = _compact(json.dumps(self.to_record(), ensure_ascii=False, indent=1)) + "\n"
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(target) as part:
-                part.write_text(text, encoding="utf-8", newline="")
-        except OSError as error:
-            raise InputError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
-        return target
+        return write_whole(target, text)
 
 
 # Sentences
@@ -547,57 +543,38 @@ def _of_labels(part: Part, labels: frozenset[str]) -> Part:
     return replace(part, attributes=tuple(attributes), children=children)
 
 
-def _merged(ours: Sequence[Part], theirs: Sequence[Part], base: Sequence[Part]) -> tuple[Part, ...]:
+def _merged(
+    ours: Sequence[T], theirs: Sequence[T], base: Sequence[T], join: Callable[[T, T, T | None], T]
+) -> tuple[T, ...]:
     """Merge three ways: ours as it stands, and of theirs what is neither there nor in the base."""
-    new, old = _by_key(theirs), _by_key(base)
+    new, old = ({_key_of(one): one for one in many} for many in (theirs, base))
     merged = []
-    for part in ours:
-        key = _key(part.name)
+    for one in ours:
+        key = _key_of(one)
         other, before = new.pop(key, None), old.get(key)
-        if other is not None:
-            part = Part(
-                name=part.name,
-                children=_merged(part.children, other.children, before.children if before else ()),
-                attributes=_merged_attributes(
-                    part.attributes, other.attributes, before.attributes if before else ()
-                ),
-            )
-        merged.append(part)
-    return (*merged, *(part for key, part in new.items() if key not in old))
-
-
-def _merged_attributes(
-    ours: Sequence[Attribute], theirs: Sequence[Attribute], base: Sequence[Attribute]
-) -> tuple[Attribute, ...]:
-    new = {_key(one.name): one for one in theirs}
-    old = {_key(one.name): one for one in base}
-    merged = []
-    for attribute in ours:
-        key = _key(attribute.name)
-        other, before = new.pop(key, None), old.get(key)
-        if other is not None:
-            values = _merged_values(attribute.values, other.values, before.values if before else ())
-            attribute = replace(attribute, values=values)
-        merged.append(attribute)
+        merged.append(one if other is None else join(one, other, before))
     return (*merged, *(one for key, one in new.items() if key not in old))
 
 
-def _merged_values(
-    ours: Sequence[Value], theirs: Sequence[Value], base: Sequence[Value]
-) -> tuple[Value, ...]:
-    new = {_key(one.text): one for one in theirs}
-    old = {_key(one.text): one for one in base}
-    merged = []
-    for value in ours:
-        key = _key(value.text)
-        other, before = new.pop(key, None), old.get(key)
-        if other is not None:
-            known = () if before is None else before.labels
-            added = tuple(label for label in other.labels if label not in known)
-            value = replace(value, labels=tuple(dict.fromkeys((*value.labels, *added))))
-        merged.append(value)
-    return (*merged, *(one for key, one in new.items() if key not in old))
+def _key_of(one: Part | Attribute | Value) -> str:
+    return _key(one.text if isinstance(one, Value) else one.name)
 
 
-def _by_key(parts: Sequence[Part]) -> dict[str, Part]:
-    return {_key(part.name): part for part in parts}
+def _join_parts(ours: Part, theirs: Part, base: Part | None) -> Part:
+    children, attributes = ((), ()) if base is None else (base.children, base.attributes)
+    return Part(
+        name=ours.name,
+        children=_merged(ours.children, theirs.children, children, _join_parts),
+        attributes=_merged(ours.attributes, theirs.attributes, attributes, _join_attributes),
+    )
+
+
+def _join_attributes(ours: Attribute, theirs: Attribute, base: Attribute | None) -> Attribute:
+    known = () if base is None else base.values
+    return replace(ours, values=_merged(ours.values, theirs.values, known, _join_values))
+
+
+def _join_values(ours: Value, theirs: Value, base: Value | None) -> Value:
+    known = () if base is None else base.labels
+    added = (label for label in theirs.labels if label not in known)
+    return replace(ours, labels=tuple(dict.fromkeys((*ours.labels, *added))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ from showtell.checks import one_of
 from showtell.errors import InputError
 from showtell.mllm.base import Request, TextPart
 from showtell.mllm.model import Asked, as_model, open_client
-from showtell.mllm.structured import Question, Spent, ask_checked, requests_of
+from showtell.mllm.structured import Checked, Question, Spent, ask_checked, requests_of
 from showtell.prompts.answers import AnswerParser, normalise
 from showtell.prompts.descriptions.descriptions import DescriptionKind, DescriptionSet, Provenance
 from showtell.prompts.files import PromptSet, load_prompts
@@ -142,40 +142,38 @@ def write_descriptions(
             progress=progress,
             stage="Describing",
         )
-    texts: dict[str, list[str]] = {label: [] for label in labels}
-    dropped: dict[str, list[str]] = {}
+    provenance = Provenance(
+        source=f"written by {access.name}",
+        model=access.name,
+        prompt_version=questions[0][1].prompt_version,
+        date=dt.datetime.now(dt.UTC).date().isoformat(),
+        note=style,
+    )
+    blank = DescriptionSet(
+        dict.fromkeys(labels, ()), kind=_KINDS[style], domain=domain, provenance=provenance
+    )
+    return _gathered(blank, [label for label, _ in questions], found)
+
+
+def _gathered(
+    blank: DescriptionSet, labels: Sequence[str], answers: Sequence[Checked[_Written]]
+) -> Described:
+    """Put the answers about each label together, every text once."""
+    texts: dict[str, dict[str, str]] = {label: {} for label in blank}
+    dropped: dict[str, tuple[str, ...]] = {}
     gaps: dict[str, str] = {}
     spent = Spent()
-    for (label, _), answer in zip(questions, found, strict=True):
+    for label, answer in zip(labels, answers, strict=True):
         spent.merge(answer.spent)
         if answer.value is None:
             gaps.setdefault(label, answer.reason or "")
             continue
-        known = set(map(normalise, texts[label]))
         for text in answer.value.kept:
-            if normalise(text) not in known:
-                texts[label].append(text)
-                known.add(normalise(text))
+            texts[label].setdefault(normalise(text), text)
         if answer.value.dropped:
-            dropped.setdefault(label, []).extend(answer.value.dropped)
-    made = DescriptionSet(
-        {label: tuple(of) for label, of in texts.items()},
-        kind=_KINDS[style],
-        domain=domain,
-        provenance=Provenance(
-            source=f"written by {access.name}",
-            model=access.name,
-            prompt_version=questions[0][1].prompt_version,
-            date=dt.datetime.now(dt.UTC).date().isoformat(),
-            note=style,
-        ),
-    )
-    return Described(
-        descriptions=made,
-        gaps=gaps,
-        dropped={label: tuple(of) for label, of in dropped.items()},
-        spent=spent,
-    )
+            dropped[label] = (*dropped.get(label, ()), *answer.value.dropped)
+    made = replace(blank, texts={label: tuple(of.values()) for label, of in texts.items()})
+    return Described(descriptions=made, gaps=gaps, dropped=dropped, spent=spent)
 
 
 def describe_requests(

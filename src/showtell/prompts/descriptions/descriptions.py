@@ -20,7 +20,7 @@ from showtell._extras import need
 from showtell.checks import one_of
 from showtell.errors import InputError
 from showtell.prompts.answers import AnswerParser, normalise
-from showtell.records.files import whole_file
+from showtell.records.files import write_whole
 from showtell.records.reading import TEXT_BYTES, loading, parse_json, parse_yaml, read_text
 
 DescriptionKind: TypeAlias = Literal["phrases", "sentences"]
@@ -427,13 +427,7 @@ class DescriptionSet(Mapping[str, tuple[str, ...]]):
         else:
             yaml = need("yaml", extra="yaml", what="Writing YAML")
             text = yaml.safe_dump(self.to_record(), allow_unicode=True, sort_keys=False, width=100)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(target) as part:
-                part.write_text(text, encoding="utf-8", newline="")
-        except OSError as error:
-            raise InputError(f"Cannot write {str(path)!r}: {error.strerror}.") from None
-        return target
+        return write_whole(target, text)
 
 
 def read_descriptions(

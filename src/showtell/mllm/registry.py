@@ -39,10 +39,14 @@ class _Provider:
 
 
 _KNOWN = json.loads((Path(__file__).parent / "providers.json").read_text(encoding="utf-8"))
-_PROVIDERS = {
-    name: _Provider(**{k: tuple(v) if isinstance(v, list) else v for k, v in about.items()})
-    for name, about in _KNOWN["providers"].items()
-}
+
+
+def _provider(about: dict[str, Any]) -> _Provider:
+    lists = {key: tuple(value) for key, value in about.items() if isinstance(value, list)}
+    return _Provider(**about | lists)
+
+
+_PROVIDERS = {name: _provider(about) for name, about in _KNOWN["providers"].items()}
 _PACKAGES = {"openai": "openai", "google": "google.genai", "anthropic": "anthropic", "mllm": ""}
 
 

@@ -547,8 +547,9 @@ def _merged(
     ours: Sequence[T], theirs: Sequence[T], base: Sequence[T], join: Callable[[T, T, T | None], T]
 ) -> tuple[T, ...]:
     """Merge three ways: ours as it stands, and of theirs what is neither there nor in the base."""
-    new, old = ({_key_of(one): one for one in many} for many in (theirs, base))
-    merged = []
+    new = {_key_of(one): one for one in theirs}
+    old = {_key_of(one): one for one in base}
+    merged: list[T] = []
     for one in ours:
         key = _key_of(one)
         other, before = new.pop(key, None), old.get(key)

@@ -11,7 +11,7 @@ from showtell._lazy import lazy_names
 
 if TYPE_CHECKING:
     from showtell.runs.auditing import AuditingJob, audit_names, shots_to_audit
-    from showtell.runs.comparing import ComparingJob, Expected, WritingJob, kept_records, total_of
+    from showtell.runs.comparing import ComparingJob, Expected, kept_records, total_of
     from showtell.runs.data import LabelledData, Parts, examples_of
     from showtell.runs.describing import DescribingJob
     from showtell.runs.events import Event, Tell, dropped_texts, line_of, n_useless, silent
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from showtell.runs.explaining import Explained, ExplainingJob
     from showtell.runs.folder import claim, finish, until_stopped
     from showtell.runs.growing import GrowingJob
-    from showtell.runs.job import Job
+    from showtell.runs.job import Job, WritingJob
     from showtell.runs.measuring import MeasuringJob, curve_numbers
     from showtell.runs.meter import Meter, Taken, taken
 
@@ -60,7 +60,7 @@ __all__ = [
 
 _NAMES_OF = {
     "auditing": "AuditingJob audit_names shots_to_audit",
-    "comparing": "ComparingJob Expected WritingJob kept_records total_of",
+    "comparing": "ComparingJob Expected kept_records total_of",
     "data": "LabelledData Parts examples_of",
     "describing": "DescribingJob",
     "events": "Event Tell dropped_texts line_of n_useless silent",
@@ -68,7 +68,7 @@ _NAMES_OF = {
     "explaining": "Explained ExplainingJob",
     "folder": "claim finish until_stopped",
     "growing": "GrowingJob",
-    "job": "Job",
+    "job": "Job WritingJob",
     "measuring": "MeasuringJob curve_numbers",
     "meter": "Meter Taken taken",
 }

@@ -15,7 +15,6 @@ from showtell import recipes
 from showtell._progress import Progress
 from showtell.errors import InputError
 from showtell.evaluate import folder as files
-from showtell.mllm.model import Model
 from showtell.runs.events import Event
 from showtell.runs.job import Job
 from showtell.runs.requests import deciding
@@ -214,16 +213,3 @@ def kept_records(folders: Sequence[str]) -> list[Record]:
             "folders made by `showtell evaluate --run DIR`."
         )
     return [measuring.Record.load(folder) for folder in found]
-
-
-@dataclass(kw_only=True)
-class WritingJob(Job):
-    """A job whose recipe only names the model; what decides about the texts is in its inputs."""
-
-    def _of_recipe(self) -> dict[str, Any]:
-        return {}
-
-    @property
-    def access(self) -> Model:
-        """How the model is reached, and within what limits."""
-        return self.reached()

@@ -10,8 +10,8 @@ from showtell import prompts
 from showtell._progress import Progress, no_progress
 from showtell.errors import InputError
 from showtell.mllm.structured import Spent
-from showtell.runs.comparing import WritingJob
 from showtell.runs.events import Event
+from showtell.runs.job import WritingJob
 from showtell.words import plural
 
 if TYPE_CHECKING:

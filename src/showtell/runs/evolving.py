@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from showtell import classify, encoders
 from showtell._progress import Progress, no_progress
 from showtell.errors import RunError
-from showtell.runs.comparing import WritingJob
 from showtell.runs.events import dropped_texts, n_useless
+from showtell.runs.job import WritingJob
 
 if TYPE_CHECKING:
     from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier

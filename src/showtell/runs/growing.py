@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from showtell import prompts
 from showtell._progress import Progress, no_progress
 from showtell.errors import InputError, RunError
-from showtell.runs.comparing import WritingJob
+from showtell.runs.job import WritingJob
 
 if TYPE_CHECKING:
     from pathlib import Path

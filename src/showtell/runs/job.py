@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from showtell.classify import CalibratedSets, Evolution, MediaClassifier, Predictions
     from showtell.datasets import Dataset
     from showtell.evaluate import Record
-    from showtell.mllm import Request
+    from showtell.mllm import Model, Request
     from showtell.recipes import Estimate, Recipe
 
 
@@ -237,3 +237,16 @@ class Job(OpenRecipe):
             "seconds": round(seconds, 3),
             **provenance.about_machine(),
         }
+
+
+@dataclass(kw_only=True)
+class WritingJob(Job):
+    """A job whose recipe only names the model; what decides about the texts is in its inputs."""
+
+    def _of_recipe(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def access(self) -> Model:
+        """How the model is reached, and within what limits."""
+        return self.reached()

@@ -35,7 +35,7 @@ OTHER = "other attributes"
 FORMAT = "concepts-1"
 """Of the files."""
 
-T = TypeVar("T", "Part", "Attribute", "Value")
+T = TypeVar("T", bound="Part | Attribute | Value")
 
 _LAYOUTS = ("merged", "per-label")
 _PREFIXES = ("none", "domain", "label")

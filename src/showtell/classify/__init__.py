@@ -55,12 +55,7 @@ if TYPE_CHECKING:
     from showtell.classify.embedding.zero_shot import ZeroShotClassifier
     from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
     from showtell.classify.evolving.evolve import EvolutionPlan
-    from showtell.classify.evolving.record import (
-        Evolution,
-        Generation,
-        Outcome,
-        read_evolution,
-    )
+    from showtell.classify.evolving.record import Evolution, Generation, Outcome, read_evolution
     from showtell.classify.likelihood.classifier import LikelihoodClassifier
     from showtell.classify.predictions import Predictions
     from showtell.classify.saved import load_classifier, save_classifier

@@ -232,10 +232,6 @@ class MediaClassifier(Estimator):
         path : str or path
             A new folder, an empty one, or a saved classifier to replace.
 
-        Returns
-        -------
-        path : Path
-
         See Also
         --------
         showtell.classify.load_classifier : Read it back.

@@ -249,11 +249,7 @@ class Predictions:
         return [table[i] for i in inverse.tolist()]
 
     def write(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        proba: bool = False,
-        escape_formulas: bool = False,
+        self, path: str | os.PathLike[str], *, proba: bool = False, escape_formulas: bool = False
     ) -> Path:
         """Write the rows as CSV, JSON Lines or Parquet, by the suffix of `path`.
 
@@ -270,10 +266,6 @@ class Predictions:
             CSV only. Cells are written exactly as they are, also those that start with ``=``,
             ``+``, ``-`` or ``@``, which a spreadsheet would run as a formula. True puts a ``'``
             before such text, which changes file names: use it for tables made for a spreadsheet.
-
-        Returns
-        -------
-        path : Path
 
         Raises
         ------
@@ -355,10 +347,6 @@ class Predictions:
         ----------
         proba : bool, default=False
             Also a column ``p_<label>`` per label.
-
-        Returns
-        -------
-        table : pandas.DataFrame of n_samples rows
         """
         pd = need("pandas", extra="pandas", what="A table as a DataFrame")
         names = self.header(proba=proba)

@@ -324,9 +324,7 @@ def load_coco(
 
 
 def _load_coco(
-    annotations: str | os.PathLike[str],
-    images_folder: str | os.PathLike[str] | None,
-    boxes: _Boxes,
+    annotations: str | os.PathLike[str], images_folder: str | os.PathLike[str] | None, boxes: _Boxes
 ) -> Dataset:
     path = os.fspath(annotations)
     where = shown(path)

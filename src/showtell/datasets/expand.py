@@ -65,10 +65,7 @@ class _Expanded:
 
 
 def expand_images(
-    arguments: Sequence[str],
-    *,
-    image_column: str | None = None,
-    stdin: BinaryIO | None = None,
+    arguments: Sequence[str], *, image_column: str | None = None, stdin: BinaryIO | None = None
 ) -> Dataset:
     r"""List the images that the arguments of a command name, in their order.
 

@@ -164,10 +164,7 @@ def _splits(top: _Found) -> dict[str, list[str]]:
 
 
 def _codes(
-    folders: Sequence[str],
-    words: Mapping[str, str] | None,
-    label_set: LabelSet | None,
-    where: str,
+    folders: Sequence[str], words: Mapping[str, str] | None, label_set: LabelSet | None, where: str
 ) -> tuple[NDArray[np.int32], tuple[str, ...], list[str]]:
     """Return the label code of each image, the labels, and notes."""
     notes = []

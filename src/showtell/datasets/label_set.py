@@ -83,9 +83,7 @@ class LabelSet:
 
 
 def parse_labels(
-    labels: str | Iterable[str] | None = None,
-    *,
-    labels_file: str | os.PathLike[str] | None = None,
+    labels: str | Iterable[str] | None = None, *, labels_file: str | os.PathLike[str] | None = None
 ) -> LabelSet:
     """Read the labels a person named, or a file of labels.
 

@@ -21,24 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
-from showtell.encoders.base import (
-    Embeddings,
-    Encoder,
-    TakesPixels,
-    check_encoder,
-    checked_rows,
-)
+from showtell.encoders.base import Embeddings, Encoder, TakesPixels, check_encoder, checked_rows
 from showtell.encoders.store import EmbeddingStore, StoreWarning, default_store
 from showtell.errors import InputError, MediaError, RunError
-from showtell.media import (
-    DEFAULT_LIMITS,
-    Crop,
-    Limits,
-    Media,
-    RawMedia,
-    media_name,
-    read_media,
-)
+from showtell.media import DEFAULT_LIMITS, Crop, Limits, Media, RawMedia, media_name, read_media
 
 Store = EmbeddingStore | str | os.PathLike[str] | None
 """Where embeddings are kept: a store, its file, ``"default"`` for `default_store`, or None."""

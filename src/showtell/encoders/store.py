@@ -202,10 +202,6 @@ class EmbeddingStore(Database):
             Only those of encoders with this name or fingerprint.
         older_than : float, optional
             Days; only those not used for longer.
-
-        Returns
-        -------
-        n_removed : int
         """
         conditions: list[str] = ["1"]
         values: list[str | int] = []
@@ -224,10 +220,6 @@ class EmbeddingStore(Database):
         ----------
         max_bytes : int
             Allowed size of all vectors together.
-
-        Returns
-        -------
-        n_removed : int
         """
         return self._remove(
             "id IN (SELECT id FROM (SELECT id, SUM(LENGTH(vector)) OVER "

@@ -68,10 +68,6 @@ class RawMedia:
         min_side, background, limits
             As in `open_image`.
 
-        Returns
-        -------
-        picture : PIL.Image.Image of mode RGB
-
         Raises
         ------
         MediaError

@@ -111,10 +111,6 @@ class Model:
         ----------
         takes_jobs : bool, default=False
             Whether what asks can wait for batch jobs.
-
-        Raises
-        ------
-        InputError
         """
         if not isinstance(self.model, str) and not isinstance(self.model, MLLM):
             raise InputError(
@@ -147,19 +143,11 @@ class Model:
         ----------
         deep : bool, default=True
             Nothing lies deeper.
-
-        Returns
-        -------
-        params : dict of str to value
         """
         return {name: getattr(self, name) for name in _NAMES}
 
     def set_params(self, **params: Any) -> Self:
         """Set some parameters.
-
-        Returns
-        -------
-        self : Model
 
         Raises
         ------

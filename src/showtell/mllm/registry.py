@@ -173,10 +173,7 @@ def _one_modelfile(
 
 
 def _address_and_key(
-    name: str,
-    base_url: str | None,
-    api_key: str | None,
-    env_file: str | os.PathLike[str] | None,
+    name: str, base_url: str | None, api_key: str | None, env_file: str | os.PathLike[str] | None
 ) -> tuple[str | None, str | None]:
     """Find where a provider is asked, and with which key; refuse what cannot work."""
     provider, variables = _PROVIDERS[name], _variables(env_file)
@@ -201,10 +198,7 @@ def _address_and_key(
 
 
 def place_of(
-    model: str,
-    base_url: str | None = None,
-    *,
-    env_file: str | os.PathLike[str] | None = ".env",
+    model: str, base_url: str | None = None, *, env_file: str | os.PathLike[str] | None = ".env"
 ) -> str:
     """Name the endpoint of a model without loading it or asking anybody.
 

@@ -186,11 +186,6 @@ class ParsedAnswer:
     matched: str = ""
     candidates: tuple[int, ...] = ()
 
-    @property
-    def has_label(self) -> bool:
-        """Whether the answer is a label of the label set."""
-        return self.code is not None
-
 
 class AnswerParser:
     """Turns answers into labels of one label set; made once, used for many answers.
@@ -324,27 +319,6 @@ class AnswerParser:
         return ParsedAnswer(
             code=None, rule=rule, text=raw, matched=", ".join(found), candidates=codes
         )
-
-    def parse_many(self, texts: Iterable[object]) -> list[ParsedAnswer]:
-        """Parse each answer; equal answers are parsed once.
-
-        Parameters
-        ----------
-        texts : iterable of str or None
-            As in `parse`.
-
-        Returns
-        -------
-        answers : list of ParsedAnswer, in order
-        """
-        seen: dict[str, ParsedAnswer] = {}
-        answers = []
-        for text in map(_as_text, texts):
-            answer = seen.get(text)
-            if answer is None:
-                answer = seen[text] = self.parse(text)
-            answers.append(answer)
-        return answers
 
     def _lookup(self, text: str) -> tuple[int, str] | None:
         """Code and normalised name if a piece of text as it stands is a label or an alias."""

@@ -184,9 +184,7 @@ def _machinery(recipe: Recipe, row: Method) -> dict[str, Any]:
 
 
 def reached(
-    recipe: Recipe,
-    model: MLLM | None = None,
-    run_folder: str | PathLike[str] | None = None,
+    recipe: Recipe, model: MLLM | None = None, run_folder: str | PathLike[str] | None = None
 ) -> Model:
     """Say how a model is reached, and within what limits: the one place that does.
 

@@ -42,10 +42,7 @@ def listed(values: Sequence[str] | None) -> list[str]:
 
 
 def contenders(
-    methods: str,
-    models: Sequence[str],
-    encoders: Sequence[str],
-    recipe_of: Callable[[Way], Recipe],
+    methods: str, models: Sequence[str], encoders: Sequence[str], recipe_of: Callable[[Way], Recipe]
 ) -> list[Contender]:
     """Read ``"linear,in-context@openai:gpt-4.1-mini"``: methods with what each is to use.
 

@@ -229,10 +229,6 @@ class Recipe:
         run_folder : path, optional
             Answers are kept there; the same again resumes.
 
-        Returns
-        -------
-        classifier : MediaClassifier
-
         Raises
         ------
         InputError
@@ -262,10 +258,6 @@ class Recipe:
             As for `build`; the labelled images are learned from where the method does that.
         on_generation : callable, optional
             Called after each generation of words that evolve.
-
-        Returns
-        -------
-        classifier : MediaClassifier
 
         Raises
         ------

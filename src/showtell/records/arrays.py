@@ -20,10 +20,7 @@ _DENSEST = 1100  # deflate makes nothing smaller by more
 
 
 def read_arrays(
-    path: str | os.PathLike[str],
-    *,
-    most: int = MOST_BYTES,
-    error: type[ShowtellError] = DataError,
+    path: str | os.PathLike[str], *, most: int = MOST_BYTES, error: type[ShowtellError] = DataError
 ) -> dict[str, NDArray[Any]]:
     """Read a file of arrays that `numpy.savez` or `numpy.savez_compressed` wrote.
 

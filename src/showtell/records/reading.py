@@ -186,11 +186,7 @@ def parse_yaml(text: str, where: str, *, error: type[ShowtellError] = DataError)
 
 
 def csv_rows(
-    lines: Iterable[str],
-    where: str,
-    *,
-    error: type[ShowtellError] = DataError,
-    **dialect: Any,
+    lines: Iterable[str], where: str, *, error: type[ShowtellError] = DataError, **dialect: Any
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of CSV text with the number of the line each begins in.
 

@@ -70,11 +70,6 @@ class ComparingJob(Job):
     ) -> list[Expected]:
         """Say what each contender that asks would take, before the first of them asks.
 
-        Parameters
-        ----------
-        test, examples : Dataset
-        max_cost : str, optional
-
         Returns
         -------
         expected : list of Expected
@@ -128,10 +123,6 @@ class ComparingJob(Job):
         controls : bool
         progress : callable
             Gives a context in which progress is shown.
-
-        Returns
-        -------
-        records : list of Record
         """
         found: list[Record] = []
         for number, one in enumerate(self.contenders):

@@ -163,10 +163,6 @@ class LabelledData:
         needs_examples : bool
             Whether the method learns; then a data set without splits is split.
 
-        Returns
-        -------
-        parts : Parts
-
         Raises
         ------
         InputError

@@ -53,18 +53,7 @@ class ExplainingJob(Job):
     limits: dict[str, Any] = field(default_factory=dict)
 
     def limited(self, task: Explained, classifier: Any, limit: int | None) -> Explained:
-        """Take a sample, of a size that does not keep one waiting unless it was asked for.
-
-        Parameters
-        ----------
-        task : Explained
-        classifier : MediaClassifier
-        limit : int or None
-
-        Returns
-        -------
-        task : Explained
-        """
+        """Take a sample, of a size that does not keep one waiting unless it was asked for."""
         usual = _USUAL_BY_CLUES if _has(classifier, "changes") else _USUAL
         most = usual if limit is None else limit
         n = len(task.images)

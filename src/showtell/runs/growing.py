@@ -96,12 +96,7 @@ class GrowingJob(WritingJob):
         self.finish(self.facts_of(built))
 
     def refuse_nothing(self, tree: ConceptTree) -> None:
-        """Fail where the tree got nothing of what was asked for last.
-
-        Raises
-        ------
-        RunError
-        """
+        """Fail where the tree got nothing of what was asked for last."""
         until = self.told["until"]
         if not tree.counts()[f"n_{until}"]:
             reason = tree.gaps[0].reason if tree.gaps else "no answer can be used"

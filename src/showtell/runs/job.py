@@ -58,10 +58,6 @@ class Job(OpenRecipe):
         examples : Dataset or None
         recipe : Recipe, optional
             One of a comparison; unless given that of the job.
-
-        Returns
-        -------
-        classifier : MediaClassifier
         """
         recipe = self.recipe if recipe is None else recipe
         classifier = recipe.fit(
@@ -128,12 +124,6 @@ class Job(OpenRecipe):
     ) -> tuple[Predictions, RunError | RunInterrupt | None]:
         """Classify all images; where a cap or Ctrl-C stops that, give what was answered until then.
 
-        Parameters
-        ----------
-        classifier : MediaClassifier
-        data : Dataset
-        progress : callable, optional
-
         Returns
         -------
         predictions : Predictions
@@ -146,10 +136,6 @@ class Job(OpenRecipe):
 
     def parted_for_sets(self, examples: Dataset | None) -> tuple[Dataset, Dataset]:
         """Part labelled images into those to learn from and those to calibrate sets on.
-
-        Parameters
-        ----------
-        examples : Dataset or None
 
         Returns
         -------

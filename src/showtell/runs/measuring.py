@@ -60,12 +60,7 @@ class MeasuringJob(Job):
             )
 
     def measure_parts(
-        self,
-        parts: Parts,
-        *,
-        learns: bool,
-        controls: bool = True,
-        progress: Progress = no_progress,
+        self, parts: Parts, *, learns: bool, controls: bool = True, progress: Progress = no_progress
     ) -> tuple[Record, ShotCurve | None]:
         """Fit, classify what is to be scored, and run the curve where one is wanted.
 
@@ -76,11 +71,6 @@ class MeasuringJob(Job):
             Whether the classifier is shown what may be learned from.
         controls : bool, default=True
         progress : callable, optional
-
-        Returns
-        -------
-        record : Record
-        curve : ShotCurve or None
 
         Raises
         ------

@@ -7,12 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from showtell.errors import (
-    MLLMAuthError,
-    MLLMRequestError,
-    MLLMUnreachableError,
-    RateLimitedError,
-)
+from showtell.errors import MLLMAuthError, MLLMRequestError, MLLMUnreachableError, RateLimitedError
 from showtell.mllm import Usage, capabilities_of, estimate_tokens
 from showtell.mllm.call import background
 from showtell.mllm.prices import is_installed, price

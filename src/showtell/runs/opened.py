@@ -61,10 +61,7 @@ class OpenRecipe:
     def claim(self) -> bool:
         """Take the run folder, if there is one; say whether the same was run there before.
 
-        Raises
-        ------
-        InputError
-            If it holds the run of another request, or files that are no run.
+        Raises InputError if it holds the run of another request, or files that are no run.
         """
         if self.run is None or not folder.claim(self.run, self.request):
             return False
@@ -80,10 +77,7 @@ class OpenRecipe:
     def open(self) -> None:
         """Load all models, so that a wrong name or a missing key is known before anything is read.
 
-        Raises
-        ------
-        InputError
-            If batch jobs are wanted and there is no run folder.
+        Raises InputError if batch jobs are wanted and there is no run folder.
         """
         asking = [one for one in self._recipes() if one.asks]
         if not asking:
@@ -174,12 +168,7 @@ class OpenRecipe:
     ) -> None:
         """Fill the run folder with predictions, what they come to, and `facts`.
 
-        Parameters
-        ----------
-        predictions : Predictions
-        facts : mapping
-            As `facts` gives them.
-        state : {"finished", "stopped"}
+        `facts`: as `facts` gives them; `state`, one of {"finished", "stopped"}.
         """
         if self.run is None:
             return

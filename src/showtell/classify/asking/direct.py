@@ -147,10 +147,6 @@ class DirectClassifier(MLLMClassifier):
         y : array-like of shape (n_samples,), optional
             Gives the label set where `labels` is None.
 
-        Returns
-        -------
-        self : DirectClassifier
-
         Raises
         ------
         InputError

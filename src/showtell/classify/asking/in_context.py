@@ -174,10 +174,6 @@ class InContextClassifier(MLLMClassifier):
         y : array-like of shape (n_samples,), optional
             Their labels.
 
-        Returns
-        -------
-        self : InContextClassifier
-
         Raises
         ------
         InputError

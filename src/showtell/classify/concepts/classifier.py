@@ -19,18 +19,8 @@ from showtell.classify.concepts.evidence import (
     LabelCard,
     LabelPair,
 )
-from showtell.classify.concepts.fitting import (
-    check_arguments,
-    choose_clues,
-    fit_model,
-    write_clues,
-)
-from showtell.classify.concepts.heads import (
-    ClueHeadName,
-    EstimatorModel,
-    Forest,
-    PartsVote,
-)
+from showtell.classify.concepts.fitting import check_arguments, choose_clues, fit_model, write_clues
+from showtell.classify.concepts.heads import ClueHeadName, EstimatorModel, Forest, PartsVote
 from showtell.classify.concepts.importances import (
     LabelTable,
     compare_labels,
@@ -38,9 +28,7 @@ from showtell.classify.concepts.importances import (
     measure_importances,
 )
 from showtell.classify.concepts.saved import restore, saved_shapes, saved_state
-from showtell.classify.concepts.selection import (
-    ClueSelection,
-)
+from showtell.classify.concepts.selection import ClueSelection
 from showtell.classify.concepts.single import (
     alike_images,
     clue_contributions,
@@ -56,9 +44,7 @@ from showtell.encoders import Embeddings, Encoder, embed_images, embed_texts, lo
 from showtell.encoders.embed import Store
 from showtell.errors import InputError
 from showtell.media import Media
-from showtell.metrics.importance import (
-    Measure,
-)
+from showtell.metrics.importance import Measure
 from showtell.prompts import read_descriptions
 from showtell.prompts.concepts.reading import read_concepts
 from showtell.prompts.concepts.trees import CluePrefix, ConceptTree, TreeLayout
@@ -231,10 +217,6 @@ class ConceptClassifier(SupportClassifier):
         y : array-like of shape (n_samples,)
             Labels: text, integers or booleans.
 
-        Returns
-        -------
-        self : ConceptClassifier
-
         Raises
         ------
         InputError
@@ -385,10 +367,6 @@ class ConceptClassifier(SupportClassifier):
             that have not learned from it.
         n_repeats : int, default=10
         measure : {"accuracy", "log-loss"}, default="accuracy"
-
-        Returns
-        -------
-        importances : ConceptImportances
         """
         check_is_fitted(self)
         return measure_importances(self, X, y, n_repeats=n_repeats, measure=measure)
@@ -397,15 +375,6 @@ class ConceptClassifier(SupportClassifier):
         """Say what sets a label apart from all others, and in which direction.
 
         Measured on the images of `fit`, each predicted by a model that has not learned from it.
-
-        Parameters
-        ----------
-        label : one of ``classes_``
-        n_repeats : int, default=10
-
-        Returns
-        -------
-        card : LabelCard
 
         Raises
         ------
@@ -425,10 +394,6 @@ class ConceptClassifier(SupportClassifier):
         n_top : int, default=30
             Clues of each label that are compared.
         n_repeats : int, default=10
-
-        Returns
-        -------
-        pair : LabelPair
         """
         a, b = self._code(first), self._code(second)
         if a == b:
@@ -511,10 +476,6 @@ class ConceptClassifier(SupportClassifier):
             None: the second most probable.
         n_most : int, default=10
             Clues that may change.
-
-        Returns
-        -------
-        found : ConceptCounterfactual
 
         Raises
         ------

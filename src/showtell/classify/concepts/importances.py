@@ -52,12 +52,7 @@ class LabelTable:
 
 
 def measure_importances(
-    clf: ConceptClassifier,
-    X: Sequence[Media] | None,
-    y: Any,
-    *,
-    n_repeats: int,
-    measure: Measure,
+    clf: ConceptClassifier, X: Sequence[Media] | None, y: Any, *, n_repeats: int, measure: Measure
 ) -> ConceptImportances:
     """Measure all groups; see `ConceptClassifier.importances`."""
     groups = _groups(clf)

@@ -224,10 +224,6 @@ class DescriptionClassifier(PromptedClassifier):
         y : array-like of shape (n_samples,), optional
             Gives the label set where `labels` is None.
 
-        Returns
-        -------
-        self : DescriptionClassifier
-
         Raises
         ------
         InputError
@@ -305,12 +301,7 @@ class DescriptionClassifier(PromptedClassifier):
         return [self._texts_of(name, start, noise, chosen, seed) for name in names]
 
     def _texts_of(
-        self,
-        name: str,
-        start: str,
-        noise: Sequence[str],
-        templates: Sequence[str],
-        seed: int,
+        self, name: str, start: str, noise: Sequence[str], templates: Sequence[str], seed: int
     ) -> list[tuple[str, str, float]]:
         own: Sequence[str] = ()
         weights: Sequence[float] = ()

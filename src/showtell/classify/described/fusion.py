@@ -21,20 +21,10 @@ from showtell.classify.described.opinions import Looks, Opinions, Seen, class_ve
 from showtell.classify.estimator import check_is_fitted
 from showtell.classify.predictions import Predictions
 from showtell.classify.probability import probabilities, smoothed_temperature
-from showtell.encoders import (
-    Embeddings,
-    Encoder,
-    ImageEmbeddings,
-    embed_images,
-    load_encoder,
-)
+from showtell.encoders import Embeddings, Encoder, ImageEmbeddings, embed_images, load_encoder
 from showtell.encoders.base import checked_rows
 from showtell.encoders.embed import Store
-from showtell.errors import (
-    InputError,
-    SavedFolderError,
-    ShowtellError,
-)
+from showtell.errors import InputError, SavedFolderError, ShowtellError
 from showtell.media import Media, media_name
 from showtell.mllm.base import Request
 from showtell.mllm.model import Asked
@@ -207,10 +197,6 @@ class FusionClassifier(AsksModel, EncoderClassifier):
         y : array-like of shape (n_samples,), optional
             Gives the label set where `labels` is None.
 
-        Returns
-        -------
-        self : FusionClassifier
-
         Raises
         ------
         InputError
@@ -336,11 +322,7 @@ class FusionClassifier(AsksModel, EncoderClassifier):
         )
 
     def _look(
-        self,
-        encoder: Encoder,
-        images: Sequence[Media],
-        found: ImageEmbeddings,
-        progress: Progress,
+        self, encoder: Encoder, images: Sequence[Media], found: ImageEmbeddings, progress: Progress
     ) -> Seen:
         """Ask about each distinct image, and embed what is said."""
         seen = self._looks().look(images, found, progress)

@@ -66,12 +66,7 @@ class ImageEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstim
         self.store = store
 
     def fit(self, X: Sequence[Media] | None = None, y: Any = None) -> Self:  # noqa: ARG002
-        """Load the encoder; X and y are not looked at.
-
-        Returns
-        -------
-        self : ImageEmbedder
-        """
+        """Load the encoder; X and y are not looked at."""
         if self.on_error not in ("raise", "nan"):
             raise InputError(f"`on_error` is 'raise' or 'nan', got {self.on_error!r}.")
         encoder = load_encoder(self.encoder)

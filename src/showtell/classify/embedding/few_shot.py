@@ -194,10 +194,6 @@ class FewShotClassifier(SupportClassifier):
         y : array-like of shape (n_samples,)
             Labels: text, integers or booleans.
 
-        Returns
-        -------
-        self : FewShotClassifier
-
         Raises
         ------
         InputError

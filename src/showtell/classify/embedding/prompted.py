@@ -52,10 +52,7 @@ class PromptedClassifier(EncoderClassifier):
         self.temperature_, self.calibrated_ = 1.0, False
 
     def _calibrate(
-        self,
-        encoder: Encoder,
-        images: Sequence[Media] | None,
-        codes: NDArray[np.intp] | None,
+        self, encoder: Encoder, images: Sequence[Media] | None, codes: NDArray[np.intp] | None
     ) -> None:
         """Fit the temperature on labelled images, where there are enough."""
         if self.calibrate is False:

@@ -157,10 +157,6 @@ class ZeroShotClassifier(PromptedClassifier):
         y : array-like of shape (n_samples,), optional
             Gives the label set where `labels` is None.
 
-        Returns
-        -------
-        self : ZeroShotClassifier
-
         Raises
         ------
         InputError

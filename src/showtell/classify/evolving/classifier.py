@@ -36,11 +36,7 @@ from showtell.classify.evolving.evolve import (
     start_of,
 )
 from showtell.classify.evolving.parts import Parts, part_images
-from showtell.classify.evolving.record import (
-    Evolution,
-    Keeping,
-    Outcome,
-)
+from showtell.classify.evolving.record import Evolution, Keeping, Outcome
 from showtell.classify.labels import codes_of, true_labels
 from showtell.classify.probability import smoothed_temperature
 from showtell.encoders import Embeddings, Encoder, embed_images, load_encoder
@@ -271,10 +267,6 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
             Called as questions of a generation are answered.
         on_generation : callable, optional
             Called with the evolution so far after each generation, the start included.
-
-        Returns
-        -------
-        self : EvolvingDescriptionClassifier
 
         Raises
         ------

@@ -21,13 +21,7 @@ from showtell.classify.evolving.arithmetic import (
     worst_confusions,
 )
 from showtell.classify.evolving.questions import Asker, Feedback, Version, Written
-from showtell.classify.evolving.record import (
-    Cluster,
-    Confusion,
-    Exchange,
-    Generation,
-    LabelChange,
-)
+from showtell.classify.evolving.record import Cluster, Confusion, Exchange, Generation, LabelChange
 from showtell.classify.evolving.scores import DescriptionScores
 from showtell.mllm.base import TextPart
 from showtell.mllm.call.client import Client
@@ -382,11 +376,7 @@ class Loop:
     # Memory
 
     def _remember(
-        self,
-        before: Texts,
-        after: Texts,
-        base: NDArray[np.float64],
-        groups: Sequence[_Group],
+        self, before: Texts, after: Texts, base: NDArray[np.float64], groups: Sequence[_Group]
     ) -> dict[str, tuple[int, int]]:
         """Note which words did good and harm; returns that of the removed and added ones."""
         codes = self.codes[: self.n_support]

@@ -264,10 +264,6 @@ class Evolution:
         ----------
         path : path
             A file, or a folder that gets `evolution.json`.
-
-        Returns
-        -------
-        path : Path
         """
         target = Path(path)
         target = target / FILE_NAME if target.is_dir() else target

@@ -217,10 +217,6 @@ class LikelihoodClassifier(MediaClassifier):
         y : array-like of shape (n_samples,), optional
             Gives the label set where `labels` is None.
 
-        Returns
-        -------
-        self : LikelihoodClassifier
-
         Raises
         ------
         InputError
@@ -518,10 +514,7 @@ class _Scorer(PixelEncoder):
     batch_size = 2  # more than 1: called from one thread
 
     def __init__(
-        self,
-        vlm: LocalVLM,
-        n_classes: int,
-        score: Callable[[Image.Image], NDArray[np.float64]],
+        self, vlm: LocalVLM, n_classes: int, score: Callable[[Image.Image], NDArray[np.float64]]
     ) -> None:
         self.name, self.fingerprint, self.n_dims = vlm.name, vlm.fingerprint, n_classes
         self._score = score

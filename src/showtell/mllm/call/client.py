@@ -202,14 +202,6 @@ class Client:
     async def ask(self, request: Request) -> Answer:
         """Ask one question.
 
-        Parameters
-        ----------
-        request : Request
-
-        Returns
-        -------
-        answer : Answer
-
         Raises
         ------
         MLLMError

@@ -43,12 +43,7 @@ from showtell._version import __version__
 from showtell.errors import RunError, SavedFolderError
 from showtell.mllm.base import Answer, ImagePart, Request
 from showtell.mllm.call.books import DAMAGE, SCHEMA, Books
-from showtell.mllm.call.stored import (
-    answer_from_record,
-    answer_to_record,
-    dumps,
-    loads,
-)
+from showtell.mllm.call.stored import answer_from_record, answer_to_record, dumps, loads
 from showtell.mllm.endpoints import is_same_place
 from showtell.records.lines import FsyncPolicy, LineFile
 

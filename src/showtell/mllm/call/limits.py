@@ -152,23 +152,13 @@ class RateLimiter:
             raise
 
     def correct(self, n_estimated: int, n_tokens: int) -> None:
-        """Replace the estimate of a request by the tokens it took.
-
-        Parameters
-        ----------
-        n_estimated, n_tokens : int
-        """
+        """Replace the estimate of a request by the tokens it took."""
         if self._tokens is not None and n_estimated != n_tokens:
             with self._lock:
                 self._tokens.level += n_estimated - n_tokens
 
     def give_back(self, n_tokens: int = 0) -> None:
-        """Undo `delay` for a request that was not sent.
-
-        Parameters
-        ----------
-        n_tokens : int, default=0
-        """
+        """Undo `delay` for a request that was not sent."""
         with self._lock:
             if self._requests is not None:
                 self._requests.level += 1

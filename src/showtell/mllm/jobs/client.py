@@ -15,13 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import showtell.errors
-from showtell.errors import (
-    BudgetError,
-    JobsPendingError,
-    MLLMAuthError,
-    MLLMError,
-    MLLMServerError,
-)
+from showtell.errors import BudgetError, JobsPendingError, MLLMAuthError, MLLMError, MLLMServerError
 from showtell.mllm.base import MLLM, Answer, Request
 from showtell.mllm.call.budget import Budget
 from showtell.mllm.call.cache import KeptAnswers

@@ -235,10 +235,6 @@ class LocalVLM:
             Read picture and prompt once and all continuations in one padded batch. False: a full
             pass per continuation, which gives the same numbers and is slow.
 
-        Returns
-        -------
-        scores : TokenScores
-
         Raises
         ------
         RunError
@@ -448,11 +444,6 @@ class LocalVLM:
 
     def first_token_logprobs(self, picture: Image.Image, prompt: str) -> NDArray[np.float64]:
         """Log-probability of every token right after the prompt, shape (n_tokens,).
-
-        Parameters
-        ----------
-        picture : PIL.Image
-        prompt : str
 
         Returns
         -------

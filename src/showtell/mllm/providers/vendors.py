@@ -20,12 +20,7 @@ from pydantic_ai import exceptions as theirs
 from pydantic_ai.direct import model_request
 from pydantic_ai.messages import BinaryContent, CachePoint, ModelRequest, UserPromptPart
 from pydantic_ai.models import Model, ModelRequestParameters
-from pydantic_ai.models.decision import (
-    ChoiceAnswer,
-    ChoiceQuestion,
-    DecisionModel,
-    DecisionRequest,
-)
+from pydantic_ai.models.decision import ChoiceAnswer, ChoiceQuestion, DecisionModel, DecisionRequest
 from pydantic_ai.output import OutputObjectDefinition
 
 from showtell._clean import shown_url

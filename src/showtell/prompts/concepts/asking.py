@@ -608,11 +608,7 @@ class _Work:
         return tuple(kept.values()), dropped
 
     def take_values(
-        self,
-        wanted: Sequence[_Wanted],
-        answers: Sequence[Checked[_Valued]],
-        *,
-        last: bool = False,
+        self, wanted: Sequence[_Wanted], answers: Sequence[Checked[_Valued]], *, last: bool = False
     ) -> list[_Wanted]:
         """Add values; return what is to be asked for once more, or make gaps of it."""
         again: list[_Wanted] = []

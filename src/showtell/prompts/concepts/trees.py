@@ -355,14 +355,6 @@ class ConceptTree:
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write a ``.json`` file, to be edited and read again.
 
-        Parameters
-        ----------
-        path : path
-
-        Returns
-        -------
-        path : Path
-
         Raises
         ------
         InputError

@@ -332,11 +332,7 @@ def _wordings(
 
 
 def _list_check(
-    label: str,
-    labels: Sequence[str],
-    parser: AnswerParser,
-    style: DescriptionStyle,
-    n_least: int,
+    label: str, labels: Sequence[str], parser: AnswerParser, style: DescriptionStyle, n_least: int
 ) -> Callable[[Any], _Written]:
     own = f" {normalise(label)} "
 

@@ -320,10 +320,6 @@ class DescriptionSet(Mapping[str, tuple[str, ...]]):
         ----------
         other : DescriptionSet
             The later one.
-
-        Returns
-        -------
-        diff : DescriptionDiff
         """
         added, removed, n_kept = {}, {}, 0
         for label in dict.fromkeys((*self.texts, *other.texts)):
@@ -402,14 +398,6 @@ class DescriptionSet(Mapping[str, tuple[str, ...]]):
         """Write a file: ``.json``, ``.yaml`` or ``.csv`` by its ending.
 
         CSV holds a row per description and nothing else: kind, domain and provenance stay behind.
-
-        Parameters
-        ----------
-        path : path
-
-        Returns
-        -------
-        path : Path
 
         Raises
         ------

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
+from showtell._clean import looks_secret, said_by_others
 from showtell.errors import InputError, UnknownNameError
 from showtell.words import joined
 
-__all__ = ["above", "at_least", "between", "flag", "known", "one_of", "whole"]
+__all__ = ["above", "at_least", "between", "flag", "known", "no_secret", "one_of", "whole"]
 
 
 def at_least(least: float, **values: Any) -> None:
@@ -35,6 +36,34 @@ def at_least(least: float, **values: Any) -> None:
     for name, value in values.items():
         if not value >= least:
             raise InputError(f"`{name}` must be at least {least}, got {value!r}.", param=name)
+
+
+def no_secret(**names: str) -> None:
+    """Refuse a key or a password in the place of a name, before it is shown or written.
+
+    Parameters
+    ----------
+    **names
+        By the name of the parameter.
+
+    Raises
+    ------
+    InputError
+
+    Examples
+    --------
+    >>> no_secret(model="openai:sk-proj-a1b2c3d4e5f6g7h8i9")
+    Traceback (most recent call last):
+    ...
+    showtell.errors.InputError: `model` holds what looks like a key or a password: 'openai:***'. ...
+    """
+    for name, text in names.items():
+        if looks_secret(text):
+            raise InputError(
+                f"`{name}` holds what looks like a key or a password: {said_by_others(text)!r}. "
+                "Name the model; a key goes into a variable such as OPENAI_API_KEY.",
+                param=name,
+            )
 
 
 def above(limit: float, **values: Any) -> None:

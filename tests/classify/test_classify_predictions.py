@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from showtell.classify import Predictions, RowWriter
 from showtell.classify.prediction_files import html_table
 from showtell.errors import DataError, InputError
+from showtell.media import media_name
 
 NASTY = [
     "plain.jpg",
@@ -130,7 +131,7 @@ def test_numpy_columns_are_written_as_plain_numbers(tmp_path):
 )
 def test_any_name_survives_csv(tmp_path_factory, names):
     path = tmp_path_factory.mktemp("fuzz") / "o.csv"
-    predictions = make(names)
+    predictions = make([media_name(name) for name in names])
     again = Predictions.read(predictions.write(path, proba=True))
     assert rows_equal(predictions, again, proba=True)
 

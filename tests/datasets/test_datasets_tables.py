@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.memory import needs_peak_memory, run_measured
 
+from showtell._clean import escaped
 from showtell.datasets import Dataset, expand_images, load_dataset
 from showtell.errors import DataError, InputError, MissingExtraError
 
@@ -414,7 +415,7 @@ def test_what_the_csv_module_writes_is_read_back(write, rows):
     data = load_dataset(write("t.csv", buffer.getvalue().encode()))
     assert len(data) == len(rows)
     for row, (_, label) in enumerate(rows):
-        label = " ".join(label.split())
+        label = escaped(" ".join(label.split()))
         code = int(data.codes[row])
         assert (data.labels[code] if code >= 0 else "") == label
 

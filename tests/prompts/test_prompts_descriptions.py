@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from showtell._clean import escaped
 from showtell.errors import InputError, UnknownNameError
 from showtell.prompts import (
     DescriptionSet,
@@ -57,8 +58,8 @@ def test_json_and_csv_give_back_any_texts(tmp_path_factory, texts):
         back = read_descriptions(DescriptionSet(texts).write(folder / f"set{ending}"))
         if ending == ".json":
             assert dict(back) == texts
-        else:  # a cell loses the spaces around it
-            assert [t.strip() for v in texts.values() for t in v] == [
+        else:  # a cell loses the spaces around it, and shows what would steer a terminal
+            assert [escaped(t).strip() for v in texts.values() for t in v] == [
                 t for v in back.values() for t in v
             ]
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell._clean import escaped
 from showtell.errors import InputError
 from showtell.words import listed
 
@@ -68,7 +69,8 @@ def label_words(
     twice = sorted({str(key) for key in keys if keys.count(key) > 1}) if _repeats(keys) else []
     if twice:
         raise InputError(f"Labels must differ from each other; twice: {', '.join(twice)}.")
-    own = labels if isinstance(labels, Mapping) else {}
+    descriptions, aliases = _by_shown_label(descriptions), _by_shown_label(aliases)
+    own = (_by_shown_label(labels) if isinstance(labels, Mapping) else None) or {}
     sentences = [
         (*_texts(own.get(key), key), *_texts((descriptions or {}).get(key), key)) for key in keys
     ]
@@ -84,6 +86,13 @@ def label_words(
         names=tuple(tuple(dict.fromkeys(of_class)) for of_class in names),
         descriptions=tuple(tuple(dict.fromkeys(of_class)) for of_class in sentences),
     )
+
+
+def _by_shown_label(texts: Texts | None) -> Texts | None:
+    """Have texts under the labels as they are shown."""
+    if texts is None:
+        return None
+    return {escaped(key) if isinstance(key, str) else key: text for key, text in texts.items()}
 
 
 def true_labels(y: Any, n_samples: int | None) -> NDArray[Any]:
@@ -104,7 +113,7 @@ def true_labels(y: Any, n_samples: int | None) -> NDArray[Any]:
 
 
 def _as_labels(values: Sequence[Any], what: str) -> NDArray[Any]:
-    """Values as an array of text, int64 or bool."""
+    """Values as an array of text, int64 or bool; control characters in text as escapes."""
     values = [v.item() if isinstance(v, np.generic) else v for v in values]
     kinds = {type(v) for v in values}
     if all(isinstance(v, str) for v in values):
@@ -114,7 +123,7 @@ def _as_labels(values: Sequence[Any], what: str) -> NDArray[Any]:
                 f"{what}: {len(empty)} labels are empty, the first at {empty[0]}. '' means no "
                 "answer and cannot be a label."
             )
-        return np.array(values, dtype=np.str_)
+        return np.array([escaped(v) for v in values], dtype=np.str_)
     if kinds == {bool}:
         return np.array(values, dtype=np.bool_)
     if kinds == {int}:

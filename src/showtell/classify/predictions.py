@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell._clean import cleaned
 from showtell._extras import need
 from showtell.classify.prediction_files import html_table, read_predictions
 from showtell.errors import InputError
@@ -212,8 +213,9 @@ class Predictions:
 
         `label` and `confidence` are None unless the row is ok (a method without probabilities has
         no confidence either), `error` is None unless it failed, probabilities are None in error
-        rows. Numbers are the shortest ones that stand for the same float32. Memory stays constant
-        however many rows there are.
+        rows. Numbers are the shortest ones that stand for the same float32. Control characters in
+        text are shown as escapes, and keys and passwords in use are taken out. Memory stays
+        constant however many rows there are.
         """
         names = self.header(proba=proba)
         extra = names[len(FIXED_COLUMNS) :]
@@ -231,9 +233,12 @@ class Predictions:
                     "label": self.classes[codes[k]] if ok else None,
                     "confidence": confidence[k] if ok else None,
                     "status": STATUSES[status[k]],
-                    "error": self.errors.get(start + k),
+                    "error": self.errors.get(start + k) and cleaned(self.errors[start + k]),
                 }
-                values: list[Any] = [column[k] for column in further]
+                values: list[Any] = [
+                    cleaned(column[k]) if type(column[k]) is str else column[k]
+                    for column in further
+                ]
                 if cells is not None:
                     values += cells[k]
                 row.update(zip(extra, values, strict=True))

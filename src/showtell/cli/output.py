@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -11,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from showtell._clean import json_text, without_secrets
 from showtell._extras import need
 from showtell.cli.session import Session, is_terminal, printable
 from showtell.errors import InputError
@@ -101,8 +101,8 @@ def number(value: Any, digits: int = 3) -> str:
 
 def print_json(value: Any) -> None:
     """Print one JSON object to stdout."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_as_number)
-    sys.stdout.write(text + "\n")
+    text = json_text(value, shown=True, allow_nan=False, default=_as_number)
+    sys.stdout.write(without_secrets(text) + "\n")
 
 
 def _as_number(value: object) -> float:

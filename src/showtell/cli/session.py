@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
+from showtell._clean import without_secrets
 from showtell._progress import Progress, no_progress
 from showtell.cli.flags import flag_of, parameter_of
 from showtell.cli.settings import FILE_NAME, found_beside
@@ -114,7 +115,7 @@ class Session:
 
     def _say(self, message: str) -> None:
         try:
-            print(printable(message), file=sys.stderr, flush=True)  # noqa: T201
+            print(printable(without_secrets(message)), file=sys.stderr, flush=True)  # noqa: T201
         except BrokenPipeError:  # nobody listens
             sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
 

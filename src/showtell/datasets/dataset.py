@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell._clean import escaped
 from showtell.datasets.lazy import LazyRows, pick_rows
 from showtell.errors import DataError, InputError, UnknownNameError
 from showtell.media import Media
@@ -40,7 +41,8 @@ class Dataset:
     codes : ndarray of shape (n_samples,), int32, or None
         Index into `labels`; -1 where the label is unknown. None when nothing is labelled.
     labels : tuple of str
-        The label set, in a fixed order (sorted unless the source gave an order).
+        The label set, in a fixed order (sorted unless the source gave an order). Control characters
+        in a label stand as escapes.
     groups : sequence of str or None
     ids : sequence of str or None
         None means the position, as text.
@@ -82,6 +84,7 @@ class Dataset:
                     f"Column '{column}' has {len(values)} rows, but there are {len(self.images)} "
                     "images. Give one value per image."
                 )
+        object.__setattr__(self, "labels", tuple(map(escaped, self.labels)))
         if len(set(self.labels)) != len(self.labels):
             raise DataError(f"Labels must differ from each other, got {list(self.labels)}.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from showtell._clean import json_text, without_secrets
 from showtell.errors import SavedFolderError
 from showtell.records.files import whole_file
 from showtell.records.reading import parse_json, read_text
@@ -21,7 +21,7 @@ __all__ = ["kind_of", "read_json", "read_table", "restore", "write_json", "write
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    text = json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    text = without_secrets(json_text(value, indent=1, allow_nan=False)) + "\n"
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from showtell._clean import json_text
 from showtell.classify.predictions import Predictions
 from showtell.errors import InputError, SavedFolderError
 from showtell.evaluate.controls import Controls
@@ -308,7 +308,7 @@ class Record(RecordPlots):
 
     def to_json(self, *, indent: int | None = None) -> str:
         """`to_dict` as JSON text."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent, allow_nan=False)
+        return json_text(self.to_dict(), indent=indent, allow_nan=False)
 
     def save(self, folder: str | os.PathLike[str], *, report: bool = True) -> Path:
         """Write a run folder: run.json, predictions.parquet or .csv, arrays.npz, report.html.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from showtell._clean import escaped
 from showtell.errors import InputError
 
 
@@ -48,7 +49,6 @@ _SECRET = re.compile(
     r"(?:key|keyid|token|sig|signature|secret|password|passwd|pwd|auth|credentials?)=)[^&;#]+",
     re.IGNORECASE,
 )
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LONGEST_NAME = 10_000  # characters; longer than any path or URL in use
 
 
@@ -121,15 +121,7 @@ def _printable(text: str) -> str:
     """Escape what would break a line, a terminal or an encoder; shorten what cannot be a name."""
     if len(text) > _LONGEST_NAME:
         text = f"{text[:100]}...<{len(text)} characters>"
-    return _UNPRINTABLE.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is no UTF-8
-        code -= 0xDC00
-    named = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)
-    return named or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+    return escaped(text, one_line=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any
 
+from showtell.checks import no_secret
 from showtell.errors import InputError
 
 _SCHEMA = 1
@@ -88,6 +89,7 @@ def split_model_name(model: str) -> tuple[str, str]:
     >>> split_model_name("ollama:llava:7b")
     ('ollama', 'llava:7b')
     """
+    no_secret(model=model)
     provider, colon, name = model.strip().partition(":")
     if not colon or not provider or not name.strip():
         raise InputError(

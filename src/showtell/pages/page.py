@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from showtell import __version__, words
+from showtell._clean import cleaned, json_text
 from showtell.errors import InputError
 from showtell.records.files import whole_file
 
@@ -71,7 +71,7 @@ def write_page(
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(target) as part:
-        part.write_text(html, encoding="utf-8", errors="replace", newline="\n")
+        part.write_text(cleaned(html), encoding="utf-8", errors="replace", newline="\n")
     return target
 
 
@@ -94,7 +94,7 @@ def script_json(value: Any) -> Markup:
     >>> str(script_json(["</script>"]))
     '["\\u003c/script\\u003e"]'
     """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json_text(value, shown=True, separators=(",", ":"), allow_nan=False)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(text)  # noqa: S704 (escaped above)

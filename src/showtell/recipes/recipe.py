@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from showtell import datasets
+from showtell.checks import no_secret
 from showtell.classify.table import (
     AUTO,
     OPTIONS,
@@ -315,6 +316,7 @@ class Recipe:
     # -- what goes together ----------------------------------------------------------------------
     def _check_model(self) -> None:
         """Refuse a method that does not go with there being a model or none."""
+        no_secret(model=self.model or "")
         if self.method == AUTO:
             return
         row = find_method(self.method)

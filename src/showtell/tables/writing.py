@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TextIO, TypeAlias
 
+from showtell._clean import cleaned, escaped_json, json_text, without_secrets
 from showtell._extras import need
 from showtell.errors import InputError
 from showtell.records.files import whole_file
@@ -19,7 +20,7 @@ from showtell.records.files import whole_file
 TableFormat: TypeAlias = Literal["csv", "jsonl", "parquet"]
 _SUFFIXES: dict[str, TableFormat] = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
 _ROW_GROUP = 50_000  # rows held in memory while Parquet is written
-_AS_THEY_ARE = {str, int, type(None), bool}  # types of cells that need no care
+_AS_THEY_ARE = {int, type(None), bool}  # types of cells that need no care
 _SPREADSHEET_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -84,6 +85,7 @@ class RowWriter:
         escape_formulas: bool = False,
     ) -> None:
         self.header = tuple(header)
+        self._shown_header = tuple(map(cleaned, self.header))
         self.n_rows = 0
         self._types = {**COLUMN_TYPES, **(types or {})}
         self._escape = escape_formulas
@@ -110,7 +112,7 @@ class RowWriter:
                 self._csv_quoted = csv.writer(
                     self._stream, lineterminator="\n", quoting=csv.QUOTE_ALL
                 )
-                self._write_csv(self.header)
+                self._write_csv(self._shown_header)
             elif self.format == "parquet":
                 self._open_parquet()
         except BaseException as error:
@@ -152,38 +154,40 @@ class RowWriter:
             Decimal: pa.decimal128(38, 18),
         }
         fields = []
-        for name in self.header:
+        for name, shown in zip(self.header, self._shown_header, strict=True):
             if name == "confidence" or (name.startswith("p_") and name not in self._types):
                 kind = pa.float32()
             elif name in FIXED_COLUMNS:
                 kind = pa.string()
             else:
                 kind = arrow.get(_plain_type(self._types.get(name, str)), pa.string())
-            fields.append(pa.field(name, kind))
+            fields.append(pa.field(shown, kind))
         self._pa, self._schema = pa, pa.schema(fields)
         self._is_text = [field.type == pa.string() for field in fields]
-        self._columns: dict[str, list[Any]] = {name: [] for name in self.header}
+        self._columns: dict[str, list[Any]] = {name: [] for name in self._shown_header}
         self._parquet = pq.ParquetWriter(self._stream, self._schema)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Write one row; a column that `row` lacks is empty."""
         values = [row.get(name) for name in self.header]
         values = [
-            v if type(v) in _AS_THEY_ARE or (v == v and type(v) is float) else _plain(v)
+            cleaned(v) if type(v) is str
+            else v if type(v) in _AS_THEY_ARE or (v == v and type(v) is float)
+            else _plain(v)
             for v in values
-        ]
+        ]  # fmt: skip
         if self.format == "csv":
             self._write_csv(
                 [v if type(v) in self._csv_as_is else self._csv_cell(v) for v in values]
             )
         elif self.format == "jsonl":
-            record = dict(zip(self.header, values, strict=True))
-            self._stream.write(self._json.encode(record) + "\n")
+            record = dict(zip(self._shown_header, values, strict=True))
+            self._stream.write(escaped_json(self._json.encode(record)) + "\n")
         else:
-            for name, is_text, value in zip(self.header, self._is_text, values, strict=True):
+            for name, is_text, value in zip(self._shown_header, self._is_text, values, strict=True):
                 as_text = is_text and value is not None and type(value) is not str
-                self._columns[name].append(str(value) if as_text else value)
-            if len(self._columns[self.header[0]]) >= _ROW_GROUP:
+                self._columns[name].append(cleaned(str(value)) if as_text else value)
+            if len(self._columns[self._shown_header[0]]) >= _ROW_GROUP:
                 self._flush_parquet()
         self.n_rows += 1
 
@@ -193,14 +197,14 @@ class RowWriter:
         if isinstance(value, Decimal):
             return f"{value:f}"
         if isinstance(value, list | tuple | dict):
-            value = json.dumps(value, ensure_ascii=False, default=str)
+            value = without_secrets(json_text(value, default=str))
         if self._escape and isinstance(value, str) and value.startswith(_SPREADSHEET_STARTS):
             return f"'{value}"
         return value
 
     def _flush_parquet(self) -> None:
         self._parquet.write_table(self._pa.table(self._columns, schema=self._schema))
-        self._columns = {name: [] for name in self.header}
+        self._columns = {name: [] for name in self._shown_header}
 
     def __exit__(
         self,
@@ -254,6 +258,10 @@ def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Sequence[A
         All of one length. Other values than text, numbers and truth values become text.
     """
     target = Path(path)
+    columns = {
+        cleaned(name): [cleaned(v) if isinstance(v, str) else v for v in values]
+        for name, values in columns.items()
+    }
     with whole_file(target) as part:
         if table_format(target) == "parquet":
             pyarrow = need("pyarrow", extra="parquet", what="Writing Parquet")

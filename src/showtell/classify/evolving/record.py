@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from showtell._clean import json_text
 from showtell.errors import InputError, SavedFolderError
 from showtell.mllm.call.client import Client
 from showtell.prompts import DescriptionSet
@@ -267,7 +267,7 @@ class Evolution:
         """
         target = Path(path)
         target = target / FILE_NAME if target.is_dir() else target
-        text = json.dumps(self.to_record(), ensure_ascii=False, indent=1, allow_nan=False)
+        text = json_text(self.to_record(), indent=1, allow_nan=False)
         return write_whole(target, text + "\n")
 
 

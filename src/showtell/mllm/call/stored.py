@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, get_args
 
+from showtell._clean import escaped, escaped_json, said_by_others, without_secrets
 from showtell.mllm.base import Answer, Finish, TokenLogprob, Usage
 
 _LEAST_LOGPROB = -9999.0  # the logarithm of 0, as OpenAI writes it: JSON has no infinity
@@ -18,10 +20,7 @@ _FINISHES = frozenset(get_args(Finish))
 
 def dumps(record: Mapping[str, Any]) -> str:
     """Write one line of JSON that is valid UTF-8, whatever a model answered."""
-    text = _encoder.encode(record)
-    if not text.isascii():
-        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return text
+    return escaped_json(without_secrets(_encoder.encode(record)))
 
 
 _encoder = json.JSONEncoder(
@@ -102,13 +101,36 @@ def answer_to_record(answer: Answer) -> dict[str, Any]:
 
 
 def check_answer(answer: Answer) -> Answer:
-    """Give an answer back if it could be kept and read again.
+    """Give an answer back, without any secret in it, if it could be kept and read again.
 
     Raises KeyError, TypeError, ValueError, AttributeError if its text is none, or its numbers
     cannot be: tokens below 0, an infinite price.
     """
     answer_from_record(answer_to_record(answer), from_cache=False)
-    return answer
+    return without_secrets_of(answer)
+
+
+def without_secrets_of(answer: Answer) -> Answer:
+    """Take keys and passwords out of everything that an answer says."""
+    logprobs, probabilities = answer.logprobs, answer.probabilities
+    if logprobs is not None:
+        logprobs = tuple(
+            replace(
+                one,
+                token=without_secrets(one.token),
+                top=tuple((without_secrets(token), p) for token, p in one.top),
+            )
+            for one in logprobs
+        )
+    if probabilities is not None:
+        probabilities = {without_secrets(label): p for label, p in probabilities.items()}
+    return replace(
+        answer,
+        text=said_by_others(answer.text),
+        model=escaped(said_by_others(answer.model), one_line=True),
+        logprobs=logprobs,
+        probabilities=probabilities,
+    )
 
 
 def answer_from_record(record: Mapping[str, Any], *, from_cache: bool) -> Answer:

@@ -42,6 +42,7 @@ from showtell.mllm.call.cache import AnswerCache, KeptAnswers
 from showtell.mllm.call.client import Outcome, is_whole
 from showtell.mllm.call.journal import Journal
 from showtell.mllm.call.limits import Sleep, backoff
+from showtell.mllm.call.stored import check_answer
 from showtell.mllm.jobs.book import Job, JobBook, checked_handle, list_jobs
 from showtell.mllm.prices import is_installed, price
 from showtell.mllm.providers.vendors import PydanticAIModel
@@ -478,7 +479,7 @@ class BatchJobs:
             if key is None:
                 continue
             try:
-                answer = self.mllm.answer(model.batch_decode(result, asked))
+                answer = check_answer(self.mllm.answer(model.batch_decode(result, asked)))
                 cost = price(self.mllm.name, answer.usage, batch=True) if is_installed() else None
                 outcomes[key] = replace(answer, usage=replace(answer.usage, cost_usd=cost))
             except Exception as error:  # noqa: BLE001 - that of one request, and of no other

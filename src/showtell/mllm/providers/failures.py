@@ -12,6 +12,7 @@ import httpx2
 from pydantic_ai import exceptions as theirs
 from pydantic_ai.models.decision import DecisionHandOff, UnfillableRoute, UnsureRoute
 
+from showtell._clean import escaped, said_by_others
 from showtell.errors import (
     MLLMAnswerError,
     MLLMAuthError,
@@ -91,7 +92,6 @@ _STARTED_BY = {
     "llamacpp": "llama-server -m FILE",
     "lmstudio": "lms server start",
 }
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|key|AIza|gsk|xai|ant)[-_A-Za-z0-9*]{16,}")
 _DATA_LIKE = re.compile(r"(?:data:[\w/+.-]+;base64,)?[A-Za-z0-9+/_=-]{80,}")
 
 
@@ -140,9 +140,8 @@ def _clean(text: str, key: str | None) -> str:
     """Take keys and images out of what a provider said, and shorten it to a line."""
     if key:
         text = text.replace(key, "***")
-    text = _KEY_LIKE.sub("***", text)
-    text = _DATA_LIKE.sub("<data>", text)
-    text = " ".join(text.split())
+    text = _DATA_LIKE.sub("<data>", said_by_others(text))
+    text = escaped(" ".join(text.split()), one_line=True)
     return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"
 
 

@@ -23,7 +23,7 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.models.decision import ChoiceAnswer, ChoiceQuestion, DecisionModel, DecisionRequest
 from pydantic_ai.output import OutputObjectDefinition
 
-from showtell._clean import shown_url
+from showtell._clean import keep_secret, keep_secrets_of, shown_url
 from showtell._extras import need
 from showtell._logs import hush
 from showtell.errors import InputError, MissingExtraError, MLLMError
@@ -128,6 +128,8 @@ class PydanticAIModel:
         self.place = endpoint_of(base_url, home)
         self.capabilities = capabilities if capabilities is not None else capabilities_of(name)
         self._key, self._home = _Secret(api_key), home
+        keep_secret(api_key)
+        keep_secrets_of(base_url)
         self._digest = ""
         self._makes_up = False  # whether the last answer came from a server that does
         self._system, self._settings = system, dict(settings or {})

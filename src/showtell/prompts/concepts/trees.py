@@ -7,7 +7,6 @@ taken out by hand does not come back, and one added by hand stays.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from showtell._clean import json_text
 from showtell.checks import one_of
 from showtell.errors import InputError
 from showtell.prompts.answers import normalise
@@ -361,7 +361,7 @@ class ConceptTree:
             If the ending is another one, or the file cannot be written.
         """
         target = json_path(path)
-        text = _compact(json.dumps(self.to_record(), ensure_ascii=False, indent=1)) + "\n"
+        text = _compact(json_text(self.to_record(), indent=1)) + "\n"
         return write_whole(target, text)
 
 

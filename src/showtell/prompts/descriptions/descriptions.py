@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
+from showtell._clean import escaped, json_text
 from showtell._extras import need
 from showtell.checks import one_of
 from showtell.errors import InputError
@@ -411,10 +412,13 @@ class DescriptionSet(Mapping[str, tuple[str, ...]]):
         if ending == ".csv":
             text = _to_csv(self)
         elif ending == ".json":
-            text = json.dumps(self.to_record(), ensure_ascii=False, indent=2) + "\n"
+            text = json_text(self.to_record(), indent=2) + "\n"
         else:
             yaml = need("yaml", extra="yaml", what="Writing YAML")
-            text = yaml.safe_dump(self.to_record(), allow_unicode=True, sort_keys=False, width=100)
+            record = self.to_record()
+            # With escapes for all that is not ASCII, where some of it would steer a terminal.
+            readable = json_text(record) == json.dumps(record, ensure_ascii=False)
+            text = yaml.safe_dump(record, allow_unicode=readable, sort_keys=False, width=100)
         return write_whole(target, text)
 
 
@@ -606,9 +610,9 @@ def _to_csv(descriptions: DescriptionSet) -> str:
     for label, given in descriptions.texts.items():
         numbers = descriptions.weights_of(label)
         for text, weight in zip(given, numbers, strict=True):
-            writer.writerow([label, text, *([f"{weight:g}"] if weighted else [])])
+            writer.writerow([escaped(label), escaped(text), *([f"{weight:g}"] if weighted else [])])
         if not given:
-            writer.writerow([label, "", *([""] if weighted else [])])
+            writer.writerow([escaped(label), "", *([""] if weighted else [])])
     return out.getvalue()
 
 

@@ -13,19 +13,6 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-__all__ = [
-    "cleaned",
-    "escaped",
-    "escaped_json",
-    "json_text",
-    "keep_secret",
-    "keep_secrets_of",
-    "looks_secret",
-    "said_by_others",
-    "shown_url",
-    "without_secrets",
-]
-
 # Control characters but tab and line ends, the marks that turn the direction of text around or
 # isolate it, line separators, halves of characters, which no encoder takes, and letters that nobody
 # sees (interlinear marks, tags).

@@ -263,3 +263,24 @@ def check_nothing_of(result):
     for path in Path().rglob("*"):
         if path.is_file():
             assert not SECRETS.search("".join(_texts(path)) if path.suffix != ".png" else ""), path
+
+
+FORMULAS = ("=1+2.png", "+x.png", "-x.png", "@x.png")
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+@pytest.mark.parametrize("printed", [False, True])
+def test_cells_that_a_spreadsheet_would_run_are_left_alone_unless_asked(
+    escaped, printed, cli, workplace, rows
+):
+    [picture] = make_images("drawn", labels=["red circle"], n_per_label=1)
+    Path("list.csv").write_text("image\n" + "\n".join(f'"{name}"' for name in FORMULAS))
+    for name in FORMULAS:
+        Path(name).write_bytes(picture.read_bytes())
+    more = ("--escape-formulas",) if escaped else ()
+    told = () if printed else ("-o", "out.csv")
+    result = cli("classify", "list.csv", "-l", "red circle,blue square", *more, *told)
+    assert result.exit_code == 0, result.output
+    found = rows(result.stdout if printed else Path("out.csv").read_text("utf-8"))
+    begin = "'" if escaped else ""
+    assert [row["image"] for row in found] == [f"{begin}{name}" for name in FORMULAS]

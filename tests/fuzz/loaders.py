@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import json
 import shutil
@@ -12,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx2
 import numpy as np
 import typer
 from tests.frozen.frozen import FORMAT1, ColourVLM
@@ -22,6 +25,12 @@ from typer.main import get_command
 import showtell as st
 from showtell.encoders import registry
 from showtell.errors import ShowtellError
+from showtell.mllm import Answer, Client, Request, TextPart, Usage, load_mllm
+from showtell.mllm.call.stored import check_answer
+from showtell.mllm.providers import vendors
+from showtell.prompts import write_descriptions
+from showtell.prompts.answers import AnswerParser
+from showtell.prompts.reconciled import reconcile
 from showtell.testing import ColourEncoder, draw_shape
 
 __all__ = ["LOADERS", "Loader", "try_one", "try_sound"]
@@ -273,6 +282,122 @@ def answers(path: Path) -> None:
     repr((record, record.metrics))
 
 
+ANSWER = """<think>It has "fur".</think>
+```json
+{"answers": [{"id": "img-1", "label": "cat", "confidence": 0.9},
+             {"id": "img-2", "label": "dog", "why": "it barks"}]}
+```
+img-1: cat
+"""
+
+
+def answer(path: Path) -> None:
+    text = path.read_bytes().decode("utf-8", "replace")
+    parser = AnswerParser(["cat", "dog", "tom"], {"dog": ["puppy"]}, field="label")
+    for cut in (False, True):
+        found = reconcile(text, ["img-1", "img-2"], parser, cut=cut).outcomes
+        assert set(found) == {"img-1", "img-2"}
+        assert all(o.confidence is None or 0 <= o.confidence <= 1 for o in found.values())
+    parser.parse(text)
+
+
+class Says:
+    """A model that always answers the same."""
+
+    name = "toy:says"
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    async def ask(self, request: Request) -> Answer:
+        return Answer(text=self.text, usage=Usage(), finish="stop", model="says")
+
+    async def aclose(self) -> None:
+        pass
+
+
+WORDS = json.dumps({"descriptions": ["pointed ears", "long whiskers", "soft fur, striped"]})
+
+
+def written_words(path: Path) -> None:
+    client = Client(Says(path.read_bytes().decode("utf-8", "replace")))
+    try:
+        found = write_descriptions(["cat", "dog"], client)
+    finally:
+        client.close()
+    found.descriptions.write(path.with_name("again.csv"))
+    found.descriptions.write(path.with_name("again.json"))
+
+
+ENVELOPES = {
+    "openai": {
+        "id": "x", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{
+            "index": 0, "finish_reason": "stop",
+            "message": {"role": "assistant", "content": '{"label": "cat"}', "refusal": None},
+            "logprobs": {"content": [{
+                "token": "cat", "logprob": -0.1, "bytes": [99],
+                "top_logprobs": [{"token": "cat", "logprob": -0.1, "bytes": None}],
+            }]},
+        }],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15,
+                  "prompt_tokens_details": {"cached_tokens": 3}},
+    },
+    "google": {
+        "candidates": [{
+            "content": {"role": "model", "parts": [{"text": '{"label": "cat"}'}]},
+            "finishReason": "STOP", "index": 0, "avgLogprobs": -0.1,
+            "safetyRatings": [{"category": "HARM_CATEGORY_HARASSMENT", "probability": "LOW"}],
+        }],
+        "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15},
+        "modelVersion": "m", "responseId": "x",
+    },
+    "anthropic": {
+        "id": "x", "type": "message", "role": "assistant", "model": "m",
+        "content": [{"type": "text", "text": '{"label": "cat"}'}],
+        "stop_reason": "end_turn", "stop_sequence": None,
+        "usage": {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 3},
+    },
+}  # fmt: skip
+MODELS = {
+    "openai": "openai:gpt-4.1-mini",
+    "google": "google:gemini-2.5-flash",
+    "anthropic": "anthropic:claude-haiku-4-5",
+}
+
+
+def envelope(vendor: str) -> Callable[[Path], None]:
+    """What a vendor's library and ours make of the body of an answer."""
+
+    def load(path: Path) -> None:
+        data = path.read_bytes()
+
+        def respond(request: httpx2.Request) -> httpx2.Response:
+            headers = {"content-type": "application/json"}
+            return httpx2.Response(200, content=data, headers=headers, request=request)
+
+        def client(look_at: Any = None) -> httpx2.AsyncClient:
+            return httpx2.AsyncClient(transport=httpx2.MockTransport(respond))
+
+        async def ask() -> Answer:
+            model = load_mllm(MODELS[vendor], api_key="sk-0123456789", env_file=None)
+            try:
+                parts = (TextPart(text="Which?"),)
+                return await model.ask(Request(model=model.name, system="", parts=parts))
+            finally:
+                await model.aclose()
+
+        real, vendors.make_client = vendors.make_client, client
+        try:
+            found = asyncio.run(ask())
+        finally:
+            vendors.make_client = real
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+            check_answer(found)  # the client makes an error row of these
+
+    return load
+
+
 def record(path: Path) -> None:
     found = st.Record.load(path.parent)
     repr((found, found.per_class, found.confusion, found.reliability))
@@ -403,6 +528,19 @@ def _loaders() -> list[Loader]:
         ("record json", copied("record-csv", "run.json"), record, as_json),
         ("record arrays", copied("record-csv", "arrays.npz"), record, spoil_arrays),
         ("answers.csv", written("answers.csv", ANSWERS), answers, spoil_text),
+        ("answer", written("answer.txt", ANSWER), answer, spoil_text),
+        ("answer in words", written("a.txt", WORDS), written_words, spoil_text),
+        *(
+            (f"envelope {vendor}", written("body.json", json.dumps(body)), envelope(vendor), how)
+            for vendor, body in ENVELOPES.items()
+            for how in (as_json,)
+        ),
+        (
+            "envelope text",
+            written("body.json", json.dumps(ENVELOPES["openai"])),
+            envelope("openai"),
+            spoil_text,
+        ),
         ("safetensors", written("model.safetensors", SAFETENSORS), safetensors, spoil_bytes),
         ("model folder", written("config.json", '{"model_type": "clip"}'), model_folder, as_json),
         ("journal", copied("runs/classify-direct", "journal.jsonl"), journal, as_lines),

@@ -110,6 +110,7 @@ class Writing:
         output: Path | None,
         *,
         proba: bool,
+        escape_formulas: bool = False,
         json: bool = False,
         said: str = "",
     ) -> None:
@@ -117,12 +118,13 @@ class Writing:
 
         So what was paid for is not lost for want of a place.
         """
+        of_rows = {"proba": proba, "escape_formulas": escape_formulas}
         if json:
             self.print(lambda: print_json(rows_as_json(predictions, proba=proba)))
         if output is not None:
-            written = self.write(output, lambda: predictions.write(output, proba=proba), said)
+            written = self.write(output, lambda: predictions.write(output, **of_rows), said)
         if not json and (output is None or not written):
-            self.print(lambda: print_predictions(self._session, predictions, proba=proba))
+            self.print(lambda: print_predictions(self._session, predictions, **of_rows))
 
     def page(self, path: Path | None, draw: Callable[[Path], object]) -> None:
         """Draw a page, if one was asked for."""

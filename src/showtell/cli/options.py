@@ -269,6 +269,9 @@ Output: TypeAlias = Annotated[Path | None, option(
     help="One row per image, as .csv, .parquet or .jsonl.")]
 Proba: TypeAlias = Annotated[bool, option(
     "--proba", OUTPUT, help="Add a column p_LABEL with the probability of each label.")]
+EscapeFormulas: TypeAlias = Annotated[bool, option(
+    "--escape-formulas", OUTPUT,
+    help="Put a ' before text of a CSV that a spreadsheet would run as a formula.")]
 Report: TypeAlias = Annotated[Path | None, option(
     "--report PAGE.html", OUTPUT, common=True, help="A page to look at, in one file.")]
 RunFolder: TypeAlias = Annotated[Path | None, option(

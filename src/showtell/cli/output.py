@@ -112,9 +112,11 @@ def _as_number(value: object) -> float:
     raise TypeError(f"{type(value).__name__} has no place in JSON")
 
 
-def print_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def print_csv(
+    header: Sequence[str], rows: Iterable[Sequence[Any]], *, escape_formulas: bool = False
+) -> None:
     """Print CSV to stdout; None is an empty cell."""
-    with RowWriter(sys.stdout, header, format="csv") as writer:
+    with RowWriter(sys.stdout, header, format="csv", escape_formulas=escape_formulas) as writer:
         for row in rows:
             writer.write(dict(zip(header, row, strict=True)))
 
@@ -165,11 +167,18 @@ def _cell(value: Any) -> str:
     return ("no", "yes")[value] if isinstance(value, bool) else number(value)
 
 
-def print_predictions(session: Session, predictions: Predictions, *, proba: bool) -> None:
+def print_predictions(
+    session: Session, predictions: Predictions, *, proba: bool, escape_formulas: bool = False
+) -> None:
     """Print one row per image: a table on a terminal, CSV into a pipe."""
     header = predictions.header(proba=proba)
     if not is_terminal(sys.stdout):
-        print_csv(header, ([row[name] for name in header] for row in predictions.rows(proba=proba)))
+        rows_of = predictions.rows(proba=proba)
+        print_csv(
+            header,
+            ([row[name] for name in header] for row in rows_of),
+            escape_formulas=escape_formulas,
+        )
         return
     n = len(predictions)
     header = tuple(name for name in header if name not in _FOR_PROGRAMS)

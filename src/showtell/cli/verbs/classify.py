@@ -70,6 +70,7 @@ class ClassifyOptions:
     boxes: o.Boxes = None
     output: o.Output = None
     proba: o.Proba = False
+    escape_formulas: o.EscapeFormulas = False
     report: o.Report = None
     run: o.RunFolder = None
     json: o.Json = False
@@ -129,7 +130,13 @@ def classify(ctx: typer.Context, *, given: ClassifyOptions) -> None:
     if rule is not None:
         predictions = rule.added_to(predictions)
     writing = Writing(session)
-    writing.predictions(predictions, given.output, proba=given.proba, json=given.json)
+    writing.predictions(
+        predictions,
+        given.output,
+        proba=given.proba,
+        escape_formulas=given.escape_formulas,
+        json=given.json,
+    )
     if given.report is not None or given.run is not None:
         facts = job.facts(classifier, data, session.seconds)
         state = "finished" if stop is None else "stopped"

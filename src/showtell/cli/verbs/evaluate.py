@@ -79,6 +79,7 @@ class EvaluateOptions:
         help="Its column with how sure the answer is, 0 to 1.")] = None
     output: o.Output = None
     proba: o.Proba = False
+    escape_formulas: o.EscapeFormulas = False
     report: o.Report = None
     run: o.RunFolder = None
     json: o.Json = False
@@ -128,6 +129,7 @@ def evaluate(ctx: typer.Context, *, given: EvaluateOptions) -> None:
     learns = recipe.learns(available=shown)
     job.check_curve(learns=learns)
     writing = Writing(session)
+    of_rows = {"proba": given.proba, "escape_formulas": given.escape_formulas}
     shots = None
     if data is None:
         if recipe.model is not None:
@@ -153,12 +155,12 @@ def evaluate(ctx: typer.Context, *, given: EvaluateOptions) -> None:
         except (RunError, RunInterrupt) as stop:  # no score of a part; its rows are kept
             if stop.predictions is not None and output is not None:
                 said = f"{output}, with what was answered so far"
-                writing.predictions(stop.predictions, output, proba=given.proba, said=said)
+                writing.predictions(stop.predictions, output, **of_rows, said=said)
             raise
     silent = output is not None
     writing.print(lambda: print_record(session, record, shots, json=given.json, silent=silent))
     if output is not None:
-        writing.predictions(record.predictions, output, proba=given.proba)
+        writing.predictions(record.predictions, output, **of_rows)
     writing.page(given.report, lambda page: record.report(page, curve=shots))
     writing.keep(job, lambda: job.keep(record), lambda page: record.report(page, curve=shots))
     sum_up(session, job, record)

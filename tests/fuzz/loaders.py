@@ -25,7 +25,7 @@ from typer.main import get_command
 import showtell as st
 from showtell.encoders import registry
 from showtell.errors import ShowtellError
-from showtell.mllm import Answer, Client, Request, TextPart, Usage, load_mllm
+from showtell.mllm import Answer, Request, TextPart, Usage, load_mllm
 from showtell.mllm.call.stored import check_answer
 from showtell.mllm.providers import vendors
 from showtell.prompts import write_descriptions
@@ -320,11 +320,8 @@ WORDS = json.dumps({"descriptions": ["pointed ears", "long whiskers", "soft fur,
 
 
 def written_words(path: Path) -> None:
-    client = Client(Says(path.read_bytes().decode("utf-8", "replace")))
-    try:
-        found = write_descriptions(["cat", "dog"], client)
-    finally:
-        client.close()
+    model = st.Model(Says(path.read_bytes().decode("utf-8", "replace")), cache=None)
+    found = write_descriptions(["cat", "dog"], model)
     found.descriptions.write(path.with_name("again.csv"))
     found.descriptions.write(path.with_name("again.json"))
 

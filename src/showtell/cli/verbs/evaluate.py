@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -129,7 +130,9 @@ def evaluate(ctx: typer.Context, *, given: EvaluateOptions) -> None:
     learns = recipe.learns(available=shown)
     job.check_curve(learns=learns)
     writing = Writing(session)
-    of_rows = {"proba": given.proba, "escape_formulas": given.escape_formulas}
+    keep_rows = partial(
+        writing.predictions, proba=given.proba, escape_formulas=given.escape_formulas
+    )
     shots = None
     if data is None:
         if recipe.model is not None:
@@ -155,12 +158,12 @@ def evaluate(ctx: typer.Context, *, given: EvaluateOptions) -> None:
         except (RunError, RunInterrupt) as stop:  # no score of a part; its rows are kept
             if stop.predictions is not None and output is not None:
                 said = f"{output}, with what was answered so far"
-                writing.predictions(stop.predictions, output, **of_rows, said=said)
+                keep_rows(stop.predictions, output, said=said)
             raise
     silent = output is not None
     writing.print(lambda: print_record(session, record, shots, json=given.json, silent=silent))
     if output is not None:
-        writing.predictions(record.predictions, output, **of_rows)
+        keep_rows(record.predictions, output)
     writing.page(given.report, lambda page: record.report(page, curve=shots))
     writing.keep(job, lambda: job.keep(record), lambda page: record.report(page, curve=shots))
     sum_up(session, job, record)

@@ -275,6 +275,7 @@ ASKING = {
     "describe": ("-l", LABELS),
     "optimize": ("parted", "--generations", "1"),
     "concepts": ("shape", "-l", LABELS),
+    "judge": ("one.csv", "two.csv"),
 }
 
 
@@ -291,6 +292,8 @@ def test_the_host_that_is_asked_is_named_before_anything_is_sent_there(
     pytest.importorskip("openai")
     from showtell.mllm.providers import vendors
 
+    for name in ("one", "two"):
+        Path(f"{name}.csv").write_text(f"image,answer\na.png,{name}\nb.png,{name}\n")
     asked = []
 
     async def ask(self, request):

@@ -104,7 +104,7 @@ def test_numbers_and_underscores_are_fine(cli, shapes):
     [
         ("encodr = 'mini'", "Unknown key in showtell.toml: 'encodr'. Close: 'encoder'."),
         ("[classify]\ncurve = true", "'[classify] curve'"),
-        ("[clasify]\nproba = true", "[cache], [classify], [compare]"),
+        ("[clasify]\nproba = true", "[cache], [classify], [clean]"),
         ("labels = ['a', 'b,c']", "contains a comma"),
         ("labels = {a = 1}", "'labels' is a table"),
         ("labels = ", "is not a settings file"),

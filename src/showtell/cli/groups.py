@@ -113,8 +113,16 @@ class ColumnOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LocalOptions:
+    """How an encoder on this machine computes."""
+
+    threads: o.Threads = None
+    store: o.Store = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class TalkOptions:
-    """How much is said, and by which settings."""
+    """How much is said, and by which settings; every verb has them."""
 
     config: o.Config = None
     quiet: o.Quiet = False
@@ -135,14 +143,14 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
     Returns
     -------
     verb : callable
-        The same with the fields of its groups as parameters.
+        The same with the fields of its groups, and of `TalkOptions`, as parameters.
 
     Examples
     --------
     >>> def verb(limit: o.Limit = None, *, caps: BudgetOptions) -> None:
     ...     print(limit, caps.max_cost)
-    >>> list(inspect.signature(grouped(verb)).parameters)
-    ['limit', 'max_cost', 'max_requests']
+    >>> list(inspect.signature(grouped(verb)).parameters)[:4]
+    ['limit', 'max_cost', 'max_requests', 'config']
     >>> grouped(verb)(limit=3, max_cost="1.50", max_requests=None)
     3 1.50
     """
@@ -158,8 +166,13 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
             keyword = inspect.Parameter.KEYWORD_ONLY
             shown.append(parameter.replace(kind=keyword, annotation=kind))
 
+    talk = _options_of(TalkOptions)
+    shown += talk
+
     @functools.wraps(verb)
     def run(**given: Any) -> None:
+        for parameter in talk:  # `begin` looks at them
+            given.pop(parameter.name, None)
         made = {name: _made(group, given) for name, group in groups.items()}
         verb(**given, **made)
 

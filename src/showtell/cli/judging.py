@@ -28,56 +28,40 @@ if TYPE_CHECKING:
     from showtell.mllm import Model, Request
     from showtell.runs import WritingJob
 
-__all__ = ["JudgeOptions", "Setting", "print_contest", "say_plan", "setting_of"]
-
 _JUDGE = "How to judge"
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeOptions:
+class JudgingOptions:
     """By what it is judged."""
 
-    actual: Annotated[
-        str | None,
-        o.option("--actual", panel=_JUDGE, common=True, metavar="FILE",
-                 help="True labels (image, label): then no model is asked."),
-    ] = None  # fmt: skip
-    criteria: Annotated[
-        str | None,
-        o.option("--criteria", panel=_JUDGE, common=True, metavar="FILE",
-                 help="One to five criteria, one per line; unless given: says what is visible, "
-                 "invents nothing."),
-    ] = None  # fmt: skip
-    images: Annotated[
-        str | None,
-        o.option("--images", panel=_JUDGE, common=True, metavar="DIR",
-                 help="Where the images lie that the tables name: the judge is shown them."),
-    ] = None  # fmt: skip
-    orders: Annotated[
-        Literal["auto", "both", "random"],
-        o.option("--orders", panel=_JUDGE, common=True, metavar="auto|both|random",
-                 help="Ask each pair twice, swapped, or once in a random order; auto: both below "
-                 "500 pairs."),
-    ] = "auto"  # fmt: skip
-    human: Annotated[
-        str | None,
-        o.option("--human", panel=_JUDGE, common=True, metavar="FILE",
-                 help="What a person said of some pairs: corrects the judge."),
-    ] = None  # fmt: skip
-    export_human: Annotated[
-        Path | None,
-        o.option("--export-human", panel=_JUDGE, metavar="FILE",
-                 help="Write random pairs for a person to judge, without names, and end."),
-    ] = None  # fmt: skip
-    n_human: Annotated[
-        int,
-        o.option("--n-human", panel=_JUDGE, min=2, metavar="N", help="How many pairs that are."),
-    ] = 50  # fmt: skip
-    answer_column: Annotated[
-        str | None,
-        o.option("--answer-column", panel=_JUDGE, metavar="COL",
-                 help="Column of the answers; unless given answer, label, caption, text, story."),
-    ] = None  # fmt: skip
+    # fmt: off
+    actual: Annotated[str | None, o.option(
+        "--actual FILE", _JUDGE, common=True,
+        help="True labels (image, label): then no model is asked.")] = None
+    criteria: Annotated[str | None, o.option(
+        "--criteria FILE", _JUDGE, common=True,
+        help="One to five criteria, one per line; unless given: says what is visible, invents "
+             "nothing.")] = None
+    images: Annotated[str | None, o.option(
+        "--images DIR", _JUDGE, common=True,
+        help="Where the images lie that the tables name: the judge is shown them.")] = None
+    orders: Annotated[Literal["auto", "both", "random"], o.option(
+        "--orders auto|both|random", _JUDGE, common=True,
+        help="Ask each pair twice, swapped, or once in a random order; auto: both below 500 "
+             "pairs.")] = "auto"
+    human: Annotated[str | None, o.option(
+        "--human FILE", _JUDGE, common=True,
+        help="What a person said of some pairs: corrects the judge.")] = None
+    export_human: Annotated[Path | None, o.option(
+        "--export-human FILE", _JUDGE,
+        help="Write random pairs for a person to judge, without names, and end.")] = None
+    n_human: Annotated[int, o.option(
+        "--n-human N", _JUDGE, min=2, help="How many pairs that are.")] = 50
+    answer_column: Annotated[str | None, o.option(
+        "--answer-column COL", _JUDGE,
+        help="Column of the answers; unless given answer, label, caption, text, story.")] = None
+    # fmt: on
 
 
 @dataclass(kw_only=True)
@@ -156,7 +140,7 @@ class Setting:
 def setting_of(
     session: Session,
     files: Sequence[str],
-    how: JudgeOptions,
+    how: JudgingOptions,
     *,
     limit: int | None,
     seed: int,

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import typer
     from rich.console import Console
 
-    from showtell.cli.groups import TalkOptions
     from showtell.runs import Event
 
 _NAMED = re.compile(r"`([a-z][a-z0-9_]*)`")
@@ -174,11 +173,12 @@ class Session:
         return Console(file=stream, force_terminal=seen, markup=False, highlight=False, emoji=False)
 
 
-def begin(ctx: typer.Context, saying: TalkOptions) -> Session:
+def begin(ctx: typer.Context) -> Session:
     """Take the session of this invocation and set how much it says."""
     session: Session = ctx.obj
     session.parameters = frozenset(ctx.params)
-    session.quiet, session.verbose, session.debug = saying.quiet, saying.verbose, saying.debug
+    session.quiet, session.verbose = ctx.params["quiet"], ctx.params["verbose"]
+    session.debug = ctx.params["debug"]
     taken = found_beside(ctx)
     if taken:
         session.note(f"{FILE_NAME} in this folder sets {', '.join(taken)}.")

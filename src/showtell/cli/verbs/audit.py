@@ -73,7 +73,6 @@ class AuditOptions:
     report: o.Report = None
     run: o.RunFolder = None
     json: o.Json = False
-    saying: g.TalkOptions
     # fmt: on
 
 
@@ -86,7 +85,7 @@ def audit(ctx: typer.Context, *, given: AuditOptions) -> None:
     or neutral names. Says for each how many answers follow the prompt, how sure that is, and
     "biased", "pass" or "inconclusive". What it will cost is said before anything is asked.
     """
-    session = begin(ctx, given.saying)
+    session = begin(ctx)
     check_page(given.report)
     probes, corrections = runs.audit_names(given.probes, given.corrections)
     shots = runs.shots_to_audit(given.shots, probes)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import typer
 
+from showtell.cli import groups as g
 from showtell.cli import options as o
-from showtell.cli.groups import TalkOptions, grouped
 from showtell.cli.output import counted, print_csv, print_json, print_table
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError
+
+_KEPT = "How much to keep"
 
 EPILOG = """# Examples
 
@@ -23,47 +26,32 @@ showtell cache clear
 """
 
 
-@grouped
-def cache(
-    ctx: typer.Context,
-    *,
-    action: Annotated[
-        Literal["info", "prune", "clear"],
-        typer.Argument(
-            metavar="[info|prune|clear]",
-            help="info: say what is kept. prune: remove what was not used for longest. "
-            "clear: remove all.",
-        ),
-    ] = "info",
-    max_mb: Annotated[
-        float | None,
-        o.option(
-            "--max-mb",
-            panel="How much to keep",
-            min=0.0,
-            metavar="MB",
-            help="prune: size of what may stay.",
-        ),
-    ] = None,
-    older_than: Annotated[
-        float | None,
-        o.option(
-            "--older-than",
-            panel="How much to keep",
-            min=0.0,
-            metavar="DAYS",
-            help="prune: remove what was not used for so many days.",
-        ),
-    ] = None,
-    json: o.Json = False,
-    saying: TalkOptions,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class CacheOptions:
+    """What `cache` is told."""
+
+    # fmt: off
+    action: Annotated[Literal["info", "prune", "clear"], o.argument("[info|prune|clear]",
+        "info: say what is kept. prune: remove what was not used for longest. clear: remove all.")
+    ] = "info"
+    max_mb: Annotated[float | None, o.option(
+        "--max-mb MB", _KEPT, min=0.0, help="prune: size of what may stay.")] = None
+    older_than: Annotated[float | None, o.option(
+        "--older-than DAYS", _KEPT, min=0.0,
+        help="prune: remove what was not used for so many days.")] = None
+    json: o.Json = False
+    # fmt: on
+
+
+@g.grouped
+def cache(ctx: typer.Context, *, given: CacheOptions) -> None:
     """Show or shrink the store of embeddings: what makes the second run quick.
 
     It lies in the cache folder of the system, or in the folder SHOWTELL_CACHE_DIR.
     Removing it loses nothing but time.
     """
-    session = begin(ctx, saying)
+    session = begin(ctx)
+    action, max_mb, older_than = given.action, given.max_mb, given.older_than
     from showtell.encoders.store import default_store
 
     store = default_store()
@@ -88,7 +76,7 @@ def cache(
             {"name": e.name, "n_embeddings": e.n_rows, "n_bytes": e.n_bytes} for e in stats.encoders
         ],
     }
-    if json:
+    if given.json:
         print_json({**facts, "n_removed": removed})
     elif action == "info":
         _show(session, facts)

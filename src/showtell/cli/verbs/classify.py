@@ -74,9 +74,7 @@ class ClassifyOptions:
     report: o.Report = None
     run: o.RunFolder = None
     json: o.Json = False
-    threads: o.Threads = None
-    store: o.Store = True
-    saying: g.TalkOptions
+    local: g.LocalOptions
 
 
 @g.grouped
@@ -89,7 +87,7 @@ def classify(ctx: typer.Context, *, given: ClassifyOptions) -> None:
     With --model a multimodal LLM is asked, and rows also tell what they cost: cost_usd,
     input_tokens, output_tokens, from_cache, seconds, and reason where there is no label.
     """
-    session = begin(ctx, given.saying)
+    session = begin(ctx)
     datasets.check_arguments(given.images)
     check_output(given.output)
     check_page(given.report)

@@ -63,9 +63,7 @@ class CleanOptions:
              ".jsonl.")] = None
     report: o.Report = None
     json: o.Json = False
-    threads: o.Threads = None
-    store: o.Store = True
-    saying: g.TalkOptions
+    local: g.LocalOptions
     # fmt: on
 
 
@@ -77,7 +75,7 @@ def clean(ctx: typer.Context, *, given: CleanOptions) -> None:
     most doubtful first; suspect says which of them confident learning counts as wrong. About six
     of ten first ones were, where one label in ten had been planted wrong: look before you drop.
     """
-    session = begin(ctx, given.saying)
+    session = begin(ctx)
     output, cleaned = given.output, given.cleaned
     for path in (output, cleaned):
         check_output(path)
@@ -90,9 +88,9 @@ def clean(ctx: typer.Context, *, given: CleanOptions) -> None:
             known.images,
             known.y,
             encoder=encoders.load_encoder(
-                given.encoder, precision=given.precision, threads=given.threads
+                given.encoder, precision=given.precision, threads=given.local.threads
             ),
-            store="default" if given.store else None,
+            store="default" if given.local.store else None,
             random_state=given.seed,
             progress=progress,
         )

@@ -92,9 +92,7 @@ class CompareOptions:
     report: o.Report = None
     run: o.RunFolder = None
     json: o.Json = False
-    threads: o.Threads = None
-    store: o.Store = True
-    saying: g.TalkOptions
+    local: g.LocalOptions
     # fmt: on
 
 
@@ -107,7 +105,7 @@ def compare(ctx: typer.Context, *, given: CompareOptions) -> None:
     at; and which is the cheapest that is not worse. Before a model is asked, the price of all is
     estimated; --max-cost holds for all of them together.
     """
-    session = begin(ctx, given.saying)
+    session = begin(ctx)
     check_page(given.report)
     job: runs.ComparingJob | None = None
     if given.methods is None:

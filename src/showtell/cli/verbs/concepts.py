@@ -77,7 +77,6 @@ class ConceptsOptions:
         help="Write the tree to a file that ends in .json, to be edited.")] = None
     run: o.RunFolder = None
     json: o.Json = False
-    saying: g.TalkOptions
     # fmt: on
 
 
@@ -90,7 +89,7 @@ def concepts(ctx: typer.Context, *, given: ConceptsOptions) -> None:
     the same command again asks only for what it lacks, keeps what was added by hand, and leaves
     out what was taken out.
     """
-    session = begin(ctx, given.saying)
+    session = begin(ctx)
     if given.writer.copy_prompts is not None:
         write_prompts(session, given.writer.copy_prompts, "concepts")
         return

@@ -80,7 +80,6 @@ class DescribeOptions:
         help="Write the descriptions to a file that ends in .json, .csv or .yaml.")] = None
     run: o.RunFolder = None
     json: o.Json = False
-    saying: g.TalkOptions
     # fmt: on
 
 
@@ -92,7 +91,7 @@ def describe(ctx: typer.Context, *, given: DescribeOptions) -> None:
     that the model writes nothing usable about is a gap, which is named. Descriptions are a file
     to edit: the same command again asks only for labels that have none.
     """
-    session = begin(ctx, given.saying)
+    session = begin(ctx)
     if given.writer.copy_prompts is not None:
         write_prompts(session, given.writer.copy_prompts, "describe")
         return

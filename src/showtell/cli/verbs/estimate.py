@@ -55,7 +55,6 @@ class EstimateOptions:
     image_column: o.ImageColumn = None
     json: o.Json = False
     store: o.Store = True
-    saying: g.TalkOptions
     # fmt: on
 
 
@@ -70,7 +69,7 @@ def estimate(ctx: typer.Context, *, given: EstimateOptions) -> None:
     A cap, --max-cost, counts each request with its longest answer before it goes out: the table
     names the smallest cap that lets the first request out, and one that suffices for all.
     """
-    session = begin(ctx, given.saying)
+    session = begin(ctx)
     sought, apart = given.sought, given.to_tell_apart
     shows = sought.examples is not None and given.shots != 0
     labels = given_labels(sought.labels, sought.labels_file)

@@ -84,9 +84,7 @@ class EvaluateOptions:
     report: o.Report = None
     run: o.RunFolder = None
     json: o.Json = False
-    threads: o.Threads = None
-    store: o.Store = True
-    saying: g.TalkOptions
+    local: g.LocalOptions
     # fmt: on
 
 
@@ -99,7 +97,7 @@ def evaluate(ctx: typer.Context, *, given: EvaluateOptions) -> None:
     everything; --shots, --test-size and methods that learn set a part aside.
     With --predictions no image is looked at: answers that exist already are scored.
     """
-    session = begin(ctx, given.saying)
+    session = begin(ctx)
     output = given.output
     check_output(output)
     check_page(given.report)

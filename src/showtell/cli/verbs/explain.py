@@ -73,9 +73,7 @@ class ExplainOptions:
         "-o, --report PAGE.html", o.OUTPUT, common=True,
         help="A page to click through, in one file.")] = None
     json: o.Json = False
-    threads: o.Threads = None
-    store: o.Store = True
-    saying: g.TalkOptions
+    local: g.LocalOptions
     # fmt: on
 
 
@@ -90,7 +88,7 @@ def explain(ctx: typer.Context, *, given: ExplainOptions) -> None:
     Without -o the reasons are printed; with it, a page shows them, and for the method of clues
     also the tree of parts and a card for each label.
     """
-    session = begin(ctx, given.saying)
+    session = begin(ctx)
     check_page(given.report)
     dry_run = given.dry_run
     if dry_run and given.asked.called.model is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +11,10 @@ import typer
 
 import showtell.evaluate as measuring
 from showtell import runs
+from showtell.cli import groups as g
 from showtell.cli import options as o
 from showtell.cli.ending import EXIT_FAILED, Writing
-from showtell.cli.groups import BudgetOptions, ModelOptions, RequestOptions, TalkOptions, grouped
-from showtell.cli.judging import JudgeOptions, Setting, print_contest, say_plan, setting_of
+from showtell.cli.judging import JudgingOptions, Setting, print_contest, say_plan, setting_of
 from showtell.cli.output import (
     check_output,
     check_page,
@@ -42,30 +43,30 @@ showtell judge one.csv two.csv --export-human pairs.csv
 """
 
 
-@grouped
-def judge(
-    ctx: typer.Context,
-    *,
+@dataclass(frozen=True, kw_only=True)
+class JudgeOptions:
+    """What `judge` is told."""
+
     answers: Annotated[
         list[str],
-        typer.Argument(
-            metavar="ANSWERS...", help="Two tables or more, with the columns image and answer."
-        ),
-    ],
-    how: JudgeOptions,
-    called: ModelOptions,
-    caps: BudgetOptions,
-    max_side: o.MaxSide = 768,
-    dry_run: o.DryRun = False,
-    sending: RequestOptions,
-    limit: o.Limit = None,
-    seed: o.Seed = 0,
-    output: o.Output = None,
-    report: o.Report = None,
-    run: o.RunFolder = None,
-    json: o.Json = False,
-    saying: TalkOptions,
-) -> None:
+        o.argument("ANSWERS...", "Two tables or more, with the columns image and answer."),
+    ]
+    how: JudgingOptions
+    called: g.ModelOptions
+    caps: g.BudgetOptions
+    max_side: o.MaxSide = 768
+    dry_run: o.DryRun = False
+    sending: g.RequestOptions
+    limit: o.Limit = None
+    seed: o.Seed = 0
+    output: o.Output = None
+    report: o.Report = None
+    run: o.RunFolder = None
+    json: o.Json = False
+
+
+@g.grouped
+def judge(ctx: typer.Context, *, given: JudgeOptions) -> None:
     """Say whose answers are better, by true labels or by a model asked in both orders.
 
     Answers are joined by image. With --actual the images decide that exactly one gets right, and
@@ -73,35 +74,39 @@ def judge(
     and failed verdicts are none. Time and price of the answers stand beside, where tables have
     the columns seconds and cost_usd.
     """
-    session = begin(ctx, saying)
+    session = begin(ctx)
+    output, human = given.output, given.how.export_human
     check_output(output)
-    check_output(how.export_human)
-    check_page(report)
+    check_output(human)
+    check_page(given.report)
     recipe = writer_of(ctx)
-    setting = setting_of(session, answers, how, limit=limit, seed=seed, max_side=max_side)
+    setting = setting_of(
+        session, given.answers, given.how, limit=given.limit, seed=given.seed,
+        max_side=given.max_side,
+    )  # fmt: skip
     writing = Writing(session)
-    if how.export_human is not None:
-        drawn = setting.for_a_person(how.n_human)
+    if human is not None:
+        drawn = setting.for_a_person(given.how.n_human)
         header = ("image", "first", "second", "verdict")
-        if writing.write(how.export_human, lambda: write_rows(how.export_human, drawn, header)):  # type: ignore[arg-type]
+        if writing.write(human, lambda: write_rows(human, drawn, header)):
             session.summary(
                 f"{counted(len(drawn), 'pair')}: fill in verdict with first, second or tie, and "
-                f"give the file with --human {how.export_human}"
+                f"give the file with --human {human}"
             )
         writing.end()
         return
-    job = _job(session, recipe, setting, run)
-    if recipe is None and not dry_run:
+    job = _job(session, recipe, setting, given.run)
+    if recipe is None and not given.dry_run:
         job.claim()
     else:
-        begin_job(session, ctx, job, counts=dry_run)
-    if dry_run:
-        say_plan(session, job, setting, json=json)
+        begin_job(session, ctx, job, counts=given.dry_run)
+    if given.dry_run:
+        say_plan(session, job, setting, json=given.json)
         return
     with session.progress() as progress:
         found = setting.judge(None if recipe is None else job.access, progress)
     rows = list(found.rows())
-    if json:
+    if given.json:
         writing.print(lambda: print_json(found.to_dict()))
     elif is_terminal(sys.stdout):
         writing.print(lambda: print_contest(session, found))
@@ -109,7 +114,7 @@ def judge(
         writing.print(lambda: print_csv(list(rows[0]), (list(row.values()) for row in rows)))
     if output is not None:
         writing.write(output, lambda: write_rows(output, rows))
-    writing.page(report, found.report)
+    writing.page(given.report, found.report)
     writing.keep(job, lambda: _keep(job, found, rows), found.report)
     for one in found.judgements:
         session.summary(one.sentence())

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from showtell.cli import groups as g
 from showtell.cli import options as o
-from showtell.cli.groups import TalkOptions, grouped
 from showtell.cli.output import print_csv, print_json, print_table
 from showtell.cli.session import begin, is_terminal
 
@@ -33,30 +33,24 @@ _COLUMNS = (
 _NUMBERS = (3, 4, 5, 6)
 
 
-@grouped
-def models(
-    ctx: typer.Context,
-    *,
-    configured: Annotated[
-        bool,
-        o.option(
-            "--configured",
-            panel=o.DATA,
-            help="Only those that can be asked now: installed, with a key where one is needed.",
-        ),
-    ] = False,
-    copy_prompts: Annotated[
-        Path | None,
-        o.option(
-            "--copy-prompts",
-            panel=o.OUTPUT,
-            metavar="DIR",
-            help="Write the prompts into a folder, to be edited and given as --prompt-dir.",
-        ),
-    ] = None,
-    json: o.Json = False,
-    saying: TalkOptions,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ModelsOptions:
+    """What `models` is told."""
+
+    # fmt: off
+    configured: Annotated[bool, o.option(
+        "--configured", o.DATA,
+        help="Only those that can be asked now: installed, with a key where one is needed.")
+    ] = False
+    copy_prompts: Annotated[Path | None, o.option(
+        "--copy-prompts DIR", o.OUTPUT,
+        help="Write the prompts into a folder, to be edited and given as --prompt-dir.")] = None
+    json: o.Json = False
+    # fmt: on
+
+
+@g.grouped
+def models(ctx: typer.Context, *, given: ModelsOptions) -> None:
     """List well-known multimodal LLMs: what is configured, what each can do and costs.
 
     Any other name of a provider can be given as well; NAME stands for whatever a server has.
@@ -64,20 +58,21 @@ def models(
     Prices are list prices in USD per million tokens; empty is unknown, not free. No server is
     asked, and no key is printed: only where it was found.
     """
-    session = begin(ctx, saying)
-    if copy_prompts is not None:
-        from showtell.prompts import copy_prompts as write_prompts
+    session = begin(ctx)
+    folder = given.copy_prompts
+    if folder is not None:
+        from showtell.prompts import copy_prompts
 
-        write_prompts(copy_prompts)
-        names = ", ".join(sorted(path.name for path in copy_prompts.iterdir()))
-        session.summary(f"wrote {copy_prompts}: {names}. Use it with --prompt-dir {copy_prompts}")
+        copy_prompts(folder)
+        names = ", ".join(sorted(path.name for path in folder.iterdir()))
+        session.summary(f"wrote {folder}: {names}. Use it with --prompt-dir {folder}")
         return
     from showtell.mllm import list_models
 
     found = [*list_models(), *_in_this_process()]
-    if configured:
+    if given.configured:
         found = [info for info in found if _ready(info)]
-    if json:
+    if given.json:
         print_json({"models": [_as_json(info) for info in found]})
     elif is_terminal(sys.stdout):
         rows = [[_word(cell) for cell in _row(info)] for info in found]

@@ -122,9 +122,7 @@ class OptimizeOptions:
     report: o.Report = None
     run: o.RunFolder = None
     json: o.Json = False
-    threads: o.Threads = None
-    store: o.Store = True
-    saying: g.TalkOptions
+    local: g.LocalOptions
     # fmt: on
 
 
@@ -139,7 +137,7 @@ def optimize(ctx: typer.Context, *, given: OptimizeOptions) -> None:
     Stopped by a cap or Ctrl-C, what there is is written; the same command goes on, and what was
     answered costs nothing again.
     """
-    session = begin(ctx, given.saying)
+    session = begin(ctx)
     if given.writer.copy_prompts is not None:
         write_prompts(session, given.writer.copy_prompts, "evolve")
         return

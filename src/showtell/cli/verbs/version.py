@@ -7,8 +7,8 @@ import sys
 import typer
 
 from showtell._version import __version__
+from showtell.cli import groups as g
 from showtell.cli import options as o
-from showtell.cli.groups import TalkOptions, grouped
 from showtell.cli.output import print_json
 from showtell.cli.session import begin
 
@@ -26,20 +26,15 @@ showtell version -v
 """
 
 
-@grouped
-def version(
-    ctx: typer.Context,
-    *,
-    json: o.Json = False,
-    saying: TalkOptions,
-) -> None:
+@g.grouped
+def version(ctx: typer.Context, *, json: o.Json = False) -> None:
     """Print the version; with -v those of the libraries it works with, for a bug report."""
-    begin(ctx, saying)
+    session = begin(ctx)
     if json:
         print_json({"showtell": __version__, **_installed()})
         return
     sys.stdout.write(f"showtell {__version__}\n")
-    if saying.verbose:
+    if session.verbose:
         for name, text in _installed().items():
             sys.stdout.write(f"{name} {text}\n")
 

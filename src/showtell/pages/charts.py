@@ -340,7 +340,7 @@ def draw_recalls(rows: Sequence[tuple[str, float, float, float]]) -> Markup:
         y = each * (place + 0.5) + 6
         drawing.text("tick end", left - 10, y + 4, cut(label, 20), title=label)
         title = f"{label}: {percent(recall)} ({percent(low)} to {percent(high)})"
-        drawing.box("cell", left, y - 8, x(recall) - left, 16, fill_opacity="0.75", title=title)
+        drawing.box("cell", left, y - 8, x(recall) - left, 16, fill_opacity="0.35", title=title)
         drawing.line("whisker", x(low), y, x(high), y)
     drawing.text("axis mid", (left + 540) / 2, floor + 34, "recall")
     said = "; ".join(f"{label} {percent(recall)}" for label, recall, *_ in rows)

@@ -15,6 +15,14 @@ from showtell.classify.predictions import Predictions
 __all__ = ["calibration_rows", "measure", "reliability", "risk_coverage"]
 
 _TOP_K = (3, 5)
+_SCORES = (
+    "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
+    "weighted_recall", "weighted_f1", "n_correct", "n_answered",
+)  # fmt: skip
+_BINS = {
+    "low": "lower", "high": "upper", "n": "n", "confidence": "mean_confidence",
+    "accuracy": "accuracy", "accuracy_low": "low", "accuracy_high": "high",
+}  # fmt: skip
 
 
 def calibration_rows(
@@ -39,20 +47,12 @@ def measure(
     counts = predictions.counts
     answered = m.accuracy_interval(s.n_correct, s.n_answered) if s.n_answered else None
     table = s.per_class
-    values: dict[str, Any] = {
+    return {
         "n_samples": s.n_samples,
         "accuracy": s.accuracy,
         "accuracy_low": s.low,
         "accuracy_high": s.high,
-        "balanced_accuracy": s.balanced_accuracy,
-        "macro_precision": s.macro_precision,
-        "macro_recall": s.macro_recall,
-        "macro_f1": s.macro_f1,
-        "weighted_precision": s.weighted_precision,
-        "weighted_recall": s.weighted_recall,
-        "weighted_f1": s.weighted_f1,
-        "n_correct": s.n_correct,
-        "n_answered": s.n_answered,
+        **{name: getattr(s, name) for name in _SCORES},
         "n_abstained": counts["abstained"],
         "n_errors": counts["error"],
         "coverage": s.coverage,
@@ -62,19 +62,10 @@ def measure(
         **_probabilities(predictions, y_true),
         "cost_usd": None if cost_usd is None else _json_number(cost_usd),
         "per_class": {
-            label: {
-                "precision": float(table.precision[i]),
-                "recall": float(table.recall[i]),
-                "f1": float(table.f1[i]),
-                "support": int(table.support[i]),
-                "n_predicted": int(table.n_predicted[i]),
-                "recall_low": float(table.recall_low[i]),
-                "recall_high": float(table.recall_high[i]),
-            }
+            label: {name: column[i].item() for name, column in vars(table).items()}
             for i, label in enumerate(classes)
         },
     }
-    return values
 
 
 def _probabilities(predictions: Predictions, y_true: NDArray[np.int32]) -> dict[str, Any]:
@@ -117,21 +108,10 @@ def reliability(predictions: Predictions, y_true: NDArray[np.int32]) -> list[dic
     if not len(confidence):
         return []
     table = m.reliability_table(np.clip(confidence, 0.0, 1.0), correct)
-
-    def known(value: float) -> float | None:
-        return None if math.isnan(value) else float(value)
-
+    columns = (getattr(table, column).tolist() for column in _BINS.values())
     return [
-        {
-            "low": float(table.lower[i]),
-            "high": float(table.upper[i]),
-            "n": int(table.n[i]),
-            "confidence": known(table.mean_confidence[i]),
-            "accuracy": known(table.accuracy[i]),
-            "accuracy_low": known(table.low[i]),
-            "accuracy_high": known(table.high[i]),
-        }
-        for i in range(len(table.n))
+        {name: None if math.isnan(v) else v for name, v in zip(_BINS, row, strict=True)}
+        for row in zip(*columns, strict=True)
     ]
 
 

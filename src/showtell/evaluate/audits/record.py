@@ -22,6 +22,9 @@ from showtell.words import plain_points
 
 __all__ = ["AttractorRow", "Audit", "Flip", "Gain"]
 
+_AS_SAVED = (
+    "total_variation", "failures", "n_images", "n_requests", "n_from_cache", "answers",
+)  # fmt: skip
 _FORMAT, _VERSION = "showtell-audit", 1
 
 
@@ -182,22 +185,11 @@ class Audit:
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per probe: verdict, effect and interval in points, p-values, counts."""
-        return [
-            {
-                "probe": probe.name,
-                "verdict": probe.verdict,
-                "effect": probe.effect,
-                "low": probe.low,
-                "high": probe.high,
-                "p_value": probe.p_value,
-                "p_holm": probe.p_holm,
-                "n_images": probe.n_images,
-                "n_answers": probe.n_answers,
-                "n_failed": probe.n_failed,
-                "detectable": probe.detectable,
-            }
-            for probe in self.probes
-        ]
+        keys = (
+            "verdict", "effect", "low", "high", "p_value", "p_holm", "n_images", "n_answers",
+            "n_failed", "detectable",
+        )  # fmt: skip
+        return [{"probe": p.name, **{key: getattr(p, key) for key in keys}} for p in self.probes]
 
     def __str__(self) -> str:
         header = ("probe", "verdict", "effect", "95 % interval", "p (Holm)", "images", "failed")
@@ -272,27 +264,17 @@ class Audit:
                 probes=tuple(Probe(**p) for p in value["probes"]),
                 arms=tuple(ArmScore(**a) for a in value["arms"]),
                 attractors=tuple(AttractorRow(**a) for a in value["attractors"]),
-                total_variation=value["total_variation"],
                 flips=tuple(
-                    Flip(
-                        row=flip["row"],
-                        image=flip["image"],
-                        truth=flip["truth"],
-                        answers=tuple((label, tuple(arms)) for label, arms in flip["answers"]),
-                    )
-                    for flip in value["flips"]
+                    Flip(**{**f, "answers": tuple((name, tuple(a)) for name, a in f["answers"])})
+                    for f in value["flips"]
                 ),
                 gains=tuple(
                     Gain(**{**g, "cost_usd": _money(g["cost_usd"])}) for g in value["gains"]
                 ),
-                failures=value["failures"],
                 labels=tuple(value["labels"]),
-                n_images=value["n_images"],
-                n_requests=value["n_requests"],
-                n_from_cache=value["n_from_cache"],
                 cost_usd=_money(value["cost_usd"]),
-                answers=value["answers"],
                 run=checked_run(value["run"]),
+                **{name: value[name] for name in _AS_SAVED},
             )
 
     def report(

@@ -329,20 +329,10 @@ def _judged(
 def _attractor_rows(
     codes: NDArray[np.int64], truth: NDArray[np.int64], labels: Sequence[str]
 ) -> tuple[AttractorRow, ...]:
-    return tuple(
-        AttractorRow(
-            label=labels[row.code],
-            n_true=row.n_true,
-            n_predicted=row.n_predicted,
-            n_errors=row.n_errors,
-            n_drawn=row.n_drawn,
-            share=_known(row.share),
-            expected=row.expected,
-            ratio=_known(row.ratio),
-            p_value=row.p_value,
-        )
-        for row in attractors(truth, codes, len(labels))
-    )
+    found = [vars(row).copy() for row in attractors(truth, codes, len(labels))]
+    for row in found:
+        row |= {"share": _known(row["share"]), "ratio": _known(row["ratio"])}
+    return tuple(AttractorRow(label=labels[row.pop("code")], **row) for row in found)
 
 
 def _flips(

@@ -16,6 +16,7 @@ from showtell.metrics import (
     LEAST_EFFECT,
     NO_ANSWER,
     Attraction,
+    accuracy_interval,
     bias_verdict,
     detectable_pull,
     flip_rate,
@@ -25,7 +26,6 @@ from showtell.metrics import (
     mcnemar_exact,
     paired_bootstrap,
     recency,
-    wilson_interval,
 )
 from showtell.words import percent, plain_points
 
@@ -157,7 +157,7 @@ def judge(
     drawn: list[Probe] = []
     for number, name in enumerate(plan.probes):
         if name in plan.untested:
-            drawn.append(_untested(name, f"Not tested: {plan.untested[name]}."))
+            drawn.append(_probe(name, "not tested", sentence=f"Not tested: {plan.untested[name]}."))
             continue
         settings = {"n_permutations": n_permutations, "random_state": random_state + number}
         try:
@@ -169,7 +169,8 @@ def judge(
                 case _:
                     probe = _attraction(name, plan, answers, truth, failed, settings)
         except InputError as error:
-            drawn.append(_untested(name, f"Not tested: {_lower(str(error))}"))
+            why = f"Not tested: {str(error)[:1].lower()}{str(error)[1:]}"
+            drawn.append(_probe(name, "not tested", sentence=why))
             continue
         drawn.append(probe)
     tested = [i for i, probe in enumerate(drawn) if probe.p_value is not None]
@@ -215,20 +216,13 @@ def _score(
     there = asked & (own != NO_ANSWER)
     n, n_right = int(there.sum()), int((own == truth)[there].sum())
     n_failed = int((asked & ~there).sum())
-    if not n:
-        return ArmScore(
-            name=name, kind=kind, n=0, n_failed=n_failed, accuracy=None, low=None, high=None
-        )
-    low, high = wilson_interval(n_right, n)
     score = ArmScore(
-        name=name,
-        kind=kind,
-        n=n,
-        n_failed=n_failed,
-        accuracy=n_right / n,
-        low=float(low),
-        high=float(high),
+        name=name, kind=kind, n=n, n_failed=n_failed, accuracy=None, low=None, high=None
     )
+    if not n:
+        return score
+    low, high = accuracy_interval(n_right, n)
+    score = replace(score, accuracy=n_right / n, low=low, high=high)
     both = there & (usual != NO_ANSWER)
     if kind == "base" or not both.any():
         return score
@@ -242,14 +236,9 @@ def _score(
     )
 
 
-def _untested(name: ProbeName, sentence: str) -> Probe:
-    return Probe(
-        name=name,
-        title=_TITLES[name],
-        question=_QUESTIONS[name],
-        verdict="not tested",
-        sentence=sentence,
-    )
+def _probe(name: ProbeName, verdict: ProbeVerdict = "inconclusive", **found: Any) -> Probe:
+    title, question = _TITLES[name], _QUESTIONS[name]
+    return Probe(name=name, title=title, question=question, verdict=verdict, **found)
 
 
 def _attraction(
@@ -264,28 +253,23 @@ def _attraction(
     columns = plan.of_kind(name)  # type: ignore[arg-type]
     own = answers[:, columns]
     at = np.array([plan.arms[c].label for c in columns])
+    first: NDArray[np.int64] | None = None
     found: Attraction
     if name == "order":
         first = np.array([plan.arms[c].first for c in columns])
         found = recency(own, truth, at, first, **settings)
-        rows = _rates(own, truth, at, first, plan.labels)
     else:
-        first = None
         found = label_attraction(own, truth, at, **settings)
-        rows = _rates(own, truth, at, None, plan.labels)
+    rows = _rates(own, truth, at, first, plan.labels)
     used = ~np.isnan(found.per_image)
     n_cells = int(((own != NO_ANSWER) & (at[None] != truth[:, None]))[used].sum())
     details: dict[str, Any] = {"labels": rows, "exact": found.exact}
     if name == "example":
         nonce = plan.of_kind("nonce")
-        failed_nonce = int(failed[:, nonce].sum())
-        details["n_failed_nonce"] = failed_nonce
+        details["n_failed_nonce"] = int(failed[:, nonce].sum())
         columns = columns + nonce
-    return Probe(
-        name=name,
-        title=_TITLES[name],
-        question=_QUESTIONS[name],
-        verdict="inconclusive",
+    return _probe(
+        name,
         effect=found.effect,
         low=found.low,
         high=found.high,
@@ -344,11 +328,8 @@ def _position(
     # A share q of answers that follow the place raises its share by q (1 - 1/n): undo that, so
     # that effects of all probes mean the same.
     scale = n_places / (n_places - 1)
-    return Probe(
-        name="position",
-        title=_TITLES["position"],
-        question=_QUESTIONS["position"],
-        verdict="inconclusive",
+    return _probe(
+        "position",
         effect=found.effect * scale,
         low=found.low * scale,
         high=found.high * scale,
@@ -391,11 +372,8 @@ def _names(
     if not (a != b).any():
         high = max(high, float(1 - 0.05 ** (1 / int(both.sum()))))
         low = -high
-    return Probe(
-        name="names",
-        title=_TITLES["names"],
-        question=_QUESTIONS["names"],
-        verdict="inconclusive",
+    return _probe(
+        "names",
         effect=test.difference,
         low=low,
         high=high,
@@ -430,12 +408,8 @@ def _with_verdict(probe: Probe, p_holm: float, n_probes: int) -> Probe:
         if probe.name in ("example", "majority"):
             n_arms -= 1
         detectable = detectable_pull(n_cells, n_arms, n_probes=n_probes)
-    probe = replace(
-        probe,
-        effect=round(probe.effect, 9) + 0.0,
-        low=round(probe.low, 9) + 0.0,
-        high=round(probe.high, 9) + 0.0,
-    )
+    effect_, low_, high_ = (round(v, 9) + 0.0 for v in (probe.effect, probe.low, probe.high))
+    probe = replace(probe, effect=effect_, low=low_, high=high_)
     verdict = bias_verdict(p_holm, effect, high, least=least)
     note = ""
     if verdict == "pass" and p_holm < 0.01:
@@ -517,7 +491,3 @@ def _ordinal(n: int) -> str:
 
 def _finite(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -47,25 +47,18 @@ def write_explanations(
     Parameters
     ----------
     explanations : sequence of Explanation
-    path : path
-        The ``.html`` file; its folder is made if missing. It appears whole or not at all.
     overview : ConceptOverview, optional
         Of a classifier by clues; see `showtell.explain.concept_overview`.
-    title : str, optional
     how : str, optional
         How the labels came about: a method, and how many examples it learned from. Names of the
         methods unless given.
-    thumbnails_mb : float, default=8.0
-        Megabytes that small pictures may add. Mistakes come first.
-
-    Returns
-    -------
-    path : Path
+    path, title, thumbnails_mb
+        As in `showtell.evaluate.write_report`; mistakes come first.
 
     Raises
     ------
     InputError
-        If there is nothing to show, `path` is a folder, or `thumbnails_mb` is negative.
+        If there is nothing to show, and as `showtell.evaluate.write_report`.
 
     Examples
     --------

@@ -68,10 +68,6 @@ def write_audit(
     path, title, thumbnails_mb
         As in `write_report`.
 
-    Returns
-    -------
-    path : Path
-
     Raises
     ------
     InputError

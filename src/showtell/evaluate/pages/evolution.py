@@ -99,10 +99,6 @@ def write_evolution(
     title, thumbnails_mb
         As in `write_report`.
 
-    Returns
-    -------
-    path : Path
-
     Raises
     ------
     InputError, DataError

@@ -141,10 +141,6 @@ def write_gallery(
     run : mapping, optional
         What was run, as JSON values.
 
-    Returns
-    -------
-    path : Path
-
     Raises
     ------
     InputError

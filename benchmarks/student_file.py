@@ -1,7 +1,7 @@
 """Whether one ONNX file gives showtell's own labels in a bare Python and in a browser.
 
-A student of each photo set learns from the training photos and is written as one file. Some 500 test
-photos, and photos resized to odd shapes up to 4000 x 3000, are then labelled three times: by
+A student of each photo set learns from the training photos and is written as one file. Some 500
+test photos, and photos resized to odd shapes up to 4000 x 3000, are then labelled three times: by
 showtell, by `student_alone.py` in a Python that has only onnxruntime and Pillow, and by
 `examples/student.html` in Chromium with onnxruntime-web.
 

@@ -238,8 +238,8 @@ def as_markdown(rows: Sequence[dict[str, Any]], facts: dict[str, str], n_seeds: 
         + ", ".join(f"{r} {found('classes found', r, at, ''):.0f} %" for r in RULES)
         + ".",
         "",
-        "| planted errors | AUROC | precision in first k | recall in first 2k | confident learning, "
-        "precision / recall | margin below 0, precision / recall |",
+        "| planted errors | AUROC | precision in first k | recall in first 2k | confident "
+        "learning, precision / recall | margin below 0, precision / recall |",
         "|---|---|---|---|---|---|",
     ]
 
@@ -248,7 +248,8 @@ def as_markdown(rows: Sequence[dict[str, Any]], facts: dict[str, str], n_seeds: 
 
     lines += [
         f"| {e} | {get(e, 'AUROC of self-confidence'):.2f} | "
-        f"{get(e, 'precision in first k'):.2f} | {get(e, 'recall in first 2k'):.2f} | {get(e, 'confident learning precision'):.2f} / "
+        f"{get(e, 'precision in first k'):.2f} | {get(e, 'recall in first 2k'):.2f} | "
+        f"{get(e, 'confident learning precision'):.2f} / "
         f"{get(e, 'confident learning recall'):.2f} | {get(e, 'margin below 0 precision'):.2f} / "
         f"{get(e, 'margin below 0 recall'):.2f} |"
         for e in ERRORS

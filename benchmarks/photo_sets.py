@@ -152,6 +152,22 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]], facts: dict[str, str])
             writer.writerow(rounded | facts)
 
 
+def read_csv(path: Path, texts: Sequence[str]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Read what `write_csv` wrote: rows, with numbers outside the columns `texts`, and facts."""
+    with path.open(newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    keys = [*about(), "remark"]
+    rows = [
+        {
+            name: cell if name in texts else float(cell) if cell else None
+            for name, cell in row.items()
+            if name not in keys
+        }
+        for row in found
+    ]
+    return rows, {name: found[0][name] for name in keys}
+
+
 def measured_line(script: str, name: str, facts: dict[str, str]) -> str:
     return (
         f"Measured {facts['date']} at commit {facts['commit']} by `benchmarks/{script}.py`; "

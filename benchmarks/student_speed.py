@@ -112,9 +112,9 @@ def main() -> int:
         ),
         "",
         f"The student's throughput is {share:.3f} of the encoder's alone (processor time, median "
-        f"of {options.rounds} rounds of {len(photos)} photos). Teachers: tokens as the vendor counts "
-        "them, at the prices of showtell's list; labels that were bought for training come on top: "
-        "(labels + calibration) / images of the teacher's price.",
+        f"of {options.rounds} rounds of {len(photos)} photos). Teachers: tokens as the vendor "
+        "counts them, at the prices of showtell's list; labels that were bought for training come "
+        "on top: (labels + calibration) / images of the teacher's price.",
         "",
         measured_line("student_speed", "student_speed", facts),
     ]

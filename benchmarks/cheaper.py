@@ -1,6 +1,6 @@
 """2,000 photos from end to end: a student, a cascade with a promise, and what they cost.
 
-The task is to tell which of eight photo sets a photo is of (an animal, a piece of clothing, ...). Of
+The task is to tell of which of eight photo sets a photo is (an animal, a piece of clothing ...). Of
 2,000 photos drawn by chance some are offered to the student, which has a teacher label --budget of
 them, some calibrate the cascade, and all others are its traffic. The teacher is an in-context model
 at a price, behind a local server that looks at the photos; each step runs in a process of its own
@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 from photo_sets import about, add_options, measured_line, write_csv
 
-import showtell as st
 from showtell.classify import (
     CascadeClassifier,
     DistilledClassifier,
@@ -55,7 +54,7 @@ TARGET = 0.95
 
 
 def photos(folder: Path) -> dict[str, tuple[list[str], list[str]]]:
-    """Draw what the teacher is shown, pool, calibration, traffic, and other photos for thresholds."""
+    """Draw what the teacher is shown, pool, calibration, traffic, and others for thresholds."""
     found = [
         (str(path), kind)
         for name, kind in KINDS.items()
@@ -125,8 +124,9 @@ def child(task: dict[str, Any]) -> dict[str, Any]:
         "accuracy": float((found.label == np.asarray(y)).mean()),
         "student_accuracy": float((student.predict(X) == np.asarray(y)).mean()),
         "teacher_accuracy": float(
-            (teacher.classify(data["calibration"][0]).label == np.asarray(data["calibration"][1]))
-            .mean()
+            (
+                teacher.classify(data["calibration"][0]).label == np.asarray(data["calibration"][1])
+            ).mean()
         ),
         "drift": cascade.drift(found).alarm,
     }
@@ -153,16 +153,10 @@ def step(server: LocalServer, task: dict[str, Any], kill_after: int) -> dict[str
     }
 
 
-def spent(server: LocalServer) -> Decimal:
-    """What the server's own count of tokens costs at the model's price."""
-    from showtell.mllm.prices import price_of
-
-    stats, price = server.stats, price_of("openai:try")
-    return price.cost(
-        input_tokens=stats.input_tokens,
-        output_tokens=stats.output_tokens,
-        cached_tokens=stats.cached_tokens,
-    )
+def journal_usd(folder: Path) -> Decimal:
+    """What the answers in a run folder cost."""
+    rows = map(json.loads, (folder / "journal.jsonl").read_text("utf-8").splitlines())
+    return sum((Decimal(r["cost_usd"]) for r in rows if r["kind"] == "answer"), Decimal(0))
 
 
 def missed_bars(row: dict[str, Any]) -> list[str]:
@@ -175,6 +169,8 @@ def missed_bars(row: dict[str, Any]) -> list[str]:
         missed.append("a step ended before it was killed")
     if row["rows"] != row["n_traffic"] or not row["in_order"]:
         missed.append(f"{row['rows']} rows for {row['n_traffic']} photos")
+    if not row["within_caps"]:
+        missed.append(f"{row['journal_usd']} USD are above the cap of {row['cap']}")
     if row["promise_ok"] and row["accuracy"] < TARGET:
         missed.append(f"accuracy {row['accuracy']:.3f} is below the promise")
     return missed
@@ -183,7 +179,7 @@ def missed_bars(row: dict[str, Any]) -> list[str]:
 def as_markdown(row: dict[str, Any], facts: dict[str, str]) -> str:
     share = row["photos_paid"] / N
     lines = [
-        f"| step | photos | asked and paid, by the server's books | killed after |",
+        "| step | photos | asked and paid, by the server's books | killed after |",
         "|---|---|---|---|",
         f"| `distill`: labels for the student | {N_POOL} to choose from | {row['n_labels']} | "
         f"{row['distill_answers_at_kill']} of {row['distill_answers']} answers |",
@@ -199,8 +195,8 @@ def as_markdown(row: dict[str, Any], facts: dict[str, str]) -> str:
         "",
         f"{row['photos_paid']} of {N} photos were asked about, each once "
         f"({row['most_often_paid']}), with both steps killed with -9 in the middle and started "
-        f"again: {share:.3f} of asking about all, one {1 / share:.1f}th. For 200,000 photos of the "
-        f"same kind it would be "
+        f"again: {share:.3f} of asking about all, {1 / share:.1f} times cheaper. For 200,000 photos "
+        "of the same kind it would be "
         f"{(row['n_labels'] + N_CALIBRATION) / 200_000 + row['routed'] / row['n_traffic']:.4f}, "
         f"and {row['n_labels'] / 200_000:.4f} for the student alone, which promises nothing. Caps: "
         f"{row['cap']} USD a step; journals say {row['journal_usd']} USD.",
@@ -235,16 +231,9 @@ def main() -> int:
         }
         distilled = step(server, task | {"step": "distill"}, options.budget // PER_REQUEST // 2)
         n_labels = sum(server.stats.paid_images.values())
-        cascaded = step(
-            server, task | {"step": "cascade"}, N_CALIBRATION // PER_REQUEST * 2 // 3
-        )
+        cascaded = step(server, task | {"step": "cascade"}, N_CALIBRATION // PER_REQUEST * 2 // 3)
         paid = server.stats.paid_images
-        from showtell.mllm.call.journal import Journal
-
-        usd = Decimal(0)
-        for name in ("distill", "cascade"):
-            usd += journal_usd(Path(folder) / name)
-        del Journal
+        usd = [journal_usd(Path(folder) / name) for name in ("distill", "cascade")]
         row = {
             "n_labels": n_labels,
             "n_calibration": N_CALIBRATION,
@@ -252,7 +241,8 @@ def main() -> int:
             "photos_paid": sum(paid.values()),
             "most_often_paid": max(paid.values()),
             "cap": options.cap,
-            "journal_usd": str(usd),
+            "journal_usd": " + ".join(map(str, usd)),
+            "within_caps": max(usd) <= Decimal(options.cap),
             "label_accuracy": distilled["label_accuracy"],
             "agreement": distilled["agreement"],
             "promise_ok": cascaded["promise"]["threshold"] is not None,

@@ -31,6 +31,7 @@ from photo_sets import PhotoSet, about, add_options, measured_line, photo_sets, 
 from showtell.classify.chain.cascade import _GRID
 from showtell.classify.chain.promise import (
     SHARES,
+    PromiseKind,
     smallest_sample,
     starts_for,
     thresholds_of,
@@ -43,7 +44,7 @@ from showtell.classify.probability import probabilities, smoothed_temperature
 DELTA = 0.05
 TEACHERS = (0.99, 0.95, 0.90)
 SIZES = (50, 100, 200, 400)
-TARGETS = {
+TARGETS: dict[PromiseKind, tuple[float, ...]] = {
     "accuracy": (0.85, 0.90, 0.95),
     "review": (0.95, 0.98),
     "agreement": (0.01, 0.02, 0.05),
@@ -126,10 +127,11 @@ def true_risk(t: Traffic, kind: str, kept: NDArray[np.bool_]) -> dict[str, NDArr
     return dict(zip(t.weights, (lost @ np.stack(list(t.weights.values())).T).T, strict=True))
 
 
-def walks(kind: str, level: float, lost: NDArray[Any]) -> dict[str, int | None]:
+def walks(kind: Any, level: float, lost: NDArray[Any]) -> dict[str, int | None]:
     """Candidate that each rule takes: showtell's, and the naive one."""
     n = lost.shape[1]
-    how: dict[str, Any] = {"delta": DELTA, "shares": SHARES, "starts": starts_for(n)}
+    starts = starts_for(n, level, delta=DELTA, kind=kind)
+    how: dict[str, Any] = {"delta": DELTA, "shares": SHARES, "starts": starts}
     total = lost.sum(axis=1)
     if kind == "loss":
         worse = (lost > 0).sum(axis=1)
@@ -186,7 +188,7 @@ def one_draw(
         lost = losses(t, kind, kept[:, rows], rows)
         for target in targets:
             level = 1 - target if kind in ("accuracy", "review") else target
-            if kind != "loss" and len(rows) < smallest_sample(level, delta=DELTA):
+            if len(rows) < smallest_sample(level, delta=DELTA, kind=kind):
                 continue  # refused before anything is asked
             for rule, i in walks(kind, level, lost).items():
                 if candidates == "grid" and rule == "naive":
@@ -271,7 +273,8 @@ def as_markdown(rows: Sequence[dict[str, Any]], facts: dict[str, str]) -> str:
                 )
                 lines.append(
                     f"| {kind}, {title} | {n} | {found['n_cells']} | {found['broken']:.3f} | "
-                    f"{found['worst']:.3f} | {found['given']:.2f} | {found['routed']:.2f} | "
+                    f"{found['worst']:.3f} | {found['given']:.2f} | "
+                    f"{'–' if math.isnan(found['routed']) else format(found['routed'], '.2f')} | "
                     f"{found['oracle']:.2f} |"
                 )
     ours = [r for r in rows if r["rule"] == "promise"]

@@ -237,6 +237,10 @@ def test_too_few_images_are_refused_before_anything_is_asked():
     with pytest.raises(InputError, match="takes at least 299"):
         made.fit(MANY[:100], TRUE[:100])
     assert teacher.asked == []
+    made, teacher = cascade(max_loss=0.02)
+    with pytest.raises(InputError, match="takes at least 183"):
+        made.fit(MANY[:150], TRUE[:150])
+    assert teacher.asked == []
 
 
 def test_where_nothing_can_be_promised_everything_goes_on():

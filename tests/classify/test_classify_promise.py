@@ -70,8 +70,22 @@ def test_two_starts_share_the_risk_and_the_cheapest_wins():
     two = walk_accuracy(errors, 200, 0.05, starts=(1.0, 0.3))
     assert SHARES[two.chosen] == 0.2
     assert binom.cdf(3, 200, 0.05) <= 0.025
-    assert starts_for(149) == (1.0,)
-    assert starts_for(150) == (1.0, 0.3)
+    assert starts_for(149, 0.1) == (1.0,)
+    assert starts_for(150, 0.1) == (1.0, 0.3)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.02, 0.01])
+@pytest.mark.parametrize("n", [60, 149, 150, 182, 183, 217, 299, 300, 367, 368, 400])
+def test_what_is_not_refused_can_be_promised_if_no_image_is_an_error(n, level):
+    nothing = [0] * len(SHARES)
+    if n >= smallest_sample(level):
+        starts = starts_for(n, level)
+        assert walk_accuracy(nothing, n, level, starts=starts).chosen == len(SHARES) - 1
+    if n >= smallest_sample(level, kind="loss"):
+        starts = starts_for(n, level, kind="loss")
+        assert walk_loss(nothing, nothing, n, level, starts=starts).chosen == len(SHARES) - 1
+    else:
+        assert walk_loss(nothing, nothing, n, level).chosen is None
 
 
 def test_the_bound_on_a_loss_is_that_of_clopper_and_pearson():

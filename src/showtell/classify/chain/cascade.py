@@ -80,7 +80,8 @@ class CascadeClassifier(MediaClassifier):
         What becomes of images that go on from the last tier but one: its successor answers, or
         they wait for a person as abstained rows, and only the tiers before are asked.
     starts : {1, 2} or "auto", default="auto"
-        Walks over the candidates; "auto" takes a second one from 150 calibration images on.
+        Walks over the candidates; "auto" takes a second one from 150 calibration images on, if
+        that many can carry both.
 
     Attributes
     ----------
@@ -221,8 +222,11 @@ class CascadeClassifier(MediaClassifier):
             raise InputError(
                 f"A promise lies between 0 and 1; the error rate allowed is {level:g}."
             )
-        need = smallest_sample(level, delta=1 - self.confidence)
-        if kind != "loss" and len(images) < need:
+        delta = 1 - self.confidence
+        if self.starts == 2 and kind != "loss":  # each walk has half
+            delta /= 2
+        need = smallest_sample(level, delta=delta, kind=kind)
+        if len(images) < need:
             raise InputError(
                 f"{len(images)} calibration images cannot carry this promise, even without one "
                 f"error: an error rate of {100 * level:.3g} % at {100 * self.confidence:.3g} % "
@@ -256,8 +260,11 @@ class CascadeClassifier(MediaClassifier):
         truth: NDArray[Any] | None,
     ) -> tuple[Walk, list[int]]:
         n = len(cheap)
-        starts = starts_for(n) if self.starts == "auto" else (1.0, 0.3)[: self.starts]
-        how: dict[str, Any] = {"delta": 1 - self.confidence, "shares": shares, "starts": starts}
+        delta = 1 - self.confidence
+        starts = starts_for(n, level, delta=delta, kind=kind)
+        if self.starts != "auto":
+            starts = (1.0, 0.3)[: self.starts]
+        how: dict[str, Any] = {"delta": delta, "shares": shares, "starts": starts}
         kept = confidence[None, :] >= grid[:, None]  # (n_candidates, n)
         own = cheap.label
         if kind == "agreement":

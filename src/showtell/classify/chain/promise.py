@@ -77,22 +77,49 @@ def most_errors(n: int, level: float, *, delta: float = 0.05) -> int:
     return k
 
 
-def smallest_sample(level: float, *, delta: float = 0.05) -> int:
+def smallest_sample(level: float, *, delta: float = 0.05, kind: PromiseKind = "accuracy") -> int:
     """Return how many calibration images it takes, if none of them is an error.
+
+    Parameters
+    ----------
+    level : float
+        Largest error rate that is allowed.
+    delta : float, default=0.05
+    kind : {"accuracy", "review", "agreement", "loss"}, default="accuracy"
+        The two bounds of "loss" share `delta`, so it takes more.
 
     Examples
     --------
     >>> [smallest_sample(a) for a in (0.1, 0.05, 0.02, 0.01)]
     [29, 59, 149, 299]
+    >>> smallest_sample(0.05, kind="loss")
+    72
     """
     if not 0 < level < 1:
         raise InputError(f"The error rate to promise is above 0 and below 1; got {level:g}.")
-    return math.ceil(math.log(delta) / math.log1p(-level))
+    own = delta / 2 if kind == "loss" else delta
+    return math.ceil(math.log(own) / math.log1p(-level))
 
 
-def starts_for(n: int) -> tuple[float, ...]:
-    """Return the shares at which walks begin: one walk, or two where `n` can carry them."""
-    return (1.0,) if n < _TWO_STARTS_FROM else (1.0, _SECOND_START)
+def starts_for(
+    n: int, level: float, *, delta: float = 0.05, kind: PromiseKind = "accuracy"
+) -> tuple[float, ...]:
+    """Return the shares at which walks begin: one walk, or two where `n` can carry them.
+
+    Parameters
+    ----------
+    n : int
+        Calibration images.
+    level, delta, kind
+        As in `smallest_sample`: with half of `delta` each, two walks take more images than one.
+
+    Examples
+    --------
+    >>> starts_for(160, 0.05), starts_for(160, 0.02)
+    ((1.0, 0.3), (1.0,))
+    """
+    least = max(_TWO_STARTS_FROM, smallest_sample(level, delta=delta / 2, kind=kind))
+    return (1.0,) if n < least else (1.0, _SECOND_START)
 
 
 def thresholds_of(
@@ -315,7 +342,7 @@ class Promise:
             "loss": f"At most {100 * self.target:.3g} % below the teacher",
         }[self.kind]
         if not self.ok:
-            need = smallest_sample(self.level, delta=1 - self.confidence)
+            need = smallest_sample(self.level, delta=1 - self.confidence, kind=self.kind)
             more = (
                 f"it takes at least {need} calibration images without an error"
                 if self.n < need

@@ -7,7 +7,7 @@ at a price, behind a local server that looks at the photos; each step runs in a 
 under a cap, is killed with -9 in the middle, and is started again. What was asked and paid for is
 read from the server's own books.
 
-    python benchmarks/cheaper.py [--sets ../shared/datasets] [--store FILE] [--budget 160]
+    python benchmarks/cheaper.py [--sets ../shared/datasets] [--store FILE] [--budget 200]
 
 Writes benchmarks/results/cheaper.csv and docs/_generated/cheaper.md. Fails if a photo is paid for
 twice, a cap is passed, a row is missing, or the accuracy on the traffic is below the promise.
@@ -49,8 +49,8 @@ KINDS = {
     "weather": "sky",
 }
 N, N_POOL, N_CALIBRATION, N_OTHER = 2000, 500, 300, 500
-SHOTS, PER_REQUEST = 3, 5
-TARGET = 0.95
+SHOTS, PER_REQUEST = 15, 10
+TARGET, MOST_LOST = 0.90, 0.05
 
 
 def photos(folder: Path) -> dict[str, tuple[list[str], list[str]]]:
@@ -110,25 +110,33 @@ def child(task: dict[str, Any]) -> dict[str, Any]:
         }
     student = load_classifier(folder / "student")
     student.store = store
-    cascade = CascadeClassifier([student, teacher], target_accuracy=TARGET)
-    cascade.fit(*data["calibration"], traffic=data["other"][0])
     X, y = data["traffic"]
-    found = cascade.classify(X)
-    return {
-        "promise": cascade.promise_.to_record(),
-        "sentence": cascade.promise_.sentence(),
-        "rows": len(found),
-        "in_order": [str(image) for image in found.images] == X,
-        "status": {s: int((found.status == s).sum()) for s in ("ok", "abstained", "error")},
-        "routed": int((np.asarray(found.columns["tier"]) == 2).sum()),
-        "accuracy": float((found.label == np.asarray(y)).mean()),
-        "student_accuracy": float((student.predict(X) == np.asarray(y)).mean()),
-        "teacher_accuracy": float(
-            (
-                teacher.classify(data["calibration"][0]).label == np.asarray(data["calibration"][1])
-            ).mean()
-        ),
-        "drift": cascade.drift(found).alarm,
+    truth = np.asarray(y)
+    sent: set[int] = set()
+    told = {}
+    for kind, promised, gold in (
+        ("accuracy", {"target_accuracy": TARGET}, True),
+        ("agreement", {"max_loss": MOST_LOST}, False),
+    ):
+        cascade = CascadeClassifier([student, teacher], **promised)
+        images, labels = data["calibration"]
+        cascade.fit(images, labels if gold else None, traffic=data["other"][0])
+        found = cascade.classify(X)
+        rows = np.flatnonzero(np.asarray(found.columns["tier"]) == 2)
+        sent |= set(rows.tolist())
+        told[kind] = {
+            "promise": cascade.promise_.to_record(),
+            "sentence": cascade.promise_.sentence(),
+            "whole": [str(image) for image in found.images] == X and bool(found.ok.all()),
+            "routed": len(rows),
+            "accuracy": float((found.label == truth).mean()),
+            "drift": cascade.drift(found).alarm,
+        }
+    asked = teacher.classify(data["calibration"][0])  # out of the journal
+    return told | {
+        "sent": len(sent),
+        "student_accuracy": float((student.predict(X) == truth).mean()),
+        "teacher_accuracy": float((asked.label == np.asarray(data["calibration"][1])).mean()),
     }
 
 
@@ -163,21 +171,27 @@ def missed_bars(row: dict[str, Any]) -> list[str]:
     missed = []
     if row["most_often_paid"] != 1:
         missed.append(f"a photo was paid for {row['most_often_paid']} times")
-    if row["photos_paid"] != row["n_labels"] + row["n_calibration"] + row["routed"]:
+    if row["photos_paid"] != row["n_labels"] + row["n_calibration"] + row["sent"]:
         missed.append(f"{row['photos_paid']} photos were paid for")
     if not (row["distill_killed"] and row["cascade_killed"]):
         missed.append("a step ended before it was killed")
-    if row["rows"] != row["n_traffic"] or not row["in_order"]:
-        missed.append(f"{row['rows']} rows for {row['n_traffic']} photos")
     if not row["within_caps"]:
         missed.append(f"{row['journal_usd']} USD are above the cap of {row['cap']}")
-    if row["promise_ok"] and row["accuracy"] < TARGET:
-        missed.append(f"accuracy {row['accuracy']:.3f} is below the promise")
+    if not (row["accuracy_whole"] and row["agreement_whole"]):
+        missed.append("rows are missing, failed or out of order")
+    if row["accuracy_ok"] and row["accuracy_accuracy"] < TARGET:
+        missed.append(f"accuracy {row['accuracy_accuracy']:.3f} is below the promise")
+    if row["agreement_ok"] and row["agreement_accuracy"] < row["teacher_accuracy"] - MOST_LOST:
+        missed.append(f"accuracy {row['agreement_accuracy']:.3f} is too far below the teacher's")
     return missed
 
 
 def as_markdown(row: dict[str, Any], facts: dict[str, str]) -> str:
-    share = row["photos_paid"] / N
+    bought = row["n_labels"] + row["n_calibration"]
+    shares = [
+        bought / 200_000 + row[f"{kind}_routed"] / row["n_traffic"]
+        for kind in ("accuracy", "agreement")
+    ]
     lines = [
         "| step | photos | asked and paid, by the server's books | killed after |",
         "|---|---|---|---|",
@@ -185,21 +199,28 @@ def as_markdown(row: dict[str, Any], facts: dict[str, str]) -> str:
         f"{row['distill_answers_at_kill']} of {row['distill_answers']} answers |",
         f"| `cascade`: calibration | {N_CALIBRATION} | {row['n_calibration']} | "
         f"{row['cascade_answers_at_kill']} of {row['cascade_answers']} answers |",
-        f"| `cascade`: traffic sent on | {row['n_traffic']} | {row['routed']} | |",
+        f"| `cascade`: traffic sent on | {row['n_traffic']} | {row['sent']} | |",
         "",
-        f"{row['sentence']} On the traffic {100 * row['accuracy']:.1f} % are right; the student "
-        f"alone {100 * row['student_accuracy']:.1f} %, the teacher "
-        f"{100 * row['teacher_accuracy']:.1f} % (on the calibration photos). Of the "
-        f"{row['n_labels']} labels the teacher gave the student {100 * row['label_accuracy']:.1f} % "
-        "are right.",
+        "| who answers | promise | traffic sent on | right | price of asking about all |",
+        "|---|---|---|---|---|",
+        f"| teacher | | all | {100 * row['teacher_accuracy']:.1f} % (of the calibration photos) "
+        "| 1 |",
+        f"| student alone | none | none | {100 * row['student_accuracy']:.1f} % | "
+        f"{row['n_labels'] / N:.3f} |",
+        *(
+            f"| cascade | {row[f'{kind}_sentence']} | {row[f'{kind}_routed']} | "
+            f"{100 * row[f'{kind}_accuracy']:.1f} % | "
+            f"{(bought + row[f'{kind}_routed']) / N:.3f} |"
+            for kind in ("accuracy", "agreement")
+        ),
         "",
-        f"{row['photos_paid']} of {N} photos were asked about, each once "
-        f"({row['most_often_paid']}), with both steps killed with -9 in the middle and started "
-        f"again: {share:.3f} of asking about all, {1 / share:.1f} times cheaper. For 200,000 photos "
-        "of the same kind it would be "
-        f"{(row['n_labels'] + N_CALIBRATION) / 200_000 + row['routed'] / row['n_traffic']:.4f}, "
-        f"and {row['n_labels'] / 200_000:.4f} for the student alone, which promises nothing. Caps: "
-        f"{row['cap']} USD a step; journals say {row['journal_usd']} USD.",
+        f"{row['photos_paid']} of {N} photos were asked about, each once, although both steps were "
+        "killed with -9 in the middle and started again. The labels for the student are of photos "
+        f"that were chosen for being hard to tell: {100 * row['label_accuracy']:.1f} % are right. "
+        "For 200,000 photos of the same kind the cascades would cost "
+        + " and ".join(f"{share:.4f}" for share in shares)
+        + f" of the teacher's price, the student alone {row['n_labels'] / 200_000:.4f}. Cap of "
+        f"each step: {row['cap']} USD; the journals' sums: {row['journal_usd']} USD (play money).",
         "",
         measured_line("cheaper", "cheaper", facts),
     ]
@@ -209,7 +230,7 @@ def as_markdown(row: dict[str, Any], facts: dict[str, str]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser, "cheaper")
-    parser.add_argument("--budget", type=int, default=160)
+    parser.add_argument("--budget", type=int, default=200)
     parser.add_argument("--cap", default="1.00", help="USD a step may spend")
     parser.add_argument("--child", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -219,7 +240,7 @@ def main() -> int:
     facts = about() | {"remark": options.note}
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalServer("openai", latency=0.05, bill_gone=True, seed=1) as server,
+        LocalServer("openai", rule="nearest", latency=0.05, bill_gone=True, seed=1) as server,
     ):
         task = {
             "sets": str(options.sets),
@@ -245,10 +266,16 @@ def main() -> int:
             "within_caps": max(usd) <= Decimal(options.cap),
             "label_accuracy": distilled["label_accuracy"],
             "agreement": distilled["agreement"],
-            "promise_ok": cascaded["promise"]["threshold"] is not None,
-            "sentence": cascaded["sentence"],
-            **{k: cascaded[k] for k in ("rows", "in_order", "routed", "accuracy")},
-            **{k: cascaded[k] for k in ("student_accuracy", "teacher_accuracy", "drift")},
+            **{k: cascaded[k] for k in ("sent", "student_accuracy", "teacher_accuracy")},
+            **{
+                f"{kind}_{k}": cascaded[kind][k]
+                for kind in ("accuracy", "agreement")
+                for k in ("sentence", "whole", "routed", "accuracy", "drift")
+            },
+            **{
+                f"{kind}_ok": cascaded[kind]["promise"]["threshold"] is not None
+                for kind in ("accuracy", "agreement")
+            },
             **{f"distill_{k}": distilled[k] for k in ("killed", "answers_at_kill", "answers")},
             **{f"cascade_{k}": cascaded[k] for k in ("killed", "answers_at_kill", "answers")},
         }

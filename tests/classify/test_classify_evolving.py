@@ -25,7 +25,7 @@ from showtell.classify import (
 )
 from showtell.classify.evolving.arithmetic import near_misses
 from showtell.classify.evolving.questions import Asker, Feedback, Version, read_classes
-from showtell.classify.evolving.record import Evolution, Generation, Outcome
+from showtell.classify.evolving.record import BeforeAfter, Evolution, Generation
 from showtell.errors import BudgetError, InputError, MLLMError, SavedFolderError
 from showtell.mllm.model import Model
 from showtell.prompts import DescriptionSet, load_prompts
@@ -514,7 +514,7 @@ def test_each_generation_is_written_and_told_as_it_ends(tmp_path):
 
 def test_a_record_comes_back_equal():
     evolution = make(n_generations=2).fit(*captions()).evolution_
-    outcome = Outcome(
+    outcome = BeforeAfter(
         n=10, accuracy_before=0.5, accuracy_after=0.7, n_gained=3, n_lost=1, p_value=0.625
     )
     evolution = replace(evolution, test=outcome)

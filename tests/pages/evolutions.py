@@ -6,20 +6,22 @@ from dataclasses import replace
 from decimal import Decimal
 
 from showtell.classify.evolving.record import (
+    BeforeAfter,
     Cluster,
     Confusion,
     Evolution,
     Exchange,
     Generation,
     LabelChange,
-    Outcome,
 )
 from showtell.evaluate import Control, Controls, DescriptionScore, LabelDescriptions
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 LABELS = (HOSTILE, "otter", "stoat")
 
-WON = Outcome(n=100, accuracy_before=0.5, accuracy_after=0.62, n_gained=15, n_lost=3, p_value=0.012)
+WON = BeforeAfter(
+    n=100, accuracy_before=0.5, accuracy_after=0.62, n_gained=15, n_lost=3, p_value=0.012
+)
 
 
 def confusion(label, taken_for, n_support, n_validation=0):

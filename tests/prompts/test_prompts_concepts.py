@@ -15,7 +15,7 @@ from showtell.prompts.concepts.trees import (
     Attribute,
     ConceptGap,
     ConceptTree,
-    Part,
+    TreePart,
     Value,
     clue_text,
 )
@@ -198,7 +198,7 @@ def test_it_is_the_same_after_writing_and_reading(tmp_path):
 def test_difficult_texts_survive_the_compact_writing(tmp_path):
     labels = ('a", "b', "[x]", "back\\", "ü\u2028", "[", '"]')
     values = (Value(text='say "hi", [1]', labels=labels), Value(text="x"))
-    part = Part(name="a [b", attributes=(Attribute(name='", "', values=values),))
+    part = TreePart(name="a [b", attributes=(Attribute(name='", "', values=values),))
     tree = ConceptTree(domain="thing", parts=(part,))
     assert read_concepts(tree.write(tmp_path / "t.json")) == tree
 
@@ -343,7 +343,7 @@ def test_a_tree_of_one_label_or_one_part():
 def written(*values, part="tail", attribute="length", labels=("Corgi",)):
     return ConceptTree(
         domain="dog",
-        parts=(Part(name=part, attributes=(Attribute(
+        parts=(TreePart(name=part, attributes=(Attribute(
             name=attribute, values=tuple(Value(text=v, labels=labels) for v in values)),)),),
     )  # fmt: skip
 
@@ -374,13 +374,13 @@ def test_hand_edits_survive_another_writing(tmp_path):
 def test_removed_parts_attributes_and_labels_do_not_come_back():
     both = written("short", labels=("Corgi", "Collie"))
     first = ConceptTree(domain="dog").merge(both).merge(written("round", part="eye"))
-    bare = Part(name="tail", attributes=(Attribute(name="length", values=(
+    bare = TreePart(name="tail", attributes=(Attribute(name="length", values=(
         Value(text="short", labels=("Corgi",)),)),))  # fmt: skip
     edited = ConceptTree(domain="dog", parts=(bare,), asked=first.asked)
     again = edited.merge(both).merge(written("round", part="eye"))
     assert again.parts == (bare,)
-    empty = ConceptTree(domain="dog", parts=(Part(name="tail"),), asked=first.asked)
-    assert empty.merge(both).parts == (Part(name="tail"),)
+    empty = ConceptTree(domain="dog", parts=(TreePart(name="tail"),), asked=first.asked)
+    assert empty.merge(both).parts == (TreePart(name="tail"),)
 
 
 def test_new_labels_join_the_values_that_are_there():

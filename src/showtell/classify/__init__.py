@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from showtell.classify.embedding.zero_shot import ZeroShotClassifier
     from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
     from showtell.classify.evolving.evolve import EvolutionPlan
-    from showtell.classify.evolving.record import Evolution, Generation, Outcome, read_evolution
+    from showtell.classify.evolving.record import BeforeAfter, Evolution, Generation, read_evolution
     from showtell.classify.likelihood.classifier import LikelihoodClassifier
     from showtell.classify.predictions import Predictions
     from showtell.classify.saved import load_classifier, save_classifier
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STATUSES",
     "AlikeImage",
+    "BeforeAfter",
     "CalibratedSets",
     "CascadeClassifier",
     "ClueChange",
@@ -96,7 +97,6 @@ __all__ = [
     "LikelihoodClassifier",
     "LimitsWarning",
     "MediaClassifier",
-    "Outcome",
     "PartOpinion",
     "Predictions",
     "Promise",
@@ -146,7 +146,7 @@ _NAMES_OF = {
     "embedding.zero_shot": "ZeroShotClassifier",
     "evolving.classifier": "EvolvingDescriptionClassifier",
     "evolving.evolve": "EvolutionPlan",
-    "evolving.record": "Evolution Generation Outcome read_evolution",
+    "evolving.record": "Evolution Generation BeforeAfter read_evolution",
     "likelihood.classifier": "LikelihoodClassifier",
     "predictions": "Predictions RowWriter STATUSES Status",
     "saved": "load_classifier save_classifier",

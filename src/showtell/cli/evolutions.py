@@ -14,7 +14,7 @@ from showtell.cli.writing import WHY_NO_DESCRIPTION, print_descriptions, print_p
 from showtell.words import chance
 
 if TYPE_CHECKING:
-    from showtell.classify.evolving.record import Evolution, Outcome
+    from showtell.classify.evolving.record import BeforeAfter, Evolution
     from showtell.prompts import DescriptionSet
 
 
@@ -110,7 +110,7 @@ def _sentence(evolution: Evolution) -> str:
     return f"{told}; {dollars(evolution.cost_usd)} for {counted(n_asked, 'request')}"
 
 
-def _verdict(evolution: Evolution, test: Outcome) -> str:
+def _verdict(evolution: Evolution, test: BeforeAfter) -> str:
     """Say what the words are worth on photos that played no part."""
     p = chance(test.p_value)
     told = (

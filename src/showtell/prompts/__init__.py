@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         Clue,
         ConceptGap,
         ConceptTree,
-        Part,
+        TreePart,
         Value,
         clue_text,
         find_part,
@@ -54,7 +54,13 @@ if TYPE_CHECKING:
     )
     from showtell.prompts.files import LIBRARIES, PromptSet, copy_prompts, load_prompts
     from showtell.prompts.packing import BatchPlan, plan_batches
-    from showtell.prompts.reconciled import OUTCOMES, Outcome, OutcomeStatus, Reconciled, reconcile
+    from showtell.prompts.reconciled import (
+        OUTCOMES,
+        OutcomeStatus,
+        QueryOutcome,
+        Reconciled,
+        reconcile,
+    )
     from showtell.prompts.requests import (
         DEFAULT_ROLE,
         Demonstration,
@@ -97,16 +103,16 @@ __all__ = [
     "DescriptionNote",
     "DescriptionSet",
     "Domain",
-    "Outcome",
     "OutcomeStatus",
     "ParsedAnswer",
-    "Part",
     "PromptSet",
     "Provenance",
     "Query",
+    "QueryOutcome",
     "Reconciled",
     "RequestForm",
     "TemplateSet",
+    "TreePart",
     "TreeStep",
     "Value",
     "WaffleShape",
@@ -148,7 +154,7 @@ _NAMES_OF = {
     "concepts.asking": "Built TreeStep build_concepts tree_requests",
     "concepts.reading": "read_concepts",
     "concepts.tree_drawing": "concepts_dot draw_concepts",
-    "concepts.trees": "Attribute Clue ConceptGap ConceptTree Part Value clue_text find_part",
+    "concepts.trees": "Attribute Clue ConceptGap ConceptTree TreePart Value clue_text find_part",
     "concepts.words": "clean_values",
     "descriptions.connectives": "Compat connect described_prompts",
     "descriptions.describe": (
@@ -161,7 +167,7 @@ _NAMES_OF = {
     "descriptions.waffle": "WaffleShape common_words waffle_noise waffle_shape",
     "files": "LIBRARIES PromptSet copy_prompts load_prompts",
     "packing": "BatchPlan plan_batches",
-    "reconciled": "OUTCOMES Outcome OutcomeStatus Reconciled reconcile",
+    "reconciled": "OUTCOMES QueryOutcome OutcomeStatus Reconciled reconcile",
     "requests": (
         "DEFAULT_ROLE Demonstration Query RequestForm answer_form answer_schema query_ids "
         "render_decision render_request"

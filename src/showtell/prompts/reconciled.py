@@ -33,7 +33,7 @@ _MAX_DEPTH = 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class QueryOutcome:
     """What an answer says about one image."""
 
     id: str
@@ -50,7 +50,7 @@ class Outcome:
 class Reconciled:
     """What an answer says about each image asked about."""
 
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, QueryOutcome]
     """Id to outcome, exactly one for each id asked about."""
     unknown_ids: tuple[str, ...] = ()
     """Ids in the answer that nobody asked about."""
@@ -119,7 +119,7 @@ def reconcile(
     if not reader.found and not reader.unknown and len(ids) == 1:
         reader.read_bare("" if cut else text, values)
     if not cut and not reader.found and not reader.unknown and parser.parse(text).rule == "refusal":
-        outcomes = {i: Outcome(id=i, status="refused", text=_short(text)) for i in ids}
+        outcomes = {i: QueryOutcome(id=i, status="refused", text=_short(text)) for i in ids}
         return Reconciled(outcomes=outcomes, repaired=True)
     return Reconciled(
         outcomes={i: reader.outcome(i) for i in ids},
@@ -267,19 +267,19 @@ class _Reader:
         if said:
             self.found[self.single] = said
 
-    def outcome(self, name: str) -> Outcome:
+    def outcome(self, name: str) -> QueryOutcome:
         """Judge what was said about one image."""
         said = self.found.get(name)
         if not said:
-            return Outcome(id=name, status="missing")
+            return QueryOutcome(id=name, status="missing")
         codes = {one.code for one in said}
         if len(codes) > 1:
             text = " / ".join(dict.fromkeys(one.text for one in said))
-            return Outcome(id=name, status="conflict", text=_short(text))
+            return QueryOutcome(id=name, status="conflict", text=_short(text))
         if codes == {None}:
-            return Outcome(id=name, status="out_of_set", text=said[0].text)
+            return QueryOutcome(id=name, status="out_of_set", text=said[0].text)
         sure = [one.confidence for one in said if one.confidence is not None]
-        return Outcome(
+        return QueryOutcome(
             id=name,
             status="answered",
             code=said[0].code,

@@ -12,7 +12,7 @@ from showtell.classify.asking.state import OpenQuestion, Reason, ViewAnswer, spl
 from showtell.errors import MLLMError, MLLMRequestError, RunError
 from showtell.mllm.base import Answer, Request
 from showtell.prompts.answers import AnswerParser
-from showtell.prompts.reconciled import Outcome, reconcile
+from showtell.prompts.reconciled import QueryOutcome, reconcile
 
 _MOST_AGAIN = 2
 
@@ -92,7 +92,7 @@ class Replies:
         self, asks: Sequence[OpenQuestion], ids: Sequence[str], answer: Answer
     ) -> list[OpenQuestion]:
         if answer.finish in ("refused", "blocked"):
-            outcomes = [Outcome(id=name, status="refused") for name in ids]
+            outcomes = [QueryOutcome(id=name, status="refused") for name in ids]
         else:
             cut = answer.finish == "length"
             found = reconcile(answer.text, ids, self.parser, cut=cut).outcomes
@@ -124,7 +124,7 @@ class Replies:
                 self.finish(ask, ViewAnswer(reason=outcome.status, text=outcome.text))
         return again
 
-    def _answered(self, outcome: Outcome, answer: Answer) -> ViewAnswer:
+    def _answered(self, outcome: QueryOutcome, answer: Answer) -> ViewAnswer:
         row = None
         if self.logprobs and answer.logprobs:
             row = label_probabilities(answer.logprobs, self.labels)

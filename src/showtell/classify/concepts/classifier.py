@@ -213,9 +213,8 @@ class ConceptClassifier(SupportClassifier):
 
         Parameters
         ----------
-        X : sequence of Media, length n_samples
-        y : array-like of shape (n_samples,)
-            Labels: text, integers or booleans.
+        X, y : images and labels
+            As in `FewShotClassifier.fit`.
 
         Raises
         ------

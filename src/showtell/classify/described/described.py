@@ -219,10 +219,8 @@ class DescriptionClassifier(PromptedClassifier):
 
         Parameters
         ----------
-        X : sequence of Media, optional
-            Only looked at to calibrate.
-        y : array-like of shape (n_samples,), optional
-            Gives the label set where `labels` is None.
+        X, y : optional
+            As in `ZeroShotClassifier.fit`.
 
         Raises
         ------

@@ -36,7 +36,7 @@ from showtell.classify.evolving.evolve import (
     start_of,
 )
 from showtell.classify.evolving.parts import Parts, part_images
-from showtell.classify.evolving.record import Evolution, Keeping, Outcome
+from showtell.classify.evolving.record import BeforeAfter, Evolution, Keeping
 from showtell.classify.labels import codes_of, true_labels
 from showtell.classify.probability import smoothed_temperature
 from showtell.encoders import Embeddings, Encoder, embed_images, load_encoder
@@ -398,7 +398,7 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
         chosen = self.evolution_.description_set(number, domain=self.descriptions_.domain)
         return fitted_on(self, self._fitted_encoder(), chosen)
 
-    def measure(self, X: Sequence[Media], y: Any) -> Outcome:
+    def measure(self, X: Sequence[Media], y: Any) -> BeforeAfter:
         """Compare the start with the end on images that played no part in the evolution.
 
         Fitness and validation chose the words, so they say too much of them. These images say
@@ -412,7 +412,7 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
 
         Returns
         -------
-        outcome : Outcome
+        outcome : BeforeAfter
             Also ``evolution_.test``, and in the `evolution.json` of `run_folder`.
 
         Raises
@@ -433,7 +433,7 @@ class EvolvingDescriptionClassifier(AsksModel, EncoderClassifier):
             for own in (self.at(0), self.classifier_)
         )
         tested = mcnemar_exact(before, after)
-        outcome = Outcome(
+        outcome = BeforeAfter(
             n=len(usable),
             accuracy_before=float(before.mean()),
             accuracy_after=float(after.mean()),

@@ -135,7 +135,7 @@ class Generation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class BeforeAfter:
     """The start against the end on images that played no part in the evolution."""
 
     n: int
@@ -189,7 +189,7 @@ class Evolution:
     """Parameters that decide about the result, and a hash of the images, as plain values."""
     cost_usd: Decimal | None = Decimal(0)
     """USD of the whole run; None is unknown."""
-    test: Outcome | None = None
+    test: BeforeAfter | None = None
     """On images that played no part, where there were any."""
 
     @property

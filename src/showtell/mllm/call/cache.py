@@ -84,11 +84,6 @@ class AnswerCache(Database):
     def get(self, key: str) -> Answer | None:
         """Look an answer up.
 
-        Parameters
-        ----------
-        key : str
-            `Request.key`.
-
         Returns
         -------
         answer : Answer or None

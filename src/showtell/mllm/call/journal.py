@@ -287,18 +287,7 @@ class Journal(Books):
         return line
 
     def find(self, key: str) -> Answer | None:
-        """Look up an answer that this run has already paid for.
-
-        Parameters
-        ----------
-        key : str
-            `Request.key`.
-
-        Returns
-        -------
-        answer : Answer or None
-            With ``from_cache=True``, no request, no token and no cost.
-        """
+        """Look up an answer that this run has already paid for, as `AnswerCache.get` does."""
         place = self._answers.get(key)
         if place is None:
             return None

@@ -34,8 +34,8 @@ from showtell.prompts.concepts.trees import (
     Attribute,
     ConceptGap,
     ConceptTree,
-    Part,
     TreeLayout,
+    TreePart,
 )
 from showtell.prompts.concepts.words import clean_name, clean_values, one_name, singular
 from showtell.prompts.descriptions.descriptions import Provenance
@@ -224,13 +224,13 @@ def tree_requests(
     questions: list[Question[Any]] = []
     if (first := work.parts_question()) is not None:
         questions.append(first)
-        guessed = tuple(Part(name=f"part {i + 1}") for i in range(n_parts))
+        guessed = tuple(TreePart(name=f"part {i + 1}") for i in range(n_parts))
         work.tree = replace(work.tree, parts=work.tree.parts or guessed)
     usual = tuple(Attribute(name=f"attribute {i + 1}") for i in range(_USUAL_ATTRIBUTES))
     if until != "parts":
         bare = work.bare_parts()
         questions += [work.attributes_question(path) for path in bare]
-        guess = {path: Part(name=path[-1], attributes=usual) for path in bare}
+        guess = {path: TreePart(name=path[-1], attributes=usual) for path in bare}
         work.tree = replace(work.tree, parts=with_parts(work.tree.parts, guess))
     if until == "values":
         questions += [work.values_question(one) for one in work.wanted()]
@@ -325,7 +325,7 @@ class _Work:
         later = _STEPS.index(gap.task) > _STEPS.index(self.until)
         return later or (gap.label is not None and gap.label not in self.labels)
 
-    def merge(self, parts: tuple[Part, ...], asked: tuple[Part, ...] | None = None) -> None:
+    def merge(self, parts: tuple[TreePart, ...], asked: tuple[TreePart, ...] | None = None) -> None:
         """Add what was written, except what was taken out by hand."""
         other = replace(self.tree, parts=parts, asked=parts if asked is None else asked)
         self.tree = self.tree.merge(other)
@@ -400,9 +400,9 @@ class _Work:
         dropped: list[str] = []
         n_left = _MOST_PARTS
 
-        def read(given: Any, level: int, above: frozenset[str]) -> tuple[Part, ...]:
+        def read(given: Any, level: int, above: frozenset[str]) -> tuple[TreePart, ...]:
             nonlocal n_left
-            found: dict[str, Part] = {}
+            found: dict[str, TreePart] = {}
             for entry in given if isinstance(given, list) else []:
                 said = entry.get("part", entry.get("name")) if isinstance(entry, dict) else entry
                 plain = one_name(said)
@@ -415,7 +415,7 @@ class _Work:
                 n_left -= 1
                 below = entry.get("children") if isinstance(entry, dict) else None
                 inner = read(below, level + 1, above | {key}) if level < self.depth else ()
-                found[key] = Part(name=name, children=inner)
+                found[key] = TreePart(name=name, children=inner)
             return tuple(found.values())
 
         kept = read(value, 1, frozenset())
@@ -493,14 +493,14 @@ class _Work:
         self, paths: Sequence[PartPath], answers: Sequence[Checked[_Named]]
     ) -> None:
         """Add attributes, or gaps."""
-        found: dict[PartPath, Part] = {}
+        found: dict[PartPath, TreePart] = {}
         for path, answer in zip(paths, answers, strict=True):
             if answer.value is None:
                 self.miss("attributes", answer.reason or "", path)
                 continue
             self.drop(f"{' > '.join(path)}, attributes", answer.value.dropped)
             attributes = tuple(Attribute(name=name) for name in answer.value.kept)
-            found[path] = Part(name=path[-1], attributes=attributes)
+            found[path] = TreePart(name=path[-1], attributes=attributes)
         self.merge(skeleton_of(found))
 
     # Values
@@ -634,7 +634,7 @@ class _Work:
             elif missing:
                 again.append(replace(one, attributes=tuple(missing)))
         with_labels = {
-            path: Part(name=path[-1], attributes=attributes_of(at)) for path, at in told.items()
+            path: TreePart(name=path[-1], attributes=attributes_of(at)) for path, at in told.items()
         }
         asked = skeleton_of(with_labels)
         if self.layout == "merged":  # whom it was asked for is known; whose a value is, is not
@@ -653,7 +653,7 @@ def _tries(gaps: Iterable[ConceptGap]) -> dict[tuple[str, PartPath, str | None],
     return found
 
 
-def _answered(part: Part, before: Part | None) -> dict[str, Container[str]]:
+def _answered(part: TreePart, before: TreePart | None) -> dict[str, Container[str]]:
     """Say for each attribute of a part which labels have had an answer."""
     known = {} if before is None else {normalise(a.name): a for a in before.attributes}
     found: dict[str, Container[str]] = {}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from showtell.prompts.answers import normalise
-from showtell.prompts.concepts.trees import Attribute, Part, Value
+from showtell.prompts.concepts.trees import Attribute, TreePart, Value
 
 PartPath: TypeAlias = tuple[str, ...]
 """Names of a part and of those it is in, from the top."""
@@ -103,7 +103,7 @@ def attributes_of(
     return tuple(made)
 
 
-def without_labels(part: Part) -> Part:
+def without_labels(part: TreePart) -> TreePart:
     """Say of no value who has it."""
     return replace(
         part,
@@ -114,20 +114,20 @@ def without_labels(part: Part) -> Part:
     )
 
 
-def skeleton_of(parts: Mapping[PartPath, Part]) -> tuple[Part, ...]:
+def skeleton_of(parts: Mapping[PartPath, TreePart]) -> tuple[TreePart, ...]:
     """Put parts at their places in a tree that has nothing else."""
     tops = dict.fromkeys(path[0] for path in parts)
     made = []
     for top in tops:
         below = {path[1:]: part for path, part in parts.items() if path[0] == top and path[1:]}
-        own = parts.get((top,), Part(name=top))
+        own = parts.get((top,), TreePart(name=top))
         made.append(replace(own, children=skeleton_of(below)))
     return tuple(made)
 
 
 def with_parts(
-    parts: Sequence[Part], other: Mapping[PartPath, Part], above: PartPath = ()
-) -> tuple[Part, ...]:
+    parts: Sequence[TreePart], other: Mapping[PartPath, TreePart], above: PartPath = ()
+) -> tuple[TreePart, ...]:
     """Give parts the attributes of others."""
     made = []
     for part in parts:
@@ -138,9 +138,9 @@ def with_parts(
     return tuple(made)
 
 
-def walk(parts: Sequence[Part], above: PartPath = ()) -> list[tuple[PartPath, Part]]:
+def walk(parts: Sequence[TreePart], above: PartPath = ()) -> list[tuple[PartPath, TreePart]]:
     """List parts with their paths, each before what is in it."""
-    found: list[tuple[PartPath, Part]] = []
+    found: list[tuple[PartPath, TreePart]] = []
     for part in parts:
         path = (*above, part.name)
         found += [(path, part), *walk(part.children, path)]

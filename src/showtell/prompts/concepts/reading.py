@@ -12,7 +12,7 @@ from showtell.prompts.concepts.trees import (
     Attribute,
     ConceptGap,
     ConceptTree,
-    Part,
+    TreePart,
     Value,
     json_path,
 )
@@ -93,7 +93,7 @@ def _from_value(value: Any, where: str) -> ConceptTree:
     )
 
 
-def _read_parts(given: Any, where: str, level: int) -> tuple[Part, ...]:
+def _read_parts(given: Any, where: str, level: int) -> tuple[TreePart, ...]:
     if not isinstance(given, list | tuple):
         raise InputError(f"{where} must be a list of parts, got {type(given).__name__}.")
     if given and level > _DEEPEST:
@@ -101,7 +101,7 @@ def _read_parts(given: Any, where: str, level: int) -> tuple[Part, ...]:
     return tuple(_read_part(one, where, level) for one in given)
 
 
-def _read_part(given: Any, where: str, level: int) -> Part:
+def _read_part(given: Any, where: str, level: int) -> TreePart:
     if isinstance(given, str):
         given = {"part": given}
     if not isinstance(given, Mapping) or not isinstance(given.get("part"), str):
@@ -116,7 +116,7 @@ def _read_part(given: Any, where: str, level: int) -> Part:
         attributes = {one: [] for one in attributes if isinstance(one, str)}
     if not isinstance(attributes, Mapping):
         raise InputError(f"{here}: 'attributes' must be an object of attribute to values.")
-    return Part(
+    return TreePart(
         name=name,
         children=_read_parts(given.get("children") or [], here, level + 1),
         attributes=tuple(

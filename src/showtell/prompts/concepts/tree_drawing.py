@@ -19,7 +19,7 @@ from typing import TypeAlias
 from showtell._extras import need
 from showtell.errors import InputError, ShowtellError
 from showtell.prompts.answers import normalise
-from showtell.prompts.concepts.trees import Attribute, ConceptTree, Part, find_part
+from showtell.prompts.concepts.trees import Attribute, ConceptTree, TreePart, find_part
 from showtell.records.files import write_whole
 
 ClueKey: TypeAlias = tuple[tuple[str, ...], str, str]
@@ -207,7 +207,7 @@ class _Dot:
             self.part(part, (*self.above, part.name), "root:e", _COLOURS[i % len(_COLOURS)])
         return "\n".join([*self.lines, "}", ""])
 
-    def part(self, part: Part, path: tuple[str, ...], above: str, colour: str) -> None:
+    def part(self, part: TreePart, path: tuple[str, ...], above: str, colour: str) -> None:
         """Add a part as a card with its attributes, and what is below it."""
         name = _quoted(" > ".join(path))  # shown when one points at it
         while name in self.names:
@@ -314,7 +314,7 @@ def _chip(text: str, look: tuple[str, str]) -> str:
     )
 
 
-def _pruned(parts: Sequence[Part]) -> tuple[Part, ...]:
+def _pruned(parts: Sequence[TreePart]) -> tuple[TreePart, ...]:
     """Leave out what has no value."""
     kept = []
     for part in parts:

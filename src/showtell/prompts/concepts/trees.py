@@ -35,7 +35,7 @@ OTHER = "other attributes"
 FORMAT = "concepts-1"
 """Of the files."""
 
-T = TypeVar("T", bound="Part | Attribute | Value")
+T = TypeVar("T", bound="TreePart | Attribute | Value")
 
 _LAYOUTS = ("merged", "per-label")
 _PREFIXES = ("none", "domain", "label")
@@ -59,11 +59,11 @@ class Attribute:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class TreePart:
     """A visible part, with its own parts."""
 
     name: str
-    children: tuple[Part, ...] = ()
+    children: tuple[TreePart, ...] = ()
     attributes: tuple[Attribute, ...] = ()
 
 
@@ -116,11 +116,11 @@ class ConceptTree:
     ----------
     domain : str
         What all labels are: "dog".
-    parts : tuple of Part
+    parts : tuple of TreePart
     provenance : Provenance, optional
     gaps : tuple of ConceptGap
         Questions that have no usable answer.
-    asked : tuple of Part
+    asked : tuple of TreePart
         All that a model has written so far, whatever became of it; see `merge`.
 
     Raises
@@ -150,10 +150,10 @@ class ConceptTree:
     """
 
     domain: str
-    parts: tuple[Part, ...] = ()
+    parts: tuple[TreePart, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
     gaps: tuple[ConceptGap, ...] = ()
-    asked: tuple[Part, ...] = ()
+    asked: tuple[TreePart, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.domain, str) or not self.domain.strip():
@@ -171,7 +171,7 @@ class ConceptTree:
 
     # Looking at it
 
-    def walk(self) -> Iterator[tuple[tuple[str, ...], Part]]:
+    def walk(self) -> Iterator[tuple[tuple[str, ...], TreePart]]:
         """Go through all parts with their paths, a part before its children."""
         yield from _walk(self.parts, ())
 
@@ -458,7 +458,7 @@ def json_path(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _part_record(part: Part) -> dict[str, Any]:
+def _part_record(part: TreePart) -> dict[str, Any]:
     record: dict[str, Any] = {"part": part.name}
     if part.attributes:
         record["attributes"] = {
@@ -487,14 +487,16 @@ def _compact(text: str) -> str:
 # Walking and merging
 
 
-def _walk(parts: Sequence[Part], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Part]]:
+def _walk(
+    parts: Sequence[TreePart], above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], TreePart]]:
     for part in parts:
         path = (*above, part.name)
         yield path, part
         yield from _walk(part.children, path)
 
 
-def _check_parts(parts: Sequence[Part], above: tuple[str, ...]) -> None:
+def _check_parts(parts: Sequence[TreePart], above: tuple[str, ...]) -> None:
     place = " > ".join(above) or "the top"
     _check_names([part.name for part in parts], "part", place)
     for part in parts:
@@ -522,7 +524,7 @@ def _key(name: str) -> str:
     return normalise(name) or name.strip()
 
 
-def _of_labels(part: Part, labels: frozenset[str]) -> Part:
+def _of_labels(part: TreePart, labels: frozenset[str]) -> TreePart:
     attributes = []
     for attribute in part.attributes:
         values = tuple(
@@ -549,13 +551,13 @@ def _merged(
     return (*merged, *(one for key, one in new.items() if key not in old))
 
 
-def _key_of(one: Part | Attribute | Value) -> str:
+def _key_of(one: TreePart | Attribute | Value) -> str:
     return _key(one.text if isinstance(one, Value) else one.name)
 
 
-def _join_parts(ours: Part, theirs: Part, base: Part | None) -> Part:
+def _join_parts(ours: TreePart, theirs: TreePart, base: TreePart | None) -> TreePart:
     children, attributes = ((), ()) if base is None else (base.children, base.attributes)
-    return Part(
+    return TreePart(
         name=ours.name,
         children=_merged(ours.children, theirs.children, children, _join_parts),
         attributes=_merged(ours.attributes, theirs.attributes, attributes, _join_attributes),

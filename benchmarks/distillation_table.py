@@ -258,7 +258,8 @@ def as_markdown(rows: Sequence[dict[str, Any]], facts: dict[str, str], n_seeds: 
         f"({', '.join(names)}) and {n_seeds} seeds; best of each row in bold. The teacher's own "
         "accuracy is on test photos too, that of planted errors on the photos they are planted "
         "in. Heads on `mini` embeddings, C = 10 unless said. In-context: the local server, which "
-        "looks with the same encoder.",
+        "looks with the same encoder; its soft targets are how sure it says it is, which "
+        "`DistilledClassifier` does not use unless the teacher is calibrated.",
         "",
     ]
     lines += findings(rows)

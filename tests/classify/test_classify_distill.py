@@ -1,5 +1,6 @@
 """DistilledClassifier and CascadeClassifier on words that an encoder knows exactly."""
 
+from dataclasses import replace
 from decimal import Decimal
 from itertools import combinations_with_replacement
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from showtell.classify import ZeroShotClassifier, load_classifier
+from showtell.classify.asking.confidence import ConfidenceMap
 from showtell.classify.base import MediaClassifier
 from showtell.classify.chain.cascade import CascadeClassifier
 from showtell.classify.chain.distill import DistilledClassifier
@@ -105,6 +107,32 @@ def test_labels_bought_before_ask_nobody():
     np.testing.assert_array_equal(student.predict(X), Y)
     by_hand = DistilledClassifier(None, WORDS, store=None).fit(X, Y)
     np.testing.assert_allclose(by_hand.predict_proba(X), student.predict_proba(X), atol=1e-6)
+
+
+class Talker(Oracle):
+    """Says how sure it is, as a multimodal LLM does."""
+
+    def __init__(self, confidence, n_calibrated):
+        super().__init__()
+        self.confidence_ = confidence
+        self.calibration_ = ConfidenceMap(kind="none", n=n_calibrated)
+
+    def classify(self, X, *, progress=None):
+        found = super().classify(X, progress=progress)
+        rows = np.full((len(X), 3), 0.05, np.float32)
+        rows[np.arange(len(X)), found.codes] = 0.9
+        return replace(found, distinct_proba=rows, distinct=np.arange(len(X)))
+
+
+@pytest.mark.parametrize(
+    ("confidence", "n_calibrated", "soft"),
+    [("verbalised", 0, False), ("verbalised", 50, True), ("logprobs", 0, True)],
+)
+def test_how_sure_a_model_says_it_is_is_no_probability(confidence, n_calibrated, soft):
+    teacher = Talker(confidence, n_calibrated)
+    student = DistilledClassifier(teacher, WORDS, budget=12, store=None).fit(X)
+    assert student.teacher_labels_.kind == ("soft" if soft else "hard")
+    assert student.soft_ is soft
 
 
 def test_gold_replaces_the_teacher_and_counts_twice():

@@ -35,7 +35,7 @@ _DENOISE = ("weight", "None")
 _CS = (1.0, 3.0, 10.0, 30.0, 100.0)
 _C = 10.0
 _SOFT_BELOW = 10  # labels per class
-_MIN_GOLD = 50  # to choose C by
+_MIN_GOLD = 50  # to choose C by, and to trust how sure a teacher says it is
 _MIN_CALIBRATION = 20
 _GOLD_WEIGHT = 2.0
 _FOLDS = 5
@@ -78,7 +78,8 @@ class DistilledClassifier(EncoderClassifier):
         10, 30 and 100 that has the lowest log-loss on them.
     soft : bool or "auto", default="auto"
         Learn from the teacher's probabilities. "auto": where there are any, and fewer than 10
-        labels per class.
+        labels per class. How sure a model says it is does not count as one, unless the teacher
+        was calibrated on 50 images.
     soft_temperature : float, default=1.0
         Softens both sides of the soft part.
     alpha : float, default=1.0
@@ -337,7 +338,12 @@ class DistilledClassifier(EncoderClassifier):
                 break
             answers = self.teacher.classify(pick_rows(images, pool[fresh]))
             parts.append(
-                TeacherLabels.from_predictions(answers, classes=names, source=_name(self.teacher))
+                TeacherLabels.from_predictions(
+                    answers,
+                    classes=names,
+                    source=_name(self.teacher),
+                    soft=_gives_chances(self.teacher),
+                )
             )
             asked += fresh.tolist()
             progress(len(asked), min(self.budget, len(pool)), "asking the teacher")
@@ -521,6 +527,13 @@ def _proba(logits: NDArray[Any]) -> NDArray[np.float32]:
 def _name(teacher: Any) -> str:
     model = getattr(teacher, "model_", None)
     return f"{type(teacher).__name__}({model})" if model else type(teacher).__name__
+
+
+def _gives_chances(teacher: Any) -> bool:
+    """Whether its probabilities are more than how sure a model says it is, which hardly varies."""
+    if getattr(teacher, "confidence_", None) != "verbalised":
+        return True
+    return getattr(getattr(teacher, "calibration_", None), "n", 0) >= _MIN_GOLD
 
 
 def _stacked(parts: Sequence[TeacherLabels]) -> TeacherLabels:

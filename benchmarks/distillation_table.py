@@ -336,7 +336,7 @@ def findings(rows: Sequence[dict[str, Any]]) -> list[str]:
         lines.append(
             "- A temperature that is fitted on wrong labels makes calibration worse: "
             + ", ".join(worse)
-            + ". Twenty gold labels, which are used instead where they are given, avoid that."
+            + ". Where twenty gold labels are given, they are used instead (not measured here)."
         )
     agreement = means(rows, "agreement", "teacher")
     lines.append(

@@ -6,11 +6,12 @@ import importlib
 import importlib.util
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
-from showtell.errors import MissingExtraError
+from showtell.errors import InputError, MissingExtraError
 
 
 def need(module: str, *, extra: str, what: str) -> ModuleType:
@@ -67,6 +68,16 @@ def quiet_transformers() -> Iterator[None]:
         logging.disable(before)
         if had_bars and log is not None:
             log.enable_progress_bar()
+
+
+def refuse_missing(report: Mapping[str, Any], name: str) -> None:
+    """Refuse weights that lack tensors, which transformers would draw at random."""
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise InputError(
+            f"{name}: the weights lack {len(missing)} tensors, so parts of the network would be "
+            f"random: {', '.join(missing[:3])} ..."
+        )
 
 
 def first_line(error: BaseException) -> str:

@@ -77,10 +77,6 @@ def save_classifier(clf: MediaClassifier, path: str | os.PathLike[str]) -> Path:
     path : str or path
         A new folder, an empty one, or a saved classifier, which is replaced.
 
-    Returns
-    -------
-    path : Path
-
     Raises
     ------
     InputError

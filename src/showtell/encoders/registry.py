@@ -145,26 +145,16 @@ def list_encoders() -> list[EncoderInfo]:
                 installed=has_hub if has_onnx else has_export,
             )
         )
-    rows.append(
-        EncoderInfo(
-            name=_PATTERNS[0],
-            n_dims=None,
-            size_mb=None,
-            modality=both,
-            note="any other CLIP, OpenCLIP, SigLIP or SigLIP 2 repository",
-            installed=has_hub,
-        )
+    others = (
+        (_PATTERNS[0], "any other CLIP, OpenCLIP, SigLIP or SigLIP 2 repository", has_hub),
+        (_PATTERNS[1], "the same from a folder; with ONNX files nothing more is needed", True),
     )
-    rows.append(
-        EncoderInfo(
-            name=_PATTERNS[1],
-            n_dims=None,
-            size_mb=None,
-            modality=both,
-            note="the same from a folder; with ONNX files nothing more is needed",
-            installed=True,
+    for name, note, installed in others:
+        rows.append(
+            EncoderInfo(
+                name=name, n_dims=None, size_mb=None, modality=both, note=note, installed=installed
+            )
         )
-    )
     return rows
 
 

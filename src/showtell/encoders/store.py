@@ -53,13 +53,7 @@ class StoreStats:
 
 
 def default_store() -> EmbeddingStore | None:
-    """Return the store that is used when nothing else is asked for.
-
-    Returns
-    -------
-    store : EmbeddingStore or None
-        A file in `cache_folder`; None if the environment variable ``SHOWTELL_STORE`` is ``off``.
-    """
+    """Return the usual store, a file in the cache folder; None if ``SHOWTELL_STORE`` is ``off``."""
     return EmbeddingStore.usual()
 
 

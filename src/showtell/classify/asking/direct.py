@@ -142,16 +142,9 @@ class DirectClassifier(MLLMClassifier):
 
         Parameters
         ----------
-        X : sequence of Media, optional
-            Looked at to calibrate, and to make content-free pictures of for `debias`.
-        y : array-like of shape (n_samples,), optional
-            Gives the label set where `labels` is None.
-
-        Raises
-        ------
-        InputError
-            If there are no labels, y does not fit X or the label set, or an argument is none of
-            the allowed ones.
+        X, y : optional
+            As in `ZeroShotClassifier.fit`, with the errors of that. Images are looked at to
+            calibrate, and to make content-free pictures of for `debias`.
         """
         learn(self, *self._prepare(X, y))
         return self

@@ -192,10 +192,9 @@ class FusionClassifier(AsksModel, EncoderClassifier):
 
         Parameters
         ----------
-        X : sequence of Media, optional
-            The model is asked about them with ``weights="tune"`` or ``calibrate=True``.
-        y : array-like of shape (n_samples,), optional
-            Gives the label set where `labels` is None.
+        X, y : optional
+            As in `ZeroShotClassifier.fit`. The model is asked about the images with
+            ``weights="tune"`` or ``calibrate=True``.
 
         Raises
         ------

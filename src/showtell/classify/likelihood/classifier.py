@@ -212,10 +212,9 @@ class LikelihoodClassifier(MediaClassifier):
 
         Parameters
         ----------
-        X : sequence of Media, optional
-            For `calibrate` (with y) and `batch_calibration`; looked at for nothing else.
-        y : array-like of shape (n_samples,), optional
-            Gives the label set where `labels` is None.
+        X, y : optional
+            As in `ZeroShotClassifier.fit`. Images are for `calibrate` (with y) and
+            `batch_calibration`, and looked at for nothing else.
 
         Raises
         ------

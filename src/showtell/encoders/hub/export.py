@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from showtell._extras import need, quiet_transformers
+from showtell._extras import need, quiet_transformers, refuse_missing
 from showtell.encoders.hub.config import HubModel
 from showtell.encoders.pixels import import_onnxruntime
 from showtell.errors import InputError, RunError
@@ -269,12 +269,7 @@ def _load(model: HubModel, name: str) -> Any:
         raise InputError(
             f"{name}: transformers cannot load the weights: {type(error).__name__}: {error}"
         ) from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise InputError(
-            f"{name}: the weights lack {len(missing)} tensors, so parts of the network would be "
-            f"random: {', '.join(missing[:3])} ..."
-        )
+    refuse_missing(report, name)
     return network
 
 

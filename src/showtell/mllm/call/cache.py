@@ -36,14 +36,7 @@ class CacheStats:
 
 
 def default_cache() -> AnswerCache | None:
-    """Return the cache that is used when nothing else is asked for.
-
-    Returns
-    -------
-    cache : AnswerCache or None
-        A file in showtell's cache folder; None if the environment variable
-        ``SHOWTELL_ANSWERS`` is ``off``.
-    """
+    """Return the usual cache, a file in the cache folder; None if ``SHOWTELL_ANSWERS`` is off."""
     return AnswerCache.usual()
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from showtell._extras import first_line, need, quiet_transformers
+from showtell._extras import first_line, need, quiet_transformers, refuse_missing
 from showtell._threads import check_threads
 from showtell.errors import InputError, RunError, UnknownNameError
 from showtell.mllm.local.continuations import Continuations, TokenScores, tokenise_labels
@@ -518,12 +518,7 @@ def _load(folder: Path, name: str, dtype: Any) -> tuple[Any, Any]:
             f"{name}: transformers cannot load it as a vision-language model: "
             f"{type(error).__name__}: {first_line(error)}"
         ) from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise InputError(
-            f"{name}: the weights lack {len(missing)} tensors, so parts of the network would be "
-            f"random: {', '.join(missing[:3])} ..."
-        )
+    refuse_missing(report, name)
     if getattr(model.config, "is_encoder_decoder", False):
         raise InputError(
             f"{name} ({type(model).__name__}) is an encoder-decoder; labels are scored as what "

@@ -37,8 +37,6 @@ from showtell.errors import (
     ShowtellError,
 )
 
-__all__ = ["app", "run"]
-
 _NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _STOPPED_BY_TYPER = 130
 _HELP = """Classify images by showing a few examples or telling what to look for.

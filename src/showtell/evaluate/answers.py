@@ -19,8 +19,6 @@ from showtell.media import media_name
 from showtell.prompts.answers import AnswerParser
 from showtell.tables import clean_name, read_columns
 
-__all__ = ["score_predictions"]
-
 _EXAMPLE = '{"actual": "cat", "predicted": "It is a cat."}'
 _ACTUAL = ("actual", "truth", "true", "y_true", "label", "target", "ground_truth", "expected")
 _PREDICTED = ("predicted", "prediction", "answer", "response", "y_pred", "output", "guess")

@@ -20,8 +20,6 @@ from showtell.evaluate.notebook import html_table
 from showtell.evaluate.record import Record
 from showtell.words import chance, joined, plain_points, price
 
-__all__ = ["Choice", "Compared", "Comparison", "PairTest", "Verdict", "compare"]
-
 LEVEL = 0.05
 """A corrected p-value below this is called a difference."""
 

@@ -30,8 +30,6 @@ from showtell.media import Media
 from showtell.prompts import resolve_templates
 from showtell.words import chance, joined, percent
 
-__all__ = ["Control", "ControlName", "Controls", "described_part", "description_controls"]
-
 ControlName: TypeAlias = Literal["template", "domain", "waffle"]
 
 N_SEEDS = 5

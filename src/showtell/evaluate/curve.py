@@ -26,8 +26,6 @@ from showtell.evaluate.samples import ask, true_codes
 from showtell.pages.charts import Chart, draw_shot_curve
 from showtell.words import listed, plural
 
-__all__ = ["ShotCurve", "ShotPoint", "ShotStep", "shot_curve"]
-
 _N_RESAMPLES = 2000
 
 

@@ -16,8 +16,6 @@ from showtell.errors import SavedFolderError
 from showtell.media import Media
 from showtell.prompts.template import fill
 
-__all__ = ["DescriptionScore", "LabelDescriptions", "read_scores", "score_descriptions"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class DescriptionScore:

@@ -16,8 +16,6 @@ from showtell.records.files import whole_file
 from showtell.records.reading import parse_json, read_text
 from showtell.tables import read_columns, write_columns
 
-__all__ = ["kind_of", "read_json", "read_table", "restore", "write_json", "write_table"]
-
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""

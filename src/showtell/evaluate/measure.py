@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from showtell import metrics as m
 from showtell.classify.predictions import Predictions
 
-__all__ = ["calibration_rows", "measure", "reliability", "risk_coverage"]
-
 _TOP_K = (3, 5)
 _SCORES = (
     "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",

@@ -6,8 +6,6 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["html_table"]
-
 
 def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Draw a table under a line of text; everything is escaped, numbers get three digits.

@@ -13,8 +13,6 @@ from showtell.pages.charts import (
     draw_risk_coverage,
 )
 
-__all__ = ["RecordPlots"]
-
 
 class RecordPlots:
     """Draws measures that a `Record` has."""

@@ -24,18 +24,6 @@ from showtell.media import Crop, Media, media_name
 from showtell.records.plain import fits
 from showtell.words import plural
 
-__all__ = [
-    "about_data",
-    "about_estimator",
-    "about_machine",
-    "checked_run",
-    "data_fingerprint",
-    "dig",
-    "now",
-    "plain",
-    "shown_path",
-]
-
 _SECRET = re.compile(r"key|token|secret|password|passwd|credential|authorization|cookie", re.I)
 _NO_SECRET = re.compile(r"^(max_|n_)|tokens$|tokenizer|keyboard", re.I)
 _LIBRARIES = {

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from showtell.evaluate.comparison import Comparison
     from showtell.evaluate.curve import ShotCurve
 
-__all__ = ["RULES", "ParsingRow", "Record"]
-
 _FORMAT = "showtell-record"
 _VERSION = 1
 _FIXED = (

@@ -20,8 +20,6 @@ from showtell.evaluate.samples import as_dataset, ask, true_codes
 from showtell.media import Media
 from showtell.words import plural
 
-__all__ = ["evaluate"]
-
 
 def evaluate(
     clf: Any,

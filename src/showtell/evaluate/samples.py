@@ -14,8 +14,6 @@ from showtell.datasets import Dataset
 from showtell.errors import DataError, InputError
 from showtell.media import Media, media_name
 
-__all__ = ["as_dataset", "ask", "true_codes"]
-
 
 def as_dataset(
     data: Dataset | tuple[Sequence[Media], Sequence[str]] | Sequence[Media],

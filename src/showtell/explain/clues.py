@@ -11,8 +11,6 @@ from markupsafe import Markup
 from showtell.explain.drawing import AGAINST, FOR, bar_list
 from showtell.explain.parts import Part, framed
 
-__all__ = ["Changes", "ClueStep", "Swap", "Waterfall"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClueStep:

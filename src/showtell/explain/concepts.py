@@ -18,8 +18,6 @@ from showtell.explain.parts import Bar, Bars, Neighbour, Neighbours, Part
 from showtell.media import Media, media_name
 from showtell.words import listed
 
-__all__ = ["ClueReasons", "concept_overview"]
-
 _PAIRS = 30
 _AT_ONCE = 500  # images whose contributions are held in memory
 _FEWEST, _REPEATS = 2, 5  # permutations of each group; two are needed to see a spread

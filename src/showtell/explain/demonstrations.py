@@ -24,8 +24,6 @@ from showtell.mllm.model import as_model
 from showtell.pages.thumbs import inline_picture
 from showtell.words import plural
 
-__all__ = ["LeftOut", "LeftOutOne", "leave_one_out", "leave_one_out_requests"]
-
 _SHOWN = 8
 
 

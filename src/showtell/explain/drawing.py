@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from showtell.pages.charts import Drawing
 from showtell.pages.thumbs import data_uri, size_of
 
-__all__ = ["AGAINST", "FOR", "bar_list", "heat_over", "signed_bars"]
-
 FOR, AGAINST = "#e8590c", "#1971c2"
 """What speaks for a label is orange, what speaks against it is blue."""
 

@@ -25,8 +25,6 @@ from showtell.explain.parts import Bar, Bars, Part, Words
 from showtell.media import Media
 from showtell.words import percent
 
-__all__ = ["PARTS", "PartName", "changes_are_quick", "explain", "parts_of"]
-
 PartName: TypeAlias = Literal[
     "chances", "clues", "votes", "changes", "alike", "descriptions", "opinions", "words",
     "occlusion", "examples", "demonstrations",

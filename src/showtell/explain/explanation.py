@@ -13,8 +13,6 @@ from showtell.explain.parts import Part
 from showtell.pages.thumbs import inline_picture
 from showtell.words import percent
 
-__all__ = ["Explanation"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:

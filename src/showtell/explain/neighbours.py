@@ -18,8 +18,6 @@ from showtell.explain.parts import Neighbour, Neighbours
 from showtell.media import Media, media_name, open_image
 from showtell.pages.thumbs import small_picture
 
-__all__ = ["Examples", "examples_from", "nearest_examples", "picture_of"]
-
 _SIDE = 144
 
 

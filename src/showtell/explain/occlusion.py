@@ -22,8 +22,6 @@ from showtell.media import Media, open_image
 from showtell.pages.thumbs import small_picture
 from showtell.words import percent
 
-__all__ = ["Fill", "Measure", "OcclusionMap", "cover", "occlusion_map", "score_pictures"]
-
 Fill: TypeAlias = Literal["blur", "grey", "mean"]
 Measure: TypeAlias = Literal["log-odds", "probability"]
 _FILLS = ("blur", "grey", "mean")

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from showtell.classify.concepts.evidence import ConceptImportances, LabelCard, LabelPair
 
-__all__ = ["ConceptOverview"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ConceptOverview:

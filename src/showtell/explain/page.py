@@ -22,8 +22,6 @@ from showtell.pages.page import check_page, subtitle, write_page
 from showtell.pages.thumbs import MIME, SIDE, Thumbnails, shrink, to_base64
 from showtell.words import plural
 
-__all__ = ["write_explanations"]
-
 _TOP, _CARD, _PAIRS = 5, 12, 30
 _REASONS_MB = 6.0
 

@@ -11,8 +11,6 @@ from markupsafe import Markup
 from showtell.explain.drawing import signed_bars
 from showtell.pages.thumbs import inline_picture
 
-__all__ = ["Bar", "Bars", "Neighbour", "Neighbours", "Part", "Words"]
-
 
 class Part(ABC):
     """One reason, in every form an explanation is asked for.

@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from showtell.checks import between
 from showtell.errors import InputError
 
-__all__ = ["codes", "confidences", "level", "matrix", "outcomes", "same_length"]
-
 
 def same_length(**arrays: NDArray[Any]) -> int:
     """Return the common length of 1-D or 2-D arrays, which must not be 0."""

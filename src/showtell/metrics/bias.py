@@ -28,21 +28,6 @@ from showtell.metrics.shuffles import (
     sums_of_shuffles,
 )
 
-__all__ = [
-    "BIAS_ALPHA",
-    "LEAST_EFFECT",
-    "Attraction",
-    "Attractor",
-    "Verdict",
-    "attractors",
-    "bias_verdict",
-    "detectable_pull",
-    "flip_rate",
-    "label_attraction",
-    "recency",
-    "total_variation",
-]
-
 Verdict: TypeAlias = Literal["biased", "inconclusive", "pass"]
 """What an audit says of one probe."""
 

@@ -19,24 +19,6 @@ from showtell.errors import InputError
 from showtell.metrics import _check
 from showtell.metrics.scores import Interval, wilson_interval
 
-__all__ = [
-    "ECE_BINS",
-    "LN_TEMPERATURE_BOUNDS",
-    "PROBABILITY_FLOOR",
-    "ReliabilityTable",
-    "apply_temperature",
-    "brier",
-    "brier_top_label",
-    "ece",
-    "ece_interval",
-    "ece_noise_floor",
-    "ece_under_calibration",
-    "fit_temperature",
-    "log_proba",
-    "nll",
-    "reliability_table",
-]
-
 ECE_BINS = 15
 """Default number of bins; ECE depends on it, so it belongs beside every ECE."""
 

@@ -16,18 +16,6 @@ from showtell.checks import at_least
 from showtell.errors import InputError
 from showtell.metrics import _check
 
-__all__ = [
-    "BootstrapDifference",
-    "McNemar",
-    "PairedDifference",
-    "fisher_exact",
-    "holm",
-    "mcnemar_exact",
-    "paired_bootstrap",
-    "paired_difference",
-    "sign_flip_test",
-]
-
 _DRAWS_AT_ONCE = 4_000_000
 
 

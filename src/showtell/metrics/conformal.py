@@ -18,20 +18,6 @@ from showtell.errors import InputError
 from showtell.metrics import _check
 from showtell.metrics.scores import Interval, accuracy_interval
 
-__all__ = [
-    "ConformalMethod",
-    "ConformalSets",
-    "LabelSets",
-    "SetScores",
-    "aps_scores",
-    "conformal_rank",
-    "conformal_sets",
-    "conformal_threshold",
-    "fit_conformal",
-    "lac_scores",
-    "score_sets",
-]
-
 ConformalMethod: TypeAlias = Literal["lac", "aps", "raps"]
 
 

@@ -18,21 +18,6 @@ from scipy.special import logsumexp, softmax
 from showtell.errors import InputError, UnknownNameError
 from showtell.metrics import _check
 
-__all__ = [
-    "GAMMA_GRID",
-    "PRIOR_FLOOR",
-    "ContextualForm",
-    "average_rotations",
-    "batch_calibration",
-    "content_free_prior",
-    "contextual_calibration",
-    "divide_prior",
-    "fit_batch_gamma",
-    "geometric_mean",
-    "remove_prior",
-    "rotations_of",
-]
-
 PRIOR_FLOOR = 1e-6
 """Probabilities below this count as this in the corrections, before logarithms and divisions."""
 

@@ -16,20 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from showtell.checks import at_least, one_of
 from showtell.errors import InputError
 
-__all__ = [
-    "Change",
-    "Counterfactual",
-    "Importances",
-    "LabelImportances",
-    "PairReport",
-    "PredictProba",
-    "counterfactual",
-    "directions",
-    "label_importance",
-    "pair_report",
-    "permutation_importance",
-]
-
 PredictProba: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 """Features of shape (n, n_features) to probabilities of shape (n, n_classes)."""
 

@@ -14,15 +14,6 @@ from showtell.checks import at_least, between
 from showtell.errors import InputError
 from showtell.metrics import _check
 
-__all__ = [
-    "PlanMethod",
-    "detectable_difference",
-    "detectable_difference_paired",
-    "paired_power",
-    "sample_size",
-    "sample_size_paired",
-]
-
 PlanMethod: TypeAlias = Literal["exact", "normal"]
 
 _MOST_SAMPLES = 100_000_000

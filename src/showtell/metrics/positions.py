@@ -19,8 +19,6 @@ from showtell.metrics.shuffles import (
     random_orders,
 )
 
-__all__ = ["PositionEffect", "list_position"]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PositionEffect:

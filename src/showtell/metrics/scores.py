@@ -18,23 +18,6 @@ from showtell.checks import at_least, one_of
 from showtell.errors import InputError
 from showtell.metrics import _check
 
-__all__ = [
-    "NO_ANSWER",
-    "Z_95",
-    "CoverageRisk",
-    "Interval",
-    "MacroOver",
-    "PerClass",
-    "Scores",
-    "accuracy_interval",
-    "auroc_of_correctness",
-    "confusion_matrix",
-    "coverage_risk",
-    "scores",
-    "top_k_accuracy",
-    "wilson_interval",
-]
-
 NO_ANSWER = -1
 """Code of a prediction that is no label."""
 

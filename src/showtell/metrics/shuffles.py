@@ -10,15 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from showtell.errors import InputError
 
-__all__ = [
-    "answers_by_arm",
-    "compact",
-    "flips_of",
-    "most_unseen",
-    "random_orders",
-    "sums_of_shuffles",
-]
-
 _EXACT_UP_TO = 20_000  # ways to shuffle
 _NUMBERS_AT_ONCE = 2_000_000
 

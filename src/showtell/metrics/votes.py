@@ -12,8 +12,6 @@ from showtell.errors import InputError
 from showtell.metrics import _check
 from showtell.metrics.scores import NO_ANSWER
 
-__all__ = ["Votes", "count_votes"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Votes:

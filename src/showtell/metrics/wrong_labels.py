@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from showtell.errors import InputError
 
-__all__ = ["SuspectLabels", "find_wrong_labels"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class SuspectLabels:

@@ -15,18 +15,6 @@ from showtell.pages.page import asset
 from showtell.records.files import whole_file
 from showtell.words import count, cut, percent
 
-__all__ = [
-    "Chart",
-    "Drawing",
-    "draw_calibration",
-    "draw_confusion",
-    "draw_interval",
-    "draw_recalls",
-    "draw_risk_coverage",
-    "draw_shot_curve",
-    "scale",
-]
-
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 22, 12, 40
 _SHARES = tuple((v / 5, f"{v * 20}%") for v in range(6))
 

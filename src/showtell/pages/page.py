@@ -21,8 +21,6 @@ from showtell.records.files import whole_file
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["asset", "check_page", "script_json", "subtitle", "write_page"]
-
 _KIT = "showtell.pages"
 
 

@@ -19,21 +19,6 @@ from showtell.errors import MediaError
 from showtell.media import Media, open_image
 from showtell.media.source import is_url
 
-__all__ = [
-    "MIME",
-    "SIDE",
-    "Thumbnails",
-    "data_uri",
-    "inline_picture",
-    "is_there",
-    "make_thumbnails",
-    "row_order",
-    "shrink",
-    "size_of",
-    "small_picture",
-    "to_base64",
-]
-
 MIME = "data:image/webp;base64,"
 """What comes before the base64 text of a picture where an address is expected."""
 

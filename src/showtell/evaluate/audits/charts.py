@@ -11,8 +11,6 @@ from markupsafe import Markup
 from showtell.pages.charts import Drawing, scale
 from showtell.words import cut
 
-__all__ = ["draw_effect", "draw_pairs", "draw_shares"]
-
 _WIDTH = 640
 _NAME, _VALUE, _ROW = 150, 118, 30
 

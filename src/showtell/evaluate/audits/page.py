@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from showtell.evaluate.audits.record import Audit
     from showtell.evaluate.audits.verdicts import Probe
 
-__all__ = ["write_audit"]
-
 _ATTRACTORS, _ARMS_IN_FULL, _FLIPS = 8, 40, 40
 _LEAST_GAP = 0.05
 _LISTS = {

@@ -12,18 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from showtell.checks import one_of
 from showtell.errors import InputError
 
-__all__ = [
-    "MOST_ARMS",
-    "NEEDS_DEMONSTRATIONS",
-    "NONCE",
-    "PROBES",
-    "Arm",
-    "AuditPlan",
-    "ProbeName",
-    "audit_size",
-    "plan_audit",
-]
-
 ProbeName: TypeAlias = Literal["example", "position", "order", "majority", "names"]
 PROBES: tuple[ProbeName, ...] = ("example", "position", "order", "majority", "names")
 NEEDS_DEMONSTRATIONS: tuple[ProbeName, ...] = ("order", "majority", "names")

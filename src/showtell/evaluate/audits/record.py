@@ -20,8 +20,6 @@ from showtell.media import Media
 from showtell.records.reading import loading
 from showtell.words import plain_points
 
-__all__ = ["AttractorRow", "Audit", "Flip", "Gain"]
-
 _AS_SAVED = (
     "total_variation", "failures", "n_images", "n_requests", "n_from_cache", "answers",
 )  # fmt: skip

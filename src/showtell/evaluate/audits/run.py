@@ -38,8 +38,6 @@ from showtell.metrics import (
 from showtell.mllm.base import Request
 from showtell.mllm.model import as_model
 
-__all__ = ["CORRECTIONS", "audit", "audit_requests"]
-
 CORRECTIONS = {
     "rotations": {"rotations": "all"},
     "contextual": {"rotations": "all", "debias": "contextual"},

@@ -29,8 +29,6 @@ from showtell.metrics import (
 )
 from showtell.words import percent, plain_points
 
-__all__ = ["ArmScore", "Probe", "ProbeVerdict", "arm_scores", "judge"]
-
 ProbeVerdict: TypeAlias = Literal["biased", "inconclusive", "pass", "not tested"]
 
 LEAST_GAP = 0.05

@@ -14,8 +14,6 @@ from showtell.pages.thumbs import MIME, make_thumbnails
 if TYPE_CHECKING:
     from showtell.evaluate.cleaning.run import Cleaning
 
-__all__ = ["write_cleaning"]
-
 
 def write_cleaning(
     found: Cleaning,

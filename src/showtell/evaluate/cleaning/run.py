@@ -22,8 +22,6 @@ from showtell.errors import InputError
 from showtell.media import Media, media_name
 from showtell.metrics import find_wrong_labels
 
-__all__ = ["Cleaning", "Doubt", "clean"]
-
 _C = 10.0
 _FOLDS = 5
 _FEWEST = 2  # images of a label without which nobody can say what it looks like

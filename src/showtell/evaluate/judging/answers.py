@@ -16,16 +16,6 @@ from showtell.evaluate.judging.questions import plain
 from showtell.tables import read_columns
 from showtell.words import listed, plural
 
-__all__ = [
-    "Answers",
-    "Joined",
-    "human_scores",
-    "join_answers",
-    "pairs_for_a_person",
-    "read_answers",
-    "say_missing",
-]
-
 _COLUMNS = ("answer", "label", "caption", "text", "story", "predicted")
 _SCORES = {"first": 1.0, "second": 0.0, "tie": 0.5}
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from showtell.evaluate.judging.run import Judgement, Verdict
     from showtell.evaluate.judging.several import Contest
 
-__all__ = ["write_contest"]
-
 _ORDER = {"flipped": 0, "decided": 1, "tie": 2, "error": 3}
 
 

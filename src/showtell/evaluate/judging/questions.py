@@ -17,8 +17,6 @@ from showtell.mllm.capabilities import Capabilities
 from showtell.mllm.images import prepare_image
 from showtell.mllm.structured import Question
 
-__all__ = ["TURNS", "Order", "Orders", "Pairs", "is_both", "plain"]
-
 Orders: TypeAlias = Literal["auto", "both", "random"]
 Order: TypeAlias = Literal["AB", "BA"]
 TURNS: tuple[Order, Order] = ("AB", "BA")

@@ -14,21 +14,6 @@ from numpy.typing import NDArray
 
 from showtell.errors import InputError
 
-__all__ = [
-    "ByLength",
-    "Corrected",
-    "PositionBias",
-    "Strengths",
-    "WinRate",
-    "bradley_terry",
-    "by_length",
-    "correct_by_person",
-    "pair_scores",
-    "pairs_needed",
-    "position_bias",
-    "win_rate",
-]
-
 _Z = 1.959963984540054
 _POWER = 7.848879734349086  # (z_.975 + z_.8)^2
 _SAME_LENGTH = 0.1

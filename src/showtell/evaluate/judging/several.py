@@ -20,8 +20,6 @@ from showtell.media import Media
 from showtell.metrics import holm
 from showtell.mllm.model import Asked
 
-__all__ = ["Contest", "Standing", "judge_all", "pairs_of"]
-
 _ROUND_ROBIN = 5  # contestants; more are compared with the first
 _RESAMPLES = 1000
 _ELO = 400 / np.log(10)

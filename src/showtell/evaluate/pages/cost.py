@@ -13,8 +13,6 @@ from markupsafe import Markup
 from showtell.pages.charts import Drawing, scale
 from showtell.words import cut, percent
 
-__all__ = ["Way", "draw_cost_accuracy"]
-
 _WIDTH, _HEIGHT = 760, 430
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 16, 18, 62
 _BAND = 104

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from showtell.evaluate.described import DescriptionScore, LabelDescriptions
     from showtell.evaluate.record import Record
 
-__all__ = ["controls_section", "described_section", "description_cards", "draw_controls"]
-
 _CARDS, _EACH = 48, 3
 _LEFT, _RIGHT, _ROW, _TOP = 150, 26, 44, 8
 

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from showtell.classify.evolving.classifier import EvolvingDescriptionClassifier
 
-__all__ = ["write_evolution"]
-
 _PHOTOS = 4  # of a label
 _GAINED, _LOST = 16, 8  # photos that are shown
 _LABELS, _LABELS_IN_ALL, _FEWEST = 60, 3000, 6  # whose words are listed in a generation, on a page

@@ -13,8 +13,6 @@ from showtell.words import percent
 if TYPE_CHECKING:
     from showtell.classify.evolving.record import Evolution
 
-__all__ = ["draw_progress"]
-
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50, 20, 16, 42
 _LEAST_SPAN = 0.1
 _DOTS = 60  # generations beyond which single ones get no dot

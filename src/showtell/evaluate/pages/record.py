@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from showtell.evaluate.curve import ShotCurve
     from showtell.evaluate.record import Record
 
-__all__ = ["write_gallery", "write_report"]
-
 _TOP = 5
 
 

@@ -21,18 +21,6 @@ if TYPE_CHECKING:
     from showtell.evaluate.curve import ShotCurve
     from showtell.evaluate.record import Record
 
-__all__ = [
-    "comparison_section",
-    "confusion_section",
-    "curve_section",
-    "error_section",
-    "label_counts",
-    "per_class_section",
-    "run_facts",
-    "summary",
-    "trust_section",
-]
-
 _MATRIX_LABELS = 40
 _LEVELS = 8
 _ROWS_SHOWN = 200

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from showtell._version import __version__
 
 if TYPE_CHECKING:
+    from showtell.ask import ask
     from showtell.classify import (
         CascadeClassifier,
         ConceptClassifier,
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
     from showtell.encoders import Encoder, load_encoder
     from showtell.evaluate import Judgement, Record, compare, evaluate, judge, shot_curve
     from showtell.explain import Explanation, explain
-    from showtell.media import Crop, load_image
+    from showtell.media import Clip, Crop, Pages, load_image
     from showtell.mllm import Model
     from showtell.recipes import Recipe, estimate
     from showtell.runs import Job
 
 __all__ = [
     "CascadeClassifier",
+    "Clip",
     "ConceptClassifier",
     "Crop",
     "Dataset",
@@ -55,12 +57,14 @@ __all__ = [
     "Judgement",
     "LikelihoodClassifier",
     "Model",
+    "Pages",
     "Predictions",
     "Recipe",
     "Record",
     "Sample",
     "ZeroShotClassifier",
     "__version__",
+    "ask",
     "compare",
     "estimate",
     "evaluate",
@@ -78,6 +82,7 @@ _ROOM_OF = {
     "Judgement": "evaluate",
     "DistilledClassifier": "classify",
     "CascadeClassifier": "classify",
+    "Clip": "media",
     "ConceptClassifier": "classify",
     "Crop": "media",
     "Dataset": "datasets",
@@ -93,11 +98,13 @@ _ROOM_OF = {
     "Job": "runs",
     "LikelihoodClassifier": "classify",
     "Model": "mllm",
+    "Pages": "media",
     "Predictions": "classify",
     "Recipe": "recipes",
     "Record": "evaluate",
     "Sample": "datasets",
     "ZeroShotClassifier": "classify",
+    "ask": "ask",
     "compare": "evaluate",
     "estimate": "recipes",
     "evaluate": "evaluate",

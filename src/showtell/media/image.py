@@ -6,7 +6,6 @@ import hashlib
 import operator
 import os
 import re
-import stat
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +19,10 @@ from showtell.errors import (
     MediaError,
     MediaFormatError,
     MediaLimitError,
-    MediaNotFoundError,
     MissingExtraError,
 )
 from showtell.media import formats, pixels
+from showtell.media.files import open_file
 from showtell.media.source import DEFAULT_LIMITS, Crop, Limits, Media, is_url, media_name
 
 hush("PIL")  # EXIF values
@@ -375,44 +374,15 @@ def _check_array(name: str, array: NDArray[Any]) -> None:
 
 
 def _read_file(name: str, path: str | os.PathLike[Any], limits: Limits) -> bytes:
-    """Read a regular file; pipes and devices are refused before they can block."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - also takes bytes paths
-        if stat.S_ISDIR(status.st_mode):
-            raise MediaFormatError(name, "it is a folder, not a picture")
-        if not stat.S_ISREG(status.st_mode):
-            raise MediaFormatError(name, "it is a pipe, a device or a socket, not a picture file")
-        if status.st_size > limits.max_bytes:
-            raise _too_many_bytes(name, status.st_size, limits)
-        with open(path, "rb", opener=_open_without_waiting) as file:
-            data = file.read(status.st_size + 1)  # asking for max_bytes would reserve that much
-            if len(data) > status.st_size:  # it grew, or its file system does not know sizes
-                data += file.read(int(limits.max_bytes) + 1 - len(data))
-    except MediaError:
-        raise
-    except (FileNotFoundError, NotADirectoryError):
-        words = "there is no such file"
-        if not os.fspath(path):
-            words = "the file name is empty"
-        elif os.path.islink(path):  # noqa: PTH114
-            words = "it is a link to a file that is not there"
-        raise MediaNotFoundError(name, words) from None
-    except PermissionError:
-        raise MediaError(name, "permission denied; this user may not read it") from None
-    except ValueError:
-        raise MediaNotFoundError(
-            name, "there is no such file; the name holds a character that no file name can have"
-        ) from None
-    except OSError as error:
-        raise MediaError(name, error.strerror or str(error)) from error
+    with open_file(name, path) as (file, size):
+        if size > limits.max_bytes:
+            raise _too_many_bytes(name, size, limits)
+        data = file.read(size + 1)  # asking for max_bytes would reserve that much
+        if len(data) > size:  # it grew, or its file system does not know sizes
+            data += file.read(int(limits.max_bytes) + 1 - len(data))
     if len(data) > limits.max_bytes:
         raise _too_many_bytes(name, len(data), limits)
     return data
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Open without blocking, should the file have become a pipe since it was looked at."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _decode(

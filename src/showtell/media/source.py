@@ -126,7 +126,7 @@ def _printable(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one image may cost before it is refused with a `MediaLimitError`.
+    """What one image, video or document may cost before it is refused with a `MediaLimitError`.
 
     Parameters
     ----------
@@ -135,6 +135,11 @@ class Limits:
     max_pixels : int, default=200_000_000
         Width times height, read from the header before anything is decoded. For TIFF and WebP
         Pillow's own limit, about 179 million, holds as well.
+    max_seconds : float, default=7200.0
+        Of a video or sound that is listened to or looked through from end to end. Single frames
+        are taken out of longer ones too.
+    max_pages : int, default=2000
+        Pages of a document.
     timeout : float, default=30.0
         Seconds for one URL in all: name lookup, connection, redirects and transfer.
     allow_private : bool, default=False
@@ -154,11 +159,13 @@ class Limits:
 
     max_bytes: int = 100_000_000
     max_pixels: int = 200_000_000
+    max_seconds: float = 7200.0
+    max_pages: int = 2000
     timeout: float = 30.0
     allow_private: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_pixels", "timeout"):
+        for name in ("max_bytes", "max_pixels", "max_seconds", "max_pages", "timeout"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
                 raise InputError(
@@ -168,4 +175,4 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
-"""100 MB, 200 megapixels, 30 seconds, public addresses only."""
+"""100 MB, 200 megapixels, two hours, 2,000 pages, 30 seconds, public addresses only."""

@@ -11,6 +11,8 @@ from showtell._lazy import lazy_names
 from showtell.mllm.base import (
     MLLM,
     Answer,
+    AudioPart,
+    DocumentPart,
     Finish,
     ImagePart,
     Part,
@@ -19,6 +21,7 @@ from showtell.mllm.base import (
     TextPart,
     TokenLogprob,
     Usage,
+    VideoPart,
 )
 from showtell.mllm.capabilities import Capabilities, capabilities_of
 
@@ -39,9 +42,11 @@ __all__ = [
     "AdaptiveConcurrency",
     "Answer",
     "AnswerCache",
+    "AudioPart",
     "Budget",
     "Capabilities",
     "Client",
+    "DocumentPart",
     "Finish",
     "ImagePart",
     "Journal",
@@ -58,6 +63,7 @@ __all__ = [
     "TokenLogprob",
     "Totals",
     "Usage",
+    "VideoPart",
     "capabilities_of",
     "default_cache",
     "estimate_tokens",

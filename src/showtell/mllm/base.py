@@ -36,7 +36,50 @@ class ImagePart:
     """Pixels."""
 
 
-Part: TypeAlias = TextPart | ImagePart
+@dataclass(frozen=True, kw_only=True)
+class AudioPart:
+    """Sound as it is sent: without metadata."""
+
+    data: bytes = field(repr=False)
+    media_type: str
+    """``"audio/wav"``, ``"audio/mpeg"`` ..."""
+    digest: str
+    """Content hash of `data`, hex."""
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoPart:
+    """A video as it is sent: upright, without metadata, cut to what is asked about."""
+
+    data: bytes = field(repr=False)
+    media_type: str
+    """``"video/mp4"``, ``"video/webm"`` ..."""
+    digest: str
+    """Content hash of `data`, hex."""
+    seconds: float
+    width: int
+    """Pixels."""
+    height: int
+    """Pixels."""
+    rate: float = 1.0
+    """Frames per second that the model should look at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentPart:
+    """A document as it is sent."""
+
+    data: bytes = field(repr=False)
+    media_type: str
+    """``"application/pdf"``."""
+    digest: str
+    """Content hash of `data`, hex."""
+    n_pages: int
+
+
+Part: TypeAlias = TextPart | ImagePart | AudioPart | VideoPart | DocumentPart
+"""What a question is made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +99,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One question: system text, then texts and images in order."""
+    """One question: system text, then texts, images, sound, video and documents in order."""
 
     model: str
     """``"provider:name"``."""
@@ -90,10 +133,7 @@ class Request:
         content = {
             "model": self.model,
             "system": self.system,
-            "parts": [
-                ["text", part.text] if isinstance(part, TextPart) else ["image", part.digest]
-                for part in self.parts
-            ],
+            "parts": [_named(part) for part in self.parts],
             "schema": self.schema,
             "settings": [
                 settings.temperature,
@@ -109,6 +149,18 @@ class Request:
             content["endpoint"] = self.endpoint
         text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _named(part: Part) -> list[str | float]:
+    """Name what of a part can change an answer."""
+    if isinstance(part, TextPart):
+        return ["text", part.text]
+    if isinstance(part, VideoPart):
+        return ["video", part.digest, part.rate]
+    return [_KINDS[type(part)], part.digest]
+
+
+_KINDS = {ImagePart: "image", AudioPart: "audio", DocumentPart: "document"}
 
 
 @dataclass(frozen=True, kw_only=True)

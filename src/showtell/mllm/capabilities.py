@@ -52,6 +52,14 @@ class Capabilities:
     """Whether a sampling temperature is taken."""
     video: bool = False
     audio: bool = False
+    documents: bool = False
+    """Whether PDF is taken as it is."""
+    frame_tokens: int | None = None
+    """Tokens of one frame of a video; None if not known."""
+    audio_tokens: int | None = None
+    """Tokens of one second of sound; None if not known."""
+    page_tokens: int | None = None
+    """Tokens of one page of a document; None if not known."""
     batch: bool = False
     """Whether there is a batch endpoint, at a lower price and within a day."""
     free: bool = False

@@ -124,13 +124,16 @@ def ask_checked(
     timeout: float = 120.0,
     progress: Progress = no_progress,
     stage: str = "Asking",
+    on_done: Callable[[int, Checked[T]], object] | None = None,
 ) -> list[Checked[T]]:
     """Ask questions, check the answers, and ask again where an answer will not do.
 
     `repairs`: how often a wrong answer is sent back with what is wrong about it; `timeout`: seconds
     for one try of a request; `progress`: called with the number of questions that are done;
-    `stage`: what progress is called. Returns `checked`: one for each question, in order. Raises
-    BudgetError, MLLMAuthError as `Client.run` does.
+    `stage`: what progress is called; `on_done`: gets the number of a question and what became of
+    it as soon as that is known, so that what was answered is not lost where asking is stopped.
+    Returns `checked`: one for each question, in order. Raises BudgetError, MLLMAuthError as
+    `Client.run` does.
 
     Examples
     --------
@@ -178,6 +181,8 @@ def ask_checked(
                 kept.append(again)
                 return [again]
         done[i] = found
+        if on_done is not None:
+            on_done(i, found)
         progress(len(done), len(questions), stage)
         return []
 

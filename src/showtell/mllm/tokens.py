@@ -18,6 +18,9 @@ A rule is a short text in ``capabilities.json``:
 ``fixed:N``
     N tokens, whatever the size.
 
+Sound, video and documents are counted by the second, the frame and the page (Google,
+ai.google.dev/gemini-api/docs/tokens: 32 a second of sound, 258 a frame and a page).
+
 Text is estimated at 4 characters a token, rounded up for each piece.
 """
 
@@ -30,7 +33,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from showtell.errors import InputError
-from showtell.mllm.base import Request, TextPart
+from showtell.mllm.base import (
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    Request,
+    TextPart,
+    VideoPart,
+)
 from showtell.mllm.capabilities import Capabilities, capabilities_of
 
 _CHARACTERS_PER_TOKEN = 4
@@ -45,6 +55,8 @@ class TokenEstimate:
     text: int
     images: int | None
     """None if the model's formula is not known."""
+    media: int | None = 0
+    """Of sound, video and documents; None if they are not known for this model."""
     n_images: int
     prefix: int | None
     """Part of the input that stays the same from request to request (the system text and the first
@@ -52,8 +64,10 @@ class TokenEstimate:
 
     @property
     def input(self) -> int | None:
-        """All input tokens; None if those of the images are not known."""
-        return None if self.images is None else self.text + self.images
+        """All input tokens; None if those of the images or other media are not known."""
+        if self.images is None or self.media is None:
+            return None
+        return self.text + self.images + self.media
 
 
 def most_output(request: Request) -> int:
@@ -158,18 +172,36 @@ def estimate_tokens(request: Request, capabilities: Capabilities | None = None) 
         schema = json.dumps(request.schema, separators=(",", ":"), ensure_ascii=False)
         text += text_tokens(schema)
     images: int | None = 0
+    media: int | None = 0
     n_images = 0
     prefix: int | None = text if request.n_prefix else 0
     for i, part in enumerate(request.parts):
         if isinstance(part, TextPart):
             text += text_tokens(part.text)
-        else:
+        elif isinstance(part, ImagePart):
             n_images += 1
             one = image_tokens(rule, part.width, part.height)
             images = None if one is None or images is None else images + one
+        else:
+            one = _media_tokens(part, known)
+            media = None if one is None or media is None else media + one
         if i + 1 == request.n_prefix:
-            prefix = None if images is None else text + images
-    return TokenEstimate(text=text, images=images, n_images=n_images, prefix=prefix)
+            prefix = None if images is None or media is None else text + images + media
+    return TokenEstimate(text=text, images=images, media=media, n_images=n_images, prefix=prefix)
+
+
+def _media_tokens(part: AudioPart | VideoPart | DocumentPart, known: Capabilities) -> int | None:
+    """Sound by the second, video by frame and second of sound, documents by the page."""
+    if isinstance(part, DocumentPart):
+        return None if known.page_tokens is None else part.n_pages * known.page_tokens
+    if known.audio_tokens is None:
+        return None
+    seconds = math.ceil(part.seconds)
+    if isinstance(part, AudioPart):
+        return seconds * known.audio_tokens
+    if known.frame_tokens is None:
+        return None
+    return math.ceil(part.seconds * part.rate) * known.frame_tokens + seconds * known.audio_tokens
 
 
 def _tile(

@@ -83,6 +83,15 @@ LIBRARIES: Mapping[str, Mapping[str, Mapping[str, bool]]] = {
         "describe": {},
         "guess": {"labels": True},
     },
+    "ask": {
+        "system": {"place": False, "languages": False, "schema": True},
+        "question": {"history": False, "steps": False, "questions": True, "how": False},
+        "items": {},
+        "prices": {},
+        "total": {},
+        "verify": {"claim": True},
+        "data": {"note": False},
+    },
 }
 """Library to file (without ``.txt``) to field; True where the text cannot do without it."""
 

@@ -21,6 +21,7 @@ VERBS = {
     "like.",
     "judge": "Say whose answers are better, by true labels or by a model asked in both orders.",
     "clean": "List the labels that are most likely wrong, with pictures; nothing is changed.",
+    "ask": "Ask a multimodal LLM about images, videos, sound, PDF and texts.",
     "encoders": "List the encoders: the embedded one, those of plugins, how to name one of a hub.",
     "models": "List well-known multimodal LLMs: what is configured, what each can do and costs.",
     "try-server": "Run a server that speaks the providers' formats, to try commands without a key.",

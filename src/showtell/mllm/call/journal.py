@@ -41,7 +41,7 @@ from typing import Any
 
 from showtell._version import __version__
 from showtell.errors import RunError, SavedFolderError
-from showtell.mllm.base import Answer, ImagePart, Request
+from showtell.mllm.base import Answer, Request, TextPart
 from showtell.mllm.call.books import DAMAGE, SCHEMA, Books
 from showtell.mllm.call.stored import answer_from_record, answer_to_record, dumps, loads
 from showtell.mllm.endpoints import is_same_place
@@ -438,7 +438,11 @@ def _addresses(run_file: Path) -> list[str | None]:
 
 
 def _hashes(parts: Sequence[Any]) -> list[list[Any]]:
-    return [[p.digest, p.width, p.height] for p in parts if isinstance(p, ImagePart)]
+    return [
+        [p.digest, getattr(p, "width", 0), getattr(p, "height", 0)]
+        for p in parts
+        if not isinstance(p, TextPart)
+    ]
 
 
 def _short_hash(hashes: list[list[Any]]) -> str:

@@ -27,7 +27,15 @@ from showtell._clean import keep_secret, keep_secrets_of, shown_url
 from showtell._extras import need
 from showtell._logs import hush
 from showtell.errors import InputError, MissingExtraError, MLLMError
-from showtell.mllm.base import Answer, Finish, ImagePart, Request, Usage
+from showtell.mllm.base import (
+    Answer,
+    Finish,
+    ImagePart,
+    Request,
+    TextPart,
+    Usage,
+    VideoPart,
+)
 from showtell.mllm.call.background import close_at_exit
 from showtell.mllm.call.connections import make_client
 from showtell.mllm.capabilities import Capabilities, capabilities_of
@@ -261,10 +269,16 @@ class PydanticAIModel:
         for number, part in enumerate(request.parts):
             if number == request.n_prefix and number and self.wire == "anthropic":
                 content.append(CachePoint())
-            if isinstance(part, ImagePart):
-                content.append(BinaryContent(part.data, media_type=part.media_type))
-            else:
+            if isinstance(part, TextPart):
                 content.append(part.text)
+            elif isinstance(part, VideoPart):
+                content.append(
+                    BinaryContent(
+                        part.data, media_type=part.media_type, vendor_metadata={"fps": part.rate}
+                    )
+                )
+            else:
+                content.append(BinaryContent(part.data, media_type=part.media_type))
         instructions = self._instructions(request, native=self._native(model)) or None
         return [ModelRequest(parts=[UserPromptPart(content)], instructions=instructions)]
 
@@ -345,8 +359,10 @@ class PydanticAIModel:
                 texts.append(name)
                 images.append(BinaryContent(part.data, media_type=part.media_type))
                 assets[name] = {"data_base64": base64.b64encode(part.data).decode("ascii")}
-            else:
+            elif isinstance(part, TextPart):
                 texts.append(part.text)
+            else:
+                raise theirs.UserError("A classification endpoint takes texts and images only.")
         settings: dict[str, Any] = {"timeout": request.settings.timeout}
         if request.idempotency_key is not None:
             settings["extra_headers"] = _repeatable(request)

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from showtell.errors import MediaError
 from showtell.testing.servers.assignments import read_assignment
 from showtell.testing.servers.author import Author
 from showtell.testing.servers.counting import TokenCount, text_tokens
 from showtell.testing.servers.decisions import decide
 from showtell.testing.servers.guessing import Guesser
 from showtell.testing.servers.knobs import Faults, uniform
+from showtell.testing.servers.onlooker import Onlooker, is_question
 from showtell.testing.servers.reading import Scene, read_scene, schema_in_text
 from showtell.testing.servers.records import Ask, Finish, Problem, Reply, Stats
 from showtell.testing.servers.sight import BadImageError
@@ -38,6 +40,7 @@ class Answering:
         self, guesser: Guesser, author: Author, faults: Faults, stats: Stats, seed: int
     ) -> None:
         self.guesser, self.author = guesser, author
+        self.onlooker = Onlooker(faults)
         self.faults, self.stats, self.seed = faults, stats, seed
 
     async def answer(
@@ -78,10 +81,12 @@ class Answering:
                 return reply, spoiled
             if ask.assignment is not None:
                 return await self._write(ask, number, count, schema, draw_key, fault)
+            if schema is not None and is_question(schema):
+                return await self._look(ask, number, count, schema, draw_key, fault)
             guesses = await self.guesser.guess(
                 scene, allowed, key=key, temperature=ask.temperature, attempt=attempt
             )
-        except BadImageError as error:
+        except (BadImageError, MediaError) as error:
             return bad(error)
         except Exception as error:  # noqa: BLE001  the encoder is anyone's
             message = f"The local server failed: {type(error).__name__}: {error}"
@@ -153,6 +158,28 @@ class Answering:
         return reply, {} if wrong is None else {
             query.id: wrong for query in self.scene_of(ask)[0].queries
         }
+
+    async def _look(
+        self,
+        ask: Ask,
+        number: int,
+        count: TokenCount,
+        schema: Mapping[str, Any],
+        draw_key: tuple[object, ...],
+        fault: str | None,
+    ) -> tuple[Reply, Mapping[str, str]]:
+        """Have the onlooker answer."""
+        value = await self.onlooker.answer(ask.parts, schema, draw_key)
+        text, finish = self._finished(dumps(value).decode(), ask, draw_key, fault)
+        reply = Reply(
+            number=number,
+            model=ask.model,
+            text=text,
+            finish=finish,
+            count=replace(count, output=text_tokens(text)),
+            tool=ask.tool if finish == "stop" and text else None,
+        )
+        return reply, {}
 
     def _finished(
         self, text: str, ask: Ask, draw_key: tuple[object, ...], fault: str | None

@@ -9,7 +9,7 @@ from typing import Any
 from showtell.testing.servers.counting import Vendor
 from showtell.testing.servers.reading import Part
 from showtell.testing.servers.records import Ask, BadRequestError, Problem, Reply
-from showtell.testing.servers.sight import SentImage, decode_image
+from showtell.testing.servers.sight import SentImage, SentMedia, decode_image, decode_media
 from showtell.testing.servers.wire import Wire, pieces, texts_of
 
 __all__ = ["MessagesWire", "anthropic_problem"]
@@ -91,6 +91,8 @@ class MessagesWire(Wire):
                     parts.append(str(block.get("text", "")))
                 case "image":
                     parts.append(self._image(block.get("source")))
+                case "document":
+                    parts.append(self._document(block.get("source")))
                 case "tool_result":
                     self._content(block.get("content"), parts, marks)
                 case "tool_use":
@@ -110,6 +112,13 @@ class MessagesWire(Wire):
             allowed = ", ".join(_MEDIA_TYPES)
             raise BadRequestError(f"image.source.media_type: {media_type!r} is none of {allowed}")
         return decode_image(source.get("data") or "", media_type, self._sight.headers)
+
+    def _document(self, source: Any) -> SentMedia:
+        if not isinstance(source, Mapping) or source.get("type") != "base64":
+            raise BadRequestError("document.source: this server takes base64 sources only")
+        if source.get("media_type") != "application/pdf":
+            raise BadRequestError("document.source.media_type: must be 'application/pdf'")
+        return decode_media(source.get("data") or "", "application/pdf")
 
     def complete(self, ask: Ask, reply: Reply) -> dict[str, Any]:  # noqa: ARG002
         """Write an answer."""

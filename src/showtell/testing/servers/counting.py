@@ -30,9 +30,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from showtell.errors import InputError
+from showtell.media.clip import probe
+from showtell.media.pages import count_pages
 from showtell.testing.servers.knobs import Quota
 from showtell.testing.servers.reading import Part
-from showtell.testing.servers.sight import SentImage
+from showtell.testing.servers.sight import SentImage, SentMedia
 
 __all__ = ["Meter", "PrefixCache", "TokenCount", "Vendor", "image_tokens", "text_tokens"]
 
@@ -84,6 +87,21 @@ def text_tokens(text: str) -> int:
     2
     """
     return -(-len(text) // 4)
+
+
+def media_tokens(part: SentMedia) -> int:
+    """Count sound, a video or a document by Google's rule: by the second, the frame, the page.
+
+    What cannot be read counts one token; the answer will be that it cannot be read.
+    """
+    try:
+        if part.kind == "application":
+            return 258 * count_pages(part.data)
+        seconds = math.ceil(probe(part.data).seconds)
+    except InputError:
+        return 1
+    frames = math.ceil(seconds * part.rate) if part.kind == "video" else 0
+    return 32 * seconds + 258 * frames
 
 
 def image_tokens(
@@ -169,6 +187,9 @@ class PrefixCache:
             if isinstance(part, SentImage):
                 n_images += image_tokens(vendor, model, part.width, part.height, detail=part.detail)
                 state.update(b"image" + part.digest.encode())
+            elif isinstance(part, SentMedia):
+                n_images += media_tokens(part)
+                state.update(b"media" + part.digest.encode())
             else:
                 n_text += text_tokens(part)
                 state.update(b"text" + part.encode("utf-8", "surrogatepass"))

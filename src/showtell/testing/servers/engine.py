@@ -352,7 +352,11 @@ class Engine:
                 model=ask.model,
                 texts=ask.texts,
                 images=tuple(replace(image, data=b"") for image in ask.images),
-                layout="".join("i" if isinstance(p, SentImage) else "t" for p in ask.parts),
+                media=tuple(replace(one, data=b"") for one in ask.media),
+                layout="".join(
+                    "t" if isinstance(p, str) else "i" if isinstance(p, SentImage) else "m"
+                    for p in ask.parts
+                ),
                 ids=tuple(query.id for query in queries),
                 labels=labels,
                 key=key,

@@ -10,7 +10,7 @@ from showtell.testing.servers.counting import Vendor
 from showtell.testing.servers.decisions import google_questions, write_google
 from showtell.testing.servers.reading import Part, interleave
 from showtell.testing.servers.records import Ask, BadRequestError, Problem, Reply
-from showtell.testing.servers.sight import SentImage, decode_image
+from showtell.testing.servers.sight import SentImage, decode_image, decode_media
 from showtell.testing.servers.wire import Wire, pieces, texts_of
 from showtell.testing.servers.writing import normalise_schema
 
@@ -101,6 +101,11 @@ class GenerateWire(_GoogleWire):
             inline = _get(part, "inlineData")
             if inline is not None:
                 media_type = str(_get(inline, "mimeType"))
+                if media_type == "application/pdf" or media_type.startswith(("audio/", "video/")):
+                    how = _get(part, "videoMetadata")
+                    rate = float(how.get("fps") or 1.0) if isinstance(how, Mapping) else 1.0
+                    parts.append(decode_media(inline.get("data") or "", media_type, rate=rate))
+                    continue
                 if not media_type.startswith("image/"):
                     raise BadRequestError(f"Unsupported MIME type: {media_type}")
                 own = _get(part, "mediaResolution")

@@ -23,6 +23,7 @@ _REQUEST_FAULTS = (
 )
 _QUERY_FAULTS = ("drop", "duplicate", "conflict", "swap", "unknown", "out_of_set")
 _WRITING_FAULTS = ("forget_label", "repeat", "name_other", "invalid")
+_LOOKING_FAULTS = ("miscount", "false_total", "blind")
 _PULLS = ("example", "first", "last", "recent", "majority", "noise")
 _SPELLINGS = {"429": "rate_limit", "500": "server_error"}
 
@@ -93,6 +94,12 @@ class Faults:
     """Written: a description names another label."""
     invalid: float = 0.0
     """Written: a text is none ("N/A"), or says several things in one."""
+    miscount: float = 0.0
+    """Asked: one thing too many is counted."""
+    false_total: float = 0.0
+    """Asked: the sum of prices is a little too high."""
+    blind: float = 0.0
+    """Asked: answered without looking or listening, as if it had been."""
 
     def __post_init__(self) -> None:
         for knob in fields(self):
@@ -103,6 +110,7 @@ class Faults:
             (_REQUEST_FAULTS, "request"),
             (_QUERY_FAULTS, "query"),
             (_WRITING_FAULTS, "written text"),
+            (_LOOKING_FAULTS, "look"),
         )
         for group, what in groups:
             total = sum(getattr(self, name) for name in group)

@@ -11,7 +11,7 @@ from showtell.testing.servers.counting import Vendor
 from showtell.testing.servers.decisions import openai_questions, write_openai
 from showtell.testing.servers.reading import Part
 from showtell.testing.servers.records import Ask, BadRequestError, Problem, Reply
-from showtell.testing.servers.sight import SentImage, Sight, decode_image
+from showtell.testing.servers.sight import SentImage, SentMedia, Sight, decode_image, decode_media
 from showtell.testing.servers.wire import Wire, pieces, texts_of
 from showtell.testing.servers.writing import Token
 
@@ -69,6 +69,12 @@ class _OpenAIWire(Wire):
                     texts.append(self._image(image.get("url"), image.get("detail")))
                 case "input_image":
                     texts.append(self._image(part.get("image_url"), part.get("detail")))
+                case "input_audio":
+                    texts.append(_sound(part.get("input_audio")))
+                case "file":
+                    texts.append(_file(part.get("file")))
+                case "input_file":
+                    texts.append(_file(part))
                 case "input_json":
                     texts.append(json.dumps(part.get("json"), ensure_ascii=False))
                 case "refusal":
@@ -91,6 +97,21 @@ class _OpenAIWire(Wire):
             elif item.get("type") == "function_call_output":
                 self._content(item.get("output"), parts)
         return texts_of(system), parts
+
+
+def _sound(sound: Any) -> SentMedia:
+    if not isinstance(sound, Mapping) or sound.get("format") not in ("wav", "mp3"):
+        raise BadRequestError("`input_audio` must be an object with `data` and `format`: wav, mp3.")
+    kind = {"wav": "audio/wav", "mp3": "audio/mpeg"}[sound["format"]]
+    return decode_media(str(sound.get("data") or ""), kind)
+
+
+def _file(file: Any) -> SentMedia:
+    content = str(file.get("file_data") or "") if isinstance(file, Mapping) else ""
+    head, comma, data = content.partition(";base64,")
+    if not comma or head != "data:application/pdf":
+        raise BadRequestError("A file must be a PDF as a base64-encoded data: URL (`file_data`).")
+    return decode_media(data, "application/pdf")
 
 
 class ChatWire(_OpenAIWire):

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from showtell.testing.servers.sight import SentImage
+from showtell.testing.servers.sight import SentImage, SentMedia
 
 __all__ = ["Demonstration", "Part", "Query", "Scene", "interleave", "read_scene", "schema_in_text"]
 
-Part: TypeAlias = str | SentImage
-"""A piece of text or an image."""
+Part: TypeAlias = str | SentImage | SentMedia
+"""A piece of text, an image, or another medium."""
 
 _QUERY_START = re.compile(r"Image (.+?):$")
 _QUERY_END = re.compile(r"End of image (.+?)\.$")
@@ -84,6 +84,8 @@ def read_scene(system: str, parts: Sequence[Part], known: Sequence[str] = ()) ->
             else:
                 queries.append((None, part))
             pending = None
+            continue
+        if isinstance(part, SentMedia):
             continue
         for line in map(str.strip, part.splitlines()):
             if not line:

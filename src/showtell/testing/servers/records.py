@@ -13,7 +13,7 @@ from showtell.testing.servers.assignments import Assignment
 from showtell.testing.servers.counting import TokenCount, Vendor
 from showtell.testing.servers.guessing import Guess
 from showtell.testing.servers.reading import Part, Scene
-from showtell.testing.servers.sight import SentImage
+from showtell.testing.servers.sight import SentImage, SentMedia
 from showtell.testing.servers.writing import Item, Token
 
 __all__ = ["Ask", "BadRequestError", "Finish", "Problem", "ReceivedRequest", "Reply", "Stats"]
@@ -64,7 +64,7 @@ class Ask:
                 self.questions,
                 self.temperature,
                 self.max_tokens,
-                [p.digest if isinstance(p, SentImage) else p for p in self.parts],
+                [p if isinstance(p, str) else p.digest for p in self.parts],
             ],
             sort_keys=True,
             default=str,
@@ -76,6 +76,11 @@ class Ask:
     def images(self) -> tuple[SentImage, ...]:
         """All images, in order."""
         return tuple(part for part in self.parts if isinstance(part, SentImage))
+
+    @property
+    def media(self) -> tuple[SentMedia, ...]:
+        """All sound, videos and documents, in order."""
+        return tuple(part for part in self.parts if isinstance(part, SentMedia))
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -126,8 +131,10 @@ class ReceivedRequest:
     """The system text, then all pieces of text in order."""
     images: tuple[SentImage, ...]
     """In order; `data` is emptied."""
+    media: tuple[SentMedia, ...]
+    """Sound, videos and documents, in order; `data` is emptied."""
     layout: str
-    """``t`` for each piece of text and ``i`` for each image, in order."""
+    """``t`` for each piece of text, ``i`` for each image and ``m`` for other media, in order."""
     ids: tuple[str, ...]
     """Queries."""
     labels: tuple[str, ...]

@@ -19,7 +19,7 @@ from showtell.encoders.base import Embeddings, Encoder
 from showtell.errors import InputError, MediaError
 from showtell.media import Media, content_hash, read_media
 
-__all__ = ["BadImageError", "SentImage", "Sight", "decode_image"]
+__all__ = ["BadImageError", "SentImage", "SentMedia", "Sight", "decode_image", "decode_media"]
 
 _BATCH = 32
 _KEPT_HEADERS = 50_000
@@ -66,17 +66,55 @@ class _Header:
     has_gps: bool
 
 
-def decode_image(
-    text: str | bytes, media_type: str, headers: dict[str, _Header], *, detail: str = "auto"
-) -> SentImage:
-    """Turn base64, ordinary or URL-safe, into an image; `headers` keeps measures by digest."""
+@dataclass(frozen=True, kw_only=True)
+class SentMedia:
+    """Sound, a video or a document as it came over the wire."""
+
+    digest: str
+    data: bytes = field(repr=False)
+    """Emptied in the log of requests."""
+    n_bytes: int
+    media_type: str
+    """As the client called it."""
+    rate: float = 1.0
+    """Frames per second of a video that are to be looked at."""
+
+    @property
+    def kind(self) -> str:
+        """Audio, video or application."""
+        return self.media_type.partition("/")[0]
+
+
+def decode_media(text: str | bytes, media_type: str, *, rate: float = 1.0) -> SentMedia:
+    """Turn base64, ordinary or URL-safe, into sound, a video or a document.
+
+    Raises
+    ------
+    BadImageError
+        If the text is no base64, or nothing is in it.
+    """
+    data = _decode_base64(text)
+    if not data:
+        raise BadImageError("The file is empty.")
+    digest = hashlib.blake2b(data, digest_size=16, usedforsecurity=False).hexdigest()
+    return SentMedia(digest=digest, data=data, n_bytes=len(data), media_type=media_type, rate=rate)
+
+
+def _decode_base64(text: str | bytes) -> bytes:
     raw = text.encode("ascii", "replace") if isinstance(text, str) else text
     if b"-" in raw or b"_" in raw:
         raw = raw.translate(_TO_STANDARD)
     try:
-        data = base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True)
+        return base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True)
     except binascii.Error as error:
         raise BadImageError(f"The image is not valid base64: {error}.") from None
+
+
+def decode_image(
+    text: str | bytes, media_type: str, headers: dict[str, _Header], *, detail: str = "auto"
+) -> SentImage:
+    """Turn base64, ordinary or URL-safe, into an image; `headers` keeps measures by digest."""
+    data = _decode_base64(text)
     digest = hashlib.blake2b(data, digest_size=16, usedforsecurity=False).hexdigest()
     header = headers.get(digest)
     if header is None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from showtell.cli import options as o
-from showtell.cli.groups import TalkOptions
 from showtell.cli.output import counted, print_csv
 from showtell.cli.session import Session
 from showtell.cli.writing import show_price
@@ -128,8 +127,8 @@ class ShowOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quietly(TalkOptions):
-    """The same, but -q is a question here."""
+class Quietly:
+    """How to be quiet where -q is a question."""
 
     quiet: Annotated[
         bool, o.option("--quiet", o.RUNNING, help="Say nothing but results and errors.")

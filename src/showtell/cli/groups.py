@@ -166,7 +166,8 @@ def grouped(verb: Callable[..., None]) -> Callable[..., None]:
             keyword = inspect.Parameter.KEYWORD_ONLY
             shown.append(parameter.replace(kind=keyword, annotation=kind))
 
-    talk = _options_of(TalkOptions)
+    own = {parameter.name for parameter in shown}
+    talk = [p for p in _options_of(TalkOptions) if p.name not in own]
     shown += talk
 
     @functools.wraps(verb)

@@ -67,7 +67,7 @@ def ask(
     show it. What the material does not tell is unknown, not guessed; sums are done by code. What a
     model cannot take is sent as frames, pages or words, and that is said.
     """
-    session = begin(ctx, saying)
+    session = begin(ctx)
     check_output(output)
     recipe = writer_of(ctx)
     if recipe is None:

@@ -89,6 +89,9 @@ LabelsFile: TypeAlias = Annotated[str | None, option(
 Examples: TypeAlias = Annotated[str | None, option(
     "--examples DIR", LABELS, common=True,
     help="A folder per label with a few pictures each: learn from these.")]
+Saved: TypeAlias = Annotated[str | None, option(
+    "--classifier DIR", LABELS,
+    help="A folder that `save` of a classifier wrote in Python: classify with it, as it is.")]
 
 # -- how to decide --------------------------------------------------------------------------------
 EncoderName: TypeAlias = Annotated[str, option(

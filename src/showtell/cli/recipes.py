@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from showtell import datasets, recipes
+from showtell import datasets, recipes, runs
 from showtell.classify.table import (
     AUTO,
     OPTIONS,
@@ -27,10 +27,18 @@ if TYPE_CHECKING:
     from showtell.cli.session import Session
     from showtell.datasets import LabelSet
     from showtell.recipes import Contender, Recipe, Way
-    from showtell.runs import Job
+    from showtell.runs import Job, SavedJob
 
 _WHOLE_OR = {"rotations": "all", "shortlist": "two-step", "images_per_request": "auto"}
 """Options that are a whole number or this word."""
+_OF_A_SAVED = frozenset(
+    (
+        "images", "classifier", "limit", "seed", "image_column", "boxes", "output", "proba",
+        "escape_formulas", "report", "run_folder", "json", "config", "quiet", "verbose", "debug",
+        "help_all",
+    )
+)  # fmt: skip
+"""What a command may say beside a saved classifier, by the names of the library."""
 _BESIDE = ("encoder", "precision", "seed", "threads", "store")
 
 
@@ -365,6 +373,35 @@ def writer_of(ctx: typer.Context) -> Recipe | None:
     limits = {name: value for name, value in values.items() if name in recipes.ACCESS}
     others = {name: ctx.params[name] for name in _BESIDE if name in ctx.params}
     return recipes.Recipe(model=model, access=limits, **others)
+
+
+def saved_job(
+    session: Session, ctx: typer.Context, folder: str, inputs: Mapping[str, Any]
+) -> SavedJob:
+    """Set a saved classifier to work; it has been told everything but limits.
+
+    Raises
+    ------
+    InputError
+        If options stand on the command line that it has no use for.
+    """
+    job = runs.SavedJob(
+        folder,
+        inputs=inputs,
+        access={k: v for k, v in options_of(ctx).items() if k in recipes.ACCESS},
+        run=ctx.params["run"],
+        tell=session.tell,
+    )
+    free = {*_OF_A_SAVED, *(recipes.ACCESS if job.recipe.asks else ())}
+    idle = [name for name in ctx.params if given_here(ctx, name) and option_of(name) not in free]
+    if idle:
+        said = ", ".join(f"`{option_of(name)}`" for name in idle)
+        raise InputError(
+            f"{said}: a saved classifier was told what it needs when it was made, and takes no "
+            "more. Leave out `classifier`, or the others.",
+            param=(*map(option_of, idle), "classifier"),
+        )
+    return job
 
 
 def begin_job(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from showtell.runs.job import Job, WritingJob
     from showtell.runs.measuring import MeasuringJob, curve_numbers
     from showtell.runs.meter import Meter, Taken, taken
+    from showtell.runs.saved import SavedJob
 
 __all__ = [
     "AuditingJob",
@@ -38,6 +39,7 @@ __all__ = [
     "MeasuringJob",
     "Meter",
     "Parts",
+    "SavedJob",
     "Taken",
     "Tell",
     "WritingJob",
@@ -71,6 +73,7 @@ _NAMES_OF = {
     "job": "Job WritingJob",
     "measuring": "MeasuringJob curve_numbers",
     "meter": "Meter Taken taken",
+    "saved": "SavedJob",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _NAMES_OF)

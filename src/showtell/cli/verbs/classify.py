@@ -21,7 +21,7 @@ from showtell.cli.output import (
     summary_of,
     what_it_took,
 )
-from showtell.cli.recipes import begin_job, given_labels, names_in, recipe_of
+from showtell.cli.recipes import begin_job, given_labels, names_in, recipe_of, saved_job
 from showtell.cli.session import begin
 from showtell.evaluate.provenance import about_estimator
 
@@ -54,6 +54,7 @@ class ClassifyOptions:
 
     images: o.Images
     sought: g.LabelOptions
+    classifier: o.Saved = None
     method: o.Method = "auto"
     encoder: o.EncoderName = "mini"
     words: g.EncoderOptions
@@ -91,30 +92,32 @@ def classify(ctx: typer.Context, *, given: ClassifyOptions) -> None:
     datasets.check_arguments(given.images)
     check_output(given.output)
     check_page(given.report)
-    label_set = given_labels(given.sought.labels, given.sought.labels_file)
-    shows = given.sought.examples is not None and given.shots != 0
-    job = runs.Job(
-        recipe=recipe_of(ctx, shows=shows, labels=label_set),
-        inputs={
-            "images": list(given.images),
-            "labels": names_in(label_set),
-            "examples": given.sought.examples,
-            "limit": given.limit,
-            **({} if given.boxes is None else {"boxes": given.boxes}),
-            **({} if given.sets is None else {"sets": given.sets}),
-        },
-        run=given.run,
-        tell=session.tell,
-    )
+    sought = given.sought if given.classifier is None else g.LabelOptions()
+    label_set = given_labels(sought.labels, sought.labels_file)
+    sets = given.sets if given.classifier is None else None
+    inputs = {
+        "images": list(given.images),
+        "labels": names_in(label_set),
+        "examples": sought.examples,
+        "limit": given.limit,
+        **({} if given.boxes is None else {"boxes": given.boxes}),
+        **({} if sets is None else {"sets": sets}),
+    }
+    if given.classifier is None:
+        shows = sought.examples is not None and given.shots != 0
+        recipe = recipe_of(ctx, shows=shows, labels=label_set)
+        job = runs.Job(recipe=recipe, inputs=inputs, run=given.run, tell=session.tell)
+    else:
+        job = saved_job(session, ctx, given.classifier, inputs)
     begin_job(session, ctx, job)
     data = images_of(
         session, given.images, given.image_column, given.limit, given.seed, given.boxes
     )
-    support = runs.examples_of(given.sought.examples)
+    support = runs.examples_of(sought.examples)
     held = None
-    if given.sets is not None:
+    if sets is not None:
         support, held = job.parted_for_sets(support)
-    classifier = job.fit(support)
+    classifier = job.load() if isinstance(job, runs.SavedJob) else job.fit(support)
     note_if_shown(session, classifier, data, support)
     session.detail(
         f"{type(classifier).__name__} with {job.recipe.model or given.encoder}, "
@@ -122,8 +125,8 @@ def classify(ctx: typer.Context, *, given: ClassifyOptions) -> None:
     )
     with session.progress() as progress:
         rule = None
-        if held is not None and given.sets is not None:
-            rule = job.calibrate_sets(classifier, held, given.sets, progress=progress)
+        if held is not None and sets is not None:
+            rule = job.calibrate_sets(classifier, held, sets, progress=progress)
         predictions, stop = job.classify(classifier, data, progress=progress)
     if rule is not None:
         predictions = rule.added_to(predictions)

@@ -2,78 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
-
-from pydantic import BaseModel, ValidationError
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from showtell._progress import Progress, no_progress
-from showtell.ask.answer import Answer, Answers, Claim, Verdict, answer_schema, read_answers
-from showtell.ask.data import (
-    AskSchema,
-    DataForm,
-    ReceiptItems,
-    ReceiptPrices,
-    ReceiptTotal,
-    data_form,
-)
+from showtell.ask.answer import Answer, Answers, Claim, Verdict
+from showtell.ask.data import AskSchema
 from showtell.ask.material import AskSource, Frames, Material, gather
+from showtell.ask.questions import (
+    Case,
+    PlaceDetail,
+    Style,
+    can_be_looked_at,
+    cases_of,
+    check_questions,
+    first_questions,
+    make_style,
+    match_question,
+    name_of,
+    system_text,
+    verify_question,
+)
 from showtell.ask.receipt import Calculation, PriceRow, calculate, merge_counts
-from showtell.errors import InputError, MediaError, ShowtellError, UnknownNameError
-from showtell.media import DEFAULT_LIMITS, Limits, media_name
-from showtell.media.clip import Clip
-from showtell.media.pages import Pages
-from showtell.mllm.base import Part, Request, TextPart
+from showtell.errors import MediaError, ShowtellError
+from showtell.media import DEFAULT_LIMITS, Limits
+from showtell.mllm.base import Request
 from showtell.mllm.call.client import Client
 from showtell.mllm.model import Asked, as_model, open_client
 from showtell.mllm.structured import Checked, Question, Spent, ask_checked, requests_of
 from showtell.prompts.files import PromptSet, load_prompts
 
-PlaceDetail: TypeAlias = Literal["country", "region", "place"]
-PLACE_DETAILS: Mapping[str, str] = {
-    "country": "the country or part of the world, no nearer",
-    "region": "the region or kind of town, no nearer, unless it is written in the material",
-    "place": "as near as can be told; say that it is a guess unless it is written there",
-}
-"""How near a place may be named, and what the model is told about it."""
-
 _AT_A_TIME = 32  # cases whose material is held in memory
-_LONGEST = 4096  # tokens of an answer
-_MOST_RUNS = 9
-
-
-@dataclass(frozen=True, kw_only=True)
-class Style:
-    """How questions are asked."""
-
-    frames: Frames = field(default_factory=Frames)
-    steps: tuple[str, ...] = ()
-    """What to do one after the other before answering."""
-    schema: DataForm | Literal["receipt"] | None = None
-    runs: int = 1
-    """How often things are counted."""
-    verify: bool = False
-    """Whether each claim is looked at again, alone, on its evidence."""
-    languages: tuple[str, ...] = ()
-    place_detail: PlaceDetail = "region"
-    prompt_dir: str | os.PathLike[str] | None = None
-    limits: Limits = DEFAULT_LIMITS
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """Some material and the questions that are asked about it in one request."""
-
-    sources: tuple[AskSource, ...]
-    questions: Mapping[str, str]
-    """Id to question."""
-    history: tuple[tuple[str, str], ...] = ()
-    """Earlier questions and answers."""
-    material: Material | None = field(default=None, repr=False)
-    """As it was gathered before."""
 
 
 def ask(
@@ -95,8 +56,8 @@ def ask(
 ) -> Answer | Answers:
     """Ask questions about images, clips, sound, documents and texts.
 
-    Each input is named by a letter, and each claim of an answer points at the inputs, frames or
-    pages that show it. What the material does not tell is unknown, not guessed.
+    Each claim of an answer points at the inputs, frames or pages that show it. What the material
+    does not tell is unknown, not guessed.
 
     Parameters
     ----------
@@ -109,17 +70,13 @@ def ask(
     steps : str or sequence of str, optional
         What to do first, one after the other.
     schema : str, path, mapping or pydantic model, optional
-        Take data out of the material instead: "invoice", "label", "business_card", a file with a
-        JSON schema, or a model of your own. "receipt" counts things and copies prices, and code
-        does the sum.
+        Take data out instead; "receipt" counts and copies prices, and code does the sum.
     runs : int, default=1
         How often things are counted for "receipt", 1 to 9; their range is given.
     together : bool, default=False
-        Ask all questions in one request. Cheaper, but a later question may give away what an
-        earlier one asks.
+        All questions in one request: cheaper, but one may give away what another asks.
     verify : bool, default=False
-        Look at each claim again, alone, on its evidence; an answer with a contradicted claim is
-        withheld. One request more per claim.
+        Look at each claim again, alone; an answer with a contradicted claim is withheld.
     frames : Frames, optional
         How clips and documents are shown.
     languages : sequence of str, optional
@@ -140,10 +97,8 @@ def ask(
     ------
     InputError
         If an argument makes no sense.
-    BudgetError
-        At a cap; with a run folder the same call goes on where it stopped.
-    MLLMAuthError, ServerDownError
-        If the model cannot be asked at all.
+    BudgetError, MLLMAuthError, ServerDownError
+        At a cap, or if the model cannot be asked; with a run folder the same call goes on.
 
     Examples
     --------
@@ -151,12 +106,8 @@ def ask(
     >>> class Toy:
     ...     name = "toy:one"
     ...     async def ask(self, request):
-    ...         text = (
-    ...             '{"answers": [{"id": "q1", "claims": [{"claim": "There are 3 apples.", '
-    ...             '"evidence": ["A"], "basis": "text"}], "known": true, "premise_ok": true, '
-    ...             '"premise_note": null, "answer": "3", "value": 3, "unit": "apples", '
-    ...             '"confidence": 9}]}'
-    ...         )
+    ...         claim = '{"claim": "There are 3 apples.", "evidence": ["A"], "basis": "text"}'
+    ...         text = f'{{"answers": [{{"answer": "3", "value": 3, "claims": [{claim}]}}]}}'
     ...         return Told(text=text, usage=Usage(), finish="stop", model="one")
     ...     async def aclose(self):
     ...         pass
@@ -178,59 +129,6 @@ def ask(
     answers = Answers(a for found in ask_cases(model, cases, style, progress) for a in found)
     first: Answer = answers[0]
     return first if one else answers
-
-
-def cases_of(
-    sources: tuple[AskSource, ...], questions: Mapping[str, str], *, together: bool
-) -> list[Case]:
-    """Ask each question by itself, or all in one request."""
-    if together:
-        return [Case(sources=sources, questions=questions)]
-    return [Case(sources=sources, questions={name: text}) for name, text in questions.items()]
-
-
-def make_style(
-    *,
-    steps: str | Sequence[str] = (),
-    schema: AskSchema | None = None,
-    runs: int = 1,
-    verify: bool = False,
-    frames: Frames | None = None,
-    languages: Sequence[str] = (),
-    place_detail: PlaceDetail = "region",
-    prompt_dir: str | os.PathLike[str] | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-) -> Style:
-    """Check how questions are to be asked."""
-    if place_detail not in PLACE_DETAILS:
-        raise UnknownNameError("detail of places", str(place_detail), tuple(PLACE_DETAILS))
-    if not 1 <= runs <= _MOST_RUNS:
-        raise InputError(f"`runs` is a whole number from 1 to {_MOST_RUNS}; got {runs}.")
-    form = "receipt" if schema == "receipt" else None if schema is None else data_form(schema)
-    if runs > 1 and form != "receipt":
-        raise InputError('`runs` go with `schema="receipt"`, which counts things.')
-    given = (steps,) if isinstance(steps, str) else steps
-    lines = [line.strip() for text in given for line in text.splitlines()]
-    return Style(
-        frames=frames or Frames(),
-        steps=tuple(line for line in lines if line),
-        schema=form,  # type: ignore[arg-type]
-        runs=runs,
-        verify=verify,
-        languages=tuple(languages),
-        place_detail=place_detail,
-        prompt_dir=prompt_dir,
-        limits=limits,
-    )
-
-
-def check_questions(questions: Sequence[str], style: Style) -> None:
-    """Refuse to ask nothing."""
-    if not questions:
-        raise InputError("Give at least one question.")
-    empty = [i for i, text in enumerate(questions, 1) if not text.strip()]
-    if empty and style.schema is None:
-        raise InputError(f"Question {empty[0]} is empty. Only with a `schema` none is needed.")
 
 
 def ask_cases(
@@ -301,7 +199,7 @@ def first_requests(
         except MediaError as error:
             yield case, error, []
             continue
-        questions = _questions(case, material, style, prompts)
+        questions = first_questions(case, material, style, prompts)
         native = access.capabilities.structured_output
         yield case, material, requests_of(access.name, questions, native=native)
 
@@ -363,7 +261,7 @@ class _Asking:
         asked = [
             (i, question)
             for i, material in self.material.items()
-            for question in _questions(self.cases[i], material, self.style, self.prompts)
+            for question in first_questions(self.cases[i], material, self.style, self.prompts)
         ]
         found: dict[int, list[Checked[Any]]] = {i: [] for i in self.material}
         outcomes = self._ask([question for _, question in asked])
@@ -420,7 +318,7 @@ class _Asking:
             n_requests=spent.n_requests if first else 0,
             n_from_cache=spent.n_from_cache if first else 0,
             model=self.client.mllm.name,
-            inputs=tuple(map(_name, case.sources)),
+            inputs=tuple(map(name_of, case.sources)),
             raw=outcomes[-1].text if outcomes else "",
             context=_FollowUp(self.model, case, self.style),
         )
@@ -465,7 +363,7 @@ class _Asking:
         found = calculate(items, rows, model_total=own)
         lost = [line.name for line in found.lines if line.status == "no_price"]
         if lost and rows and self.stopped is None:
-            [matched] = self._ask([_match_question(lost, rows, self.prompts)])
+            [matched] = self._ask([match_question(lost, rows, self.prompts)])
             outcomes = [*outcomes, matched]
             matches = matched.value or {}
             found = calculate(items, rows, matches=matches, model_total=own)
@@ -505,11 +403,11 @@ class _Asking:
             for i, some in enumerate(answers)
             for j, answer in enumerate(some)
             for k, claim in enumerate(answer.claims)
-            if answer.status == "ok" and _can_be_looked_at(claim)
+            if answer.status == "ok" and can_be_looked_at(claim)
         ]
         outcomes = self._ask(
             [
-                _verify_question(answers[i][j].claims[k], self.prompts, self._system())
+                verify_question(answers[i][j].claims[k], self.prompts, self._system())
                 for i, j, k in asked
             ]
         )
@@ -537,203 +435,4 @@ class _Asking:
         return answers
 
     def _system(self) -> str:
-        return _system(self.style, self.prompts, "")
-
-
-def _name(source: AskSource) -> str:
-    return source.name if isinstance(source, Clip | Pages) else media_name(source)
-
-
-def _can_be_looked_at(claim: Claim) -> bool:
-    return claim.basis in ("visible", "text") and any(m.picture for m in claim.evidence)
-
-
-def _system(style: Style, prompts: PromptSet, schema: str) -> str:
-    spoken = ""
-    if style.languages:
-        spoken = f'- "languages" holds the answer in each of: {", ".join(style.languages)}.'
-    place = PLACE_DETAILS[style.place_detail]
-    return prompts.render("system", place=place, languages=spoken, schema=schema)
-
-
-def _questions(
-    case: Case, material: Material, style: Style, prompts: PromptSet
-) -> list[Question[Any]]:
-    """Write the questions that are asked about material at first."""
-    asked = "\n".join(f"{name}: {text.strip()}" for name, text in case.questions.items())
-    name = ", ".join(map(_name, case.sources))
-    if style.schema == "receipt":
-        return _receipt_questions(material, style, prompts, name)
-    if style.schema is not None:
-        form = style.schema
-        note = "\n".join(text for text in case.questions.values() if text.strip())
-        return [
-            _question(
-                material.parts,
-                prompts.render("data", note=note),
-                form.schema,
-                lambda value: form.check(value, material),
-                prompts,
-                style,
-                name=name,
-            )
-        ]
-    history = "".join(
-        f"Earlier you were asked: {q}\nYou answered: {a}\n\n" for q, a in case.history
-    )
-    steps = "".join(f"{i}. {text}\n" for i, text in enumerate(style.steps, 1))
-    if steps:
-        steps = f'First do this, and write what each step comes to into "steps":\n{steps}\n'
-    how = "it" if len(case.questions) == 1 else "each by itself, under its id"
-    text = prompts.render("question", history=history, steps=steps, questions=asked, how=how)
-    schema = answer_schema(list(case.questions), style.languages, len(style.steps))
-    questions = dict(case.questions)
-    return [
-        _question(
-            material.parts,
-            text,
-            schema,
-            lambda value: read_answers(value, questions, material, style.languages),
-            prompts,
-            style,
-            name=name,
-        )
-    ]
-
-
-def _question(
-    parts: Sequence[Part],
-    text: str,
-    schema: Mapping[str, Any],
-    check: Any,
-    prompts: PromptSet,
-    style: Style,
-    *,
-    sample: int = 0,
-    name: str = "",
-) -> Question[Any]:
-    shown = f"Answer with JSON of this schema only:\n{json.dumps(schema, separators=(',', ':'))}"
-    return Question(
-        system=_system(style, prompts, shown),
-        parts=(*parts, TextPart(text=text)),
-        schema=schema,
-        check=check,
-        prompt_version=prompts.version,
-        temperature=0.0 if not sample else 0.7,
-        max_tokens=_LONGEST,
-        sample=sample,
-        name=name,
-    )
-
-
-def _receipt_questions(
-    material: Material, style: Style, prompts: PromptSet, name: str
-) -> list[Question[Any]]:
-    """Count, as often as wanted; copy prices; and let the model add up, to compare."""
-
-    def form(model: type[BaseModel], key: str) -> tuple[dict[str, Any], Any]:
-        def check(value: Any) -> Any:
-            try:
-                read = model.model_validate(value).model_dump()[key]
-            except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(map(str, first["loc"]))
-                raise ValueError(f'"{where}": {first["msg"]}.') from None
-            return _known_evidence(read, material) if isinstance(read, list) else read
-
-        return model.model_json_schema(), check
-
-    asked = [("items", *form(ReceiptItems, "items"), i) for i in range(style.runs)]
-    asked.append(("prices", *form(ReceiptPrices, "prices"), 0))
-    asked.append(("total", *form(ReceiptTotal, "total"), 0))
-    return [
-        _question(
-            material.parts, prompts.render(prompt), schema, check, prompts, style, sample=sample,
-            name=name,
-        )
-        for prompt, schema, check, sample in asked
-    ]  # fmt: skip
-
-
-def _known_evidence(rows: list[dict[str, Any]], material: Material) -> list[dict[str, Any]]:
-    """Take counts and rows as the model gave them, and evidence only where it was sent."""
-    for row in rows:
-        if row.get("count", 0) < 0:
-            raise ValueError(f'"count" of {row["name"]!r} is below 0.')
-        moments = (material.find(ref) for ref in row["evidence"])
-        row["evidence"] = tuple(m.ref for m in moments if m is not None)
-        if "currency" in row:
-            row["currency"] = row["currency"] or ""
-    return rows
-
-
-def _match_question(
-    lost: Sequence[str], rows: Sequence[PriceRow], prompts: PromptSet
-) -> Question[dict[str, int | None]]:
-    """Ask which row of prices is meant for things that are called by another name."""
-    listed = "\n".join(f"{i}: {row.name}" for i, row in enumerate(rows))
-    names = "\n".join(f"- {name}" for name in lost)
-    text = (
-        f"Rows of a price list:\n{listed}\n\nThings:\n{names}\n\nFor each thing give the number of "
-        "the row that is the same thing by another name, or null if there is none."
-    )
-    match = {
-        "type": "object",
-        "properties": {"item": {"type": "string"}, "row": {"type": ["integer", "null"]}},
-        "required": ["item", "row"],
-        "additionalProperties": False,
-    }
-    schema = {
-        "type": "object",
-        "properties": {"matches": {"type": "array", "items": match}},
-        "required": ["matches"],
-        "additionalProperties": False,
-    }
-
-    def check(value: Any) -> dict[str, int | None]:
-        return {str(m["item"]): m["row"] for m in value["matches"] if m["item"] in lost}
-
-    return Question(
-        system="You match names. Answer with JSON.",
-        parts=(TextPart(text=text),),
-        schema=schema,
-        check=check,
-        prompt_version=prompts.version,
-        name="names of things",
-    )
-
-
-_VERDICTS: tuple[Verdict, ...] = ("supported", "contradicted", "not visible")
-
-
-def _verify_question(claim: Claim, prompts: PromptSet, system: str) -> Question[Verdict]:
-    parts: list[Part] = []
-    for moment in claim.evidence:
-        if moment.picture is not None:
-            parts += [TextPart(text=f"{moment.ref}:"), moment.picture]
-        if moment.text:
-            parts.append(TextPart(text=moment.text))
-    parts.append(TextPart(text=prompts.render("verify", claim=claim.text)))
-    schema = {
-        "type": "object",
-        "properties": {"verdict": {"type": "string", "enum": list(_VERDICTS)}},
-        "required": ["verdict"],
-        "additionalProperties": False,
-    }
-
-    def check(value: Any) -> Verdict:
-        said = str(value.get("verdict", "")).strip().casefold()
-        found = next((v for v in _VERDICTS if v == said), None)
-        if found is None:
-            raise ValueError(f'"verdict" is one of {", ".join(_VERDICTS)}, not {said!r}.')
-        return found
-
-    return Question(
-        system=system,
-        parts=tuple(parts),
-        schema=schema,
-        check=check,
-        prompt_version=prompts.version,
-        max_tokens=200,
-        name=claim.text,
-    )
+        return system_text(self.style, self.prompts, "")

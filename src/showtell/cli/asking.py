@@ -17,7 +17,7 @@ from showtell.records.reading import TEXT_BYTES, read_text
 
 if TYPE_CHECKING:
     from showtell.ask.answer import Answer
-    from showtell.ask.run import Case, Style
+    from showtell.ask.questions import Case, Style
     from showtell.runs import WritingJob
 
 __all__ = ["AskOptions", "Quietly", "ShowOptions", "cases_from", "print_answers", "rows_of",
@@ -138,7 +138,7 @@ class Quietly:
 def style_of(what: AskOptions, show: ShowOptions, prompt_dir: str | None) -> Style:
     """Put options into the words of the library."""
     from showtell.ask.material import Frames
-    from showtell.ask.run import make_style
+    from showtell.ask.questions import make_style
 
     choice, most = show.frames, show.max_frames
     if choice.isascii() and choice.isdigit() and int(choice) > 0:
@@ -173,7 +173,7 @@ def cases_from(
     files: Sequence[str], what: AskOptions, show: ShowOptions, style: Style
 ) -> list[Case]:
     """Say which questions are asked about which files."""
-    from showtell.ask.run import Case, cases_of, check_questions
+    from showtell.ask.questions import Case, cases_of, check_questions
 
     rows = list(_rows(what))
     if not rows:

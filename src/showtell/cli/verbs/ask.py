@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,9 +25,14 @@ from showtell.cli.ending import EXIT_FAILED, Writing
 from showtell.cli.groups import BudgetOptions, ModelOptions, RequestOptions, grouped
 from showtell.cli.output import check_output, counted, print_json, what_it_took
 from showtell.cli.recipes import begin_job, writer_of
-from showtell.cli.session import begin, is_terminal
+from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError
 from showtell.tables import write_rows
+
+if TYPE_CHECKING:
+    from showtell.ask.answer import Answer
+    from showtell.ask.questions import Case
+    from showtell.recipes import Recipe
 
 EPILOG = """# Examples
 
@@ -78,31 +85,7 @@ def ask(
         )
     style = style_of(what, show, sending.prompt_dir)
     cases = cases_from(files or [], what, show, style)
-    job = runs.WritingJob(
-        recipe=recipe,
-        verb="ask",
-        inputs={
-            "model": recipe.model,
-            "cases": [
-                {"inputs": [str(s) for s in case.sources], "questions": dict(case.questions)}
-                for case in cases
-            ],
-            "schema": what.schema,
-            "steps": list(style.steps),
-            "runs": what.runs,
-            "verify": what.verify,
-            "languages": list(style.languages),
-            "place_detail": style.place_detail,
-            "frames": show.frames,
-            "max_frames": show.max_frames,
-            "send_as": show.send_as,
-            "sound": show.sound,
-            "max_side": show.max_side,
-        },
-        run=run,
-        steps=1,
-        tell=session.tell,
-    )
+    job = _job(session, recipe, cases, what, show, run)
     begin_job(session, ctx, job, counts=dry_run)
     if dry_run:
         say_plan(session, job, cases, style, json=json)
@@ -119,6 +102,55 @@ def ask(
             if not answers:
                 raise
             stopped = error  # first come the rows of what was answered
+    _show(session, job, answers, output, json=json, stopped=stopped)
+
+
+def _job(
+    session: Session,
+    recipe: Recipe,
+    cases: Sequence[Case],
+    what: AskOptions,
+    show: ShowOptions,
+    run: Path | None,
+) -> runs.WritingJob:
+    """Say what decides about the answers, so that another run does not go on in this folder."""
+    return runs.WritingJob(
+        recipe=recipe,
+        verb="ask",
+        inputs={
+            "model": recipe.model,
+            "cases": [
+                {"inputs": [str(s) for s in case.sources], "questions": dict(case.questions)}
+                for case in cases
+            ],
+            "schema": what.schema,
+            "steps": what.steps,
+            "runs": what.runs,
+            "verify": what.verify,
+            "languages": what.languages,
+            "place_detail": what.place_detail,
+            "frames": show.frames,
+            "max_frames": show.max_frames,
+            "send_as": show.send_as,
+            "sound": show.sound,
+            "max_side": show.max_side,
+        },
+        run=run,
+        steps=1,
+        tell=session.tell,
+    )
+
+
+def _show(
+    session: Session,
+    job: runs.WritingJob,
+    answers: Sequence[Answer],
+    output: Path | None,
+    *,
+    json: bool,
+    stopped: BaseException | None,
+) -> None:
+    """Print and write the rows, whatever ended the run, and say what it took."""
     writing = Writing(session)
     rows = rows_of(answers)
     if json:
@@ -126,8 +158,9 @@ def ask(
     written = output is not None and writing.write(output, lambda: write_rows(output, rows))
     if not json and not written:
         writing.print(lambda: print_answers(answers, terminal=is_terminal(sys.stdout)))
-    if run is not None:
-        writing.keep(job, lambda: write_rows(run / "answers.csv", rows))
+    kept = job.run
+    if kept is not None:
+        writing.keep(job, lambda: write_rows(kept / "answers.csv", rows))
     for line in dict.fromkeys(line for answer in answers for line in answer.converted):
         session.note(f"sent in another form: {line}")
     n_of = {s: sum(a.status == s for a in answers) for s in ("ok", "abstained", "error")}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -46,8 +48,9 @@ def ask(cli, server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-0123456789abcdef")
 
     def run(*arguments):
-        return cli(*arguments, "--model", MODEL, "--base-url", server.base_url,
-                   "--images-per-request", "1", "--no-reuse")  # fmt: skip
+        several = {"fusion", "evolving"} & set(arguments)
+        one = () if several else ("--images-per-request", "1")
+        return cli(*arguments, "--model", MODEL, "--base-url", server.base_url, *one, "--no-reuse")
 
     return run
 
@@ -148,3 +151,78 @@ def test_what_may_be_billed_on_top_is_told(ask, many):
     assert "may be billed on top: at most 0.0021 USD" in result.stderr
     totals = json.loads(Path("kept/run.json").read_text())["totals"]
     assert (totals["n_requests_in_doubt"], totals["in_doubt_usd"]) == (1, "0.0021")
+
+
+# Methods of several stages
+
+
+@pytest.mark.parametrize("cap", ["1", "5", "11"])
+def test_fusion_that_is_stopped_has_a_row_for_every_input_and_goes_on(ask, server, many, rows, cap):
+    common = ("classify", many, "--labels", EVERY_LABEL, "--method", "fusion", "--run", "kept")
+    first = ask(*common, "--max-requests", cap, "--max-concurrency", "1")
+    assert first.exit_code == 3, first.output
+    got = rows(first.stdout)
+    assert [row["image"] for row in got] == sorted(str(path) for path in many.rglob("*.png"))
+    n_done = sum(row["status"] == "ok" for row in got)
+    assert n_done == int(cap) // 2  # both questions about an image were answered
+    for row in got:
+        if row["status"] != "ok":
+            assert (row["status"], row["reason"], row["label"]) == ("error", "stopped", "")
+            assert row["error"].startswith(f"stopped by the cap of {cap} request")
+    paid = sum(int(row["input_tokens"]) > 0 for row in got)
+    assert paid == -(-int(cap) // 2)  # what was half asked about was paid for too
+    last = ask(*common)
+    assert last.exit_code == 0, last.output
+    assert [row["status"] for row in rows(last.stdout)] == ["ok"] * N
+    assert server.stats.n_answered == 2 * N
+
+
+def test_fusion_that_ctrl_c_ends_has_a_row_for_every_input(ask, many, rows, monkeypatch):
+    from showtell.mllm import structured
+
+    answered = []
+    real = structured._check
+
+    def check(*arguments):
+        answered.append(arguments)
+        if len(answered) == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*arguments)
+
+    monkeypatch.setattr(structured, "_check", check)
+    result = ask("classify", many, "--labels", EVERY_LABEL, "--method", "fusion", "--run", "kept",
+                 "--max-concurrency", "1")  # fmt: skip
+    assert result.exit_code == 3, result.output
+    got = rows(result.stdout)
+    assert len(got) == N
+    done = [row["status"] for row in got].count("ok")
+    assert 3 <= done < N
+    assert {row["error"] for row in got if row["status"] != "ok"} == {
+        "stopped by Ctrl-C; run the same command again to go on"
+    }
+
+
+@pytest.mark.parametrize("stop", ["cap", "Ctrl-C"])
+@pytest.mark.parametrize("output", ["rows.csv", None])
+def test_what_is_stopped_while_it_learns_has_a_row_for_every_input(
+    ask, many, parted, rows, stop, output, monkeypatch
+):
+    cap = ("--max-requests", "1") if stop == "cap" else ()
+    if stop == "Ctrl-C":
+        from showtell.mllm import structured
+
+        real = structured._check
+
+        def check(*arguments):
+            os.kill(os.getpid(), signal.SIGINT)
+            return real(*arguments)
+
+        monkeypatch.setattr(structured, "_check", check)
+    told = () if output is None else ("-o", output)
+    result = ask("classify", many, "--examples", parted, "--method", "evolving", "--run", "kept",
+                 *cap, *told)  # fmt: skip
+    assert result.exit_code == 3, result.output
+    got = rows(Path(output).read_text() if output else result.stdout)
+    assert [row["image"] for row in got] == sorted(str(path) for path in many.rglob("*.png"))
+    assert {row["status"] for row in got} == {"error"}
+    assert all(row["error"].startswith("stopped by") for row in got)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import showtell.evaluate as measuring
 from showtell import classify, datasets, mllm, recipes
 from showtell._progress import Progress, no_progress
+from showtell.classify.stopped import nothing_asked
 from showtell.errors import InputError, RunError, RunInterrupt
 from showtell.evaluate import provenance
+from showtell.media import media_name
 from showtell.mllm.estimate import Sums, add_up
 from showtell.runs import folder
 from showtell.runs.events import Event, line_of
@@ -133,6 +135,12 @@ class Job(OpenRecipe):
         """
         watched = self.watched(progress)
         return folder.until_stopped(lambda: classifier.classify(data.images, progress=watched))
+
+    def nothing_asked(self, data: Dataset, stop: RunError | KeyboardInterrupt) -> Predictions:
+        """Give every image the row that says what ended the run before it was looked at."""
+        labels = self.recipe.labels
+        classes = data.labels if labels is None else labels.labels
+        return nothing_asked([media_name(image) for image in data.images], classes, stop)
 
     def parted_for_sets(self, examples: Dataset | None) -> tuple[Dataset, Dataset]:
         """Part labelled images into those to learn from and those to calibrate sets on.

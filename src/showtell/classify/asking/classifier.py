@@ -36,9 +36,10 @@ from showtell.classify.estimator import check_is_fitted
 from showtell.classify.labels import LabelWords, Texts, codes_of, label_words, true_labels
 from showtell.classify.predictions import Predictions
 from showtell.classify.saved import Saving
+from showtell.classify.stopped import hand_on
 from showtell.encoders import Encoder
 from showtell.encoders.embed import Store
-from showtell.errors import InputError, RunError, RunInterrupt
+from showtell.errors import InputError
 from showtell.media import Media
 from showtell.mllm.base import Request
 from showtell.mllm.model import Asked
@@ -227,11 +228,8 @@ class MLLMClassifier(AsksModel, MediaClassifier):
         judged = [judge.verdict(i, e) for i, e in zip(asked.items, evidence, strict=True)]
         has_proba = self.confidence_ is not None
         predictions = to_predictions(images, asked, judged, self.classes_, has_proba=has_proba)
-        if isinstance(asked.stop, RunError):
-            asked.stop.predictions = predictions
-            raise asked.stop
         if asked.stop is not None:
-            raise RunInterrupt(predictions) from asked.stop
+            hand_on(asked.stop, predictions)
         return predictions
 
     def requests(self, X: Sequence[Media]) -> Iterator[Request]:

@@ -17,7 +17,8 @@ from showtell.classify.asking.planning import fingerprint_of, make_run
 from showtell.classify.asking.rounds import ask_rounds
 from showtell.classify.asking.run import AskRun
 from showtell.classify.asking.state import ImageState, Notes
-from showtell.errors import BudgetError, JobsPendingError, RunError
+from showtell.classify.stopped import why_stopped
+from showtell.errors import JobsPendingError, RunError
 from showtell.media import Media, media_name
 from showtell.mllm.call.client import Client
 from showtell.mllm.call.journal import Journal
@@ -65,7 +66,7 @@ def ask_all(
             except (RunError, KeyboardInterrupt) as error:
                 if not keeps or isinstance(error, JobsPendingError):
                     raise
-                stop, line = error, _why_stopped(error)
+                stop, line = error, why_stopped(error)
                 notes = _notes(clf, run, journal)
                 noted = notes.digests() if isinstance(error, RunError) else frozenset()
                 items, distinct, errors = run.so_far(images, line, noted, notes.recall)
@@ -114,16 +115,6 @@ def open_run(
 def _notes(clf: MLLMClassifier, run: AskRun, journal: Journal | None) -> Notes:
     again = isinstance(run.client, BatchClient) and not run.client.is_new
     return Notes(journal, fingerprint_of(clf, run), recalls=not again)
-
-
-def _why_stopped(error: RunError | KeyboardInterrupt) -> str:
-    if isinstance(error, BudgetError):
-        return (
-            f"stopped by the cap of {error.cap}; raise it and run the same command again to go on"
-        )
-    if isinstance(error, RunError):
-        return f"not asked, since the run ended: {' '.join(str(error).split())}"
-    return "stopped by Ctrl-C; run the same command again to go on"
 
 
 def _doubts_of(client: Client) -> tuple[int, Decimal | None]:

@@ -30,8 +30,9 @@ from showtell.classify.estimator import check_is_fitted
 from showtell.classify.labels import true_labels
 from showtell.classify.predictions import Predictions
 from showtell.classify.saved import Saving
+from showtell.classify.stopped import hand_on, nothing_asked
 from showtell.datasets.lazy import pick_rows
-from showtell.errors import InputError, UnknownNameError
+from showtell.errors import InputError, RunError, RunInterrupt, UnknownNameError
 from showtell.media import Media
 from showtell.metrics import wilson_interval
 from showtell.records.saved import SavedFolder
@@ -347,14 +348,30 @@ class CascadeClassifier(MediaClassifier):
                 "no longer holds. Call `fit` again."
             )
         images = media_list(X)
-        cheap = self.tiers[0].classify(images, progress=progress)
+        stop: RunError | KeyboardInterrupt | None = None
+        try:
+            cheap = self.tiers[0].classify(images, progress=progress)
+        except (RunError, RunInterrupt) as ended:
+            if ended.predictions is None:
+                raise
+            cheap, stop = ended.predictions, ended
         unsure = ~cheap.ok | (np.nan_to_num(cheap.confidence, nan=-1.0) < self.threshold_)
         unsure &= cheap.status_codes != STATUSES.index("error")
         rows = np.flatnonzero(unsure)
-        if self.last == "review" or not len(rows):
-            return _joined(cheap, rows, None)
-        dear = self.tiers[-1].classify(pick_rows(images, rows), progress=progress)
-        return _joined(cheap, rows, dear)
+        dear: Predictions | None = None
+        if stop is None and self.last != "review" and len(rows):
+            asked = pick_rows(images, rows)
+            try:
+                dear = self.tiers[-1].classify(asked, progress=progress)
+            except (RunError, KeyboardInterrupt) as ended:
+                stop, dear = ended, getattr(ended, "predictions", None)
+                if dear is None:
+                    names = [cheap.images[row] for row in rows.tolist()]
+                    dear = nothing_asked(names, cheap.classes, ended)
+        joined = _joined(cheap, rows, dear)
+        if stop is not None:
+            hand_on(stop, joined)
+        return joined
 
     def drift(self, predictions: Predictions) -> Drift:
         """Compare the routed share of new rows with that of the calibration images.

@@ -21,6 +21,7 @@ from showtell.classify.described.opinions import Looks, Opinions, Seen, class_ve
 from showtell.classify.estimator import check_is_fitted
 from showtell.classify.predictions import Predictions
 from showtell.classify.probability import probabilities, smoothed_temperature
+from showtell.classify.stopped import hand_on
 from showtell.encoders import Embeddings, Encoder, ImageEmbeddings, embed_images, load_encoder
 from showtell.encoders.base import checked_rows
 from showtell.encoders.embed import Store
@@ -321,10 +322,18 @@ class FusionClassifier(AsksModel, EncoderClassifier):
         )
 
     def _look(
-        self, encoder: Encoder, images: Sequence[Media], found: ImageEmbeddings, progress: Progress
+        self,
+        encoder: Encoder,
+        images: Sequence[Media],
+        found: ImageEmbeddings,
+        progress: Progress,
+        *,
+        keeps: bool = False,
     ) -> Seen:
         """Ask about each distinct image, and embed what is said."""
         seen = self._looks().look(images, found, progress)
+        if seen.stop is not None and not keeps:
+            raise seen.stop
         seen.embed(encoder, self.store)
         return seen
 
@@ -372,7 +381,7 @@ class FusionClassifier(AsksModel, EncoderClassifier):
         images = media_list(X)
         encoder = self._fitted_encoder()
         found = embed_images(encoder, images, store=self.store, progress=progress)
-        seen = self._look(encoder, images, found, progress)
+        seen = self._look(encoder, images, found, progress, keeps=True)
         scores = self._opinions().fused(found, seen)
         proba = probabilities(self._logits_of(scores) / self.temperature_, "softmax")
         failed = {
@@ -393,7 +402,10 @@ class FusionClassifier(AsksModel, EncoderClassifier):
             proba,
             abstain_below=self.abstain_below,
         )
-        return replace(predictions, columns=seen.columns(places))
+        predictions = replace(predictions, columns=seen.columns(places))
+        if seen.stop is not None:
+            hand_on(seen.stop, predictions)
+        return predictions
 
     def explained_by(self) -> tuple[str, ...]:
         """Names of the parts besides "chances" that explain answers; see `explain`."""

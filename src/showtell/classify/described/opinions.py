@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from showtell._progress import Progress
 from showtell.classify.asking.access import COLUMNS
+from showtell.classify.stopped import why_stopped
 from showtell.encoders import Embeddings, Encoder, ImageEmbeddings, embed_texts, unit
 from showtell.encoders.embed import Store
-from showtell.errors import InputError, MediaError
+from showtell.errors import InputError, JobsPendingError, MediaError, RunError
 from showtell.media import Media, read_media
 from showtell.mllm.base import ImagePart, Request, TextPart
 from showtell.mllm.images import prepare_image
@@ -163,6 +164,18 @@ class Seen:
     reasons: list[str | None]
     """Why an image has no usable text; None where it has all."""
     spent: list[Spent]
+    stop: RunError | KeyboardInterrupt | None = None
+    """What ended the run before all images were asked about."""
+    stopped: set[int] = field(default_factory=set)
+    """Images that were not asked about, or in part."""
+
+    def cut(self, places: Iterable[int], stop: RunError | KeyboardInterrupt) -> None:
+        """Note what ended the run, and which images do not have all their texts."""
+        self.stop, line = stop, why_stopped(stop)
+        for place in places:
+            if self.reasons[place] is None and any(t[place] is None for t in self.texts.values()):
+                self.reasons[place] = line
+                self.stopped.add(place)
 
     def take(self, place: int, name: str, answer: Checked[str]) -> None:
         """Note the answer to a question about an image."""
@@ -197,6 +210,7 @@ class Seen:
                 place >= 0 and spent.n_from_cache > 0 and spent.n_requests == 0
             )
             reason = "image" if place < 0 else ("model" if self.reasons[place] else None)
+            reason = "stopped" if place in self.stopped else reason
             values = (
                 spent.cost_usd,
                 spent.input_tokens,
@@ -283,7 +297,7 @@ class Looks:
         return prepare_image(read_media(source), max_side=self.max_side, capabilities=capabilities)
 
     def look(self, images: Sequence[Media], found: ImageEmbeddings, progress: Progress) -> Seen:
-        """Ask about each distinct image."""
+        """Ask about each distinct image; what ends the run comes back with what was said."""
         n = len(found.embeddings)
         texts: dict[str, list[str | None]] = {name: [None] * n for name in self.use}
         seen = Seen(
@@ -298,6 +312,17 @@ class Looks:
         for row, place in enumerate(found.distinct.tolist()):
             if place >= 0:
                 first.setdefault(place, row)
+        try:
+            self._ask(images, first, seen, progress)
+        except JobsPendingError:
+            raise
+        except (RunError, KeyboardInterrupt) as stop:
+            seen.cut(first, stop)
+        return seen
+
+    def _ask(
+        self, images: Sequence[Media], first: Mapping[int, int], seen: Seen, progress: Progress
+    ) -> None:
         places = sorted(first)
         with open_client(self.access) as client:
             for start in range(0, len(places), _AT_ONCE):
@@ -313,11 +338,18 @@ class Looks:
                     new = self.questions(part)
                     asked += new
                     owners += [place] * len(new)
-                answers = ask_checked(client, asked, timeout=self.access.timeout)
-                for place, question, answer in zip(owners, asked, answers, strict=True):
-                    seen.take(place, question.name, answer)
+                names = [question.name for question in asked]
+
+                def take(
+                    i: int,
+                    answer: Checked[str],
+                    owners: Sequence[int] = owners,
+                    names: Sequence[str] = names,
+                ) -> None:
+                    seen.take(owners[i], names[i], answer)
+
+                ask_checked(client, asked, timeout=self.access.timeout, on_done=take)
                 progress(start + len(part_of), len(places), "Asking")
-        return seen
 
 
 def _some_text(value: Any) -> str:

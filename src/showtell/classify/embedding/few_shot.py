@@ -447,6 +447,8 @@ class FewShotClassifier(SupportClassifier):
                 weights=arrays["weights"], bias=arrays["bias"], centre=arrays.get("centre")
             )
         if self.method_ == "tip-adapter":
+            if self.alpha_ is None or self.beta_ is None:
+                raise InputError("a Tip-Adapter needs both alpha and beta.")
             codes = np.asarray(arrays["key_codes"], np.intp)
             n_classes = len(self.classes_)
             if len(codes) != len(arrays["keys"]) or not np.all((codes >= 0) & (codes < n_classes)):

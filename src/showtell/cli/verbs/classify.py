@@ -23,6 +23,7 @@ from showtell.cli.output import (
 )
 from showtell.cli.recipes import begin_job, given_labels, names_in, recipe_of, saved_job
 from showtell.cli.session import begin
+from showtell.errors import JobsPendingError, RunError
 from showtell.evaluate.provenance import about_estimator
 
 if TYPE_CHECKING:
@@ -117,7 +118,13 @@ def classify(ctx: typer.Context, *, given: ClassifyOptions) -> None:
     held = None
     if sets is not None:
         support, held = job.parted_for_sets(support)
-    classifier = job.load() if isinstance(job, runs.SavedJob) else job.fit(support)
+    try:
+        classifier = job.load() if isinstance(job, runs.SavedJob) else job.fit(support)
+    except (RunError, KeyboardInterrupt) as ended:  # while a model was asked to learn from
+        if not isinstance(ended, JobsPendingError):
+            given_up = job.nothing_asked(data, ended)
+            Writing(session).predictions(given_up, given.output, proba=False, json=given.json)
+        raise
     note_if_shown(session, classifier, data, support)
     session.detail(
         f"{type(classifier).__name__} with {job.recipe.model or given.encoder}, "

@@ -174,21 +174,32 @@ def _spoil_one(value: Any, random: Random) -> Any:
             if isinstance(inner, dict | list):
                 waiting.append(inner)
     if not places or random.random() < 0.02:
-        return random.choice(ODD_VALUES)
+        return _odd(random)
     holder, key = random.choice(places)
     kind = random.randrange(10)
     if kind < 6:
-        holder[key] = random.choice(ODD_VALUES)
+        holder[key] = _odd(random)
     elif kind == 6:
         del holder[key]
     elif kind == 7:
         other, there = random.choice(places)
         holder[key] = json.loads(json.dumps(_at(other, there)))
     elif kind == 8 and isinstance(holder, dict):
-        holder[str(random.choice(ODD_VALUES))[:50]] = holder.pop(key)
+        holder[str(_odd(random))[:50]] = holder.pop(key)
     elif isinstance(holder, list):
         holder.append(json.loads(json.dumps(holder[key])))
     return value
+
+
+def _odd(random: Random) -> Any:
+    """Choose an odd value, of which each file has its own: lists may be spoiled further."""
+    value = random.choice(ODD_VALUES)
+    if not isinstance(value, dict | list):
+        return value
+    try:
+        return json.loads(json.dumps(value))
+    except RecursionError:
+        return value.copy()
 
 
 def _at(holder: Any, key: Any) -> Any:

@@ -20,6 +20,13 @@ def test_a_sound_file_is_loaded(name, tmp_path):
     try_sound(LOADERS[name], tmp_path / "fuzz")
 
 
+@pytest.mark.parametrize(
+    ("name", "seed"), [("saved few-shot-tip-adapter", 2041), ("saved evolving", 2050)]
+)
+def test_what_was_found_once_stays_mended(name, seed, tmp_path):
+    assert try_one(LOADERS[name], seed, tmp_path / "fuzz") is None
+
+
 @pytest.mark.parametrize("name", LOADERS)
 def test_a_spoiled_file_is_loaded_or_refused_and_never_crashes_its_loader(name, tmp_path):
     @_ONE_BY_ONE

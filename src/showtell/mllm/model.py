@@ -89,7 +89,11 @@ class Model:
     @property
     def name(self) -> str:
         """The model as ``"provider:name"``."""
-        return model_id(self.model) if isinstance(self.model, str) else self.model.name
+        if isinstance(self.model, str):
+            return model_id(self.model)
+        if not isinstance(getattr(self.model, "name", None), str):  # as a file may say
+            self.check()
+        return self.model.name
 
     @property
     def endpoint(self) -> str:

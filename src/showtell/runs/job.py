@@ -138,8 +138,8 @@ class Job(OpenRecipe):
 
     def nothing_asked(self, data: Dataset, stop: RunError | KeyboardInterrupt) -> Predictions:
         """Give every image the row that says what ended the run before it was looked at."""
-        labels = self.recipe.labels
-        classes = data.labels if labels is None else labels.labels
+        labels = data.labels if self.recipe.labels is None else self.recipe.labels
+        classes = labels.labels if isinstance(labels, datasets.LabelSet) else labels
         return nothing_asked([media_name(image) for image in data.images], classes, stop)
 
     def parted_for_sets(self, examples: Dataset | None) -> tuple[Dataset, Dataset]:

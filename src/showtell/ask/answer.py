@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
 from showtell.ask.material import Material, Moment
@@ -129,6 +131,20 @@ class Answer:
             raise InputError("This answer was read from a file; ask again with its material.")
         return self.context.ask(self, question)
 
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write the answer as one self-contained HTML page, with what its claims rest on.
+
+        Parameters
+        ----------
+        path : path
+            The ``.html`` file.
+
+        Returns
+        -------
+        path : Path
+        """
+        return Answers((self,)).report(path)
+
     def row(self) -> dict[str, Any]:
         """Give the answer as one row of a table, with the columns of `ANSWER_COLUMNS`."""
         bases = dict.fromkeys(claim.basis for claim in self.claims)
@@ -187,6 +203,12 @@ class Answers(tuple[Answer, ...]):
         costs = [answer.cost_usd for answer in self]
         known = [cost for cost in costs if cost is not None]
         return sum(known, Decimal(0)) if len(known) == len(costs) else None
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write the answers as one self-contained HTML page; see `Answer.report`."""
+        from showtell.ask.page import write_answers  # the page knows answers
+
+        return write_answers(self, path)
 
     def rows(self) -> list[dict[str, Any]]:
         """Give one row per answer."""

@@ -23,7 +23,7 @@ from showtell.cli.asking import (
 )
 from showtell.cli.ending import EXIT_FAILED, Writing
 from showtell.cli.groups import BudgetOptions, ModelOptions, RequestOptions, grouped
-from showtell.cli.output import check_output, counted, print_json, what_it_took
+from showtell.cli.output import check_output, check_page, counted, print_json, what_it_took
 from showtell.cli.recipes import begin_job, writer_of
 from showtell.cli.session import Session, begin, is_terminal
 from showtell.errors import InputError
@@ -64,6 +64,7 @@ def ask(
     dry_run: o.DryRun = False,
     sending: RequestOptions,
     output: o.Output = None,
+    report: o.Report = None,
     run: o.RunFolder = None,
     json: o.Json = False,
     saying: Quietly,
@@ -76,6 +77,7 @@ def ask(
     """
     session = begin(ctx)
     check_output(output)
+    check_page(report)
     recipe = writer_of(ctx)
     if recipe is None:
         raise InputError(
@@ -102,7 +104,7 @@ def ask(
             if not answers:
                 raise
             stopped = error  # first come the rows of what was answered
-    _show(session, job, answers, output, json=json, stopped=stopped)
+    _show(session, job, answers, output, report, json=json, stopped=stopped)
 
 
 def _job(
@@ -146,21 +148,26 @@ def _show(
     job: runs.WritingJob,
     answers: Sequence[Answer],
     output: Path | None,
+    report: Path | None,
     *,
     json: bool,
     stopped: BaseException | None,
 ) -> None:
     """Print and write the rows, whatever ended the run, and say what it took."""
     writing = Writing(session)
+    from showtell.ask.answer import Answers
+
     rows = rows_of(answers)
     if json:
         writing.print(lambda: print_json({"answers": rows}))
     written = output is not None and writing.write(output, lambda: write_rows(output, rows))
     if not json and not written:
         writing.print(lambda: print_answers(answers, terminal=is_terminal(sys.stdout)))
+    writing.page(report, lambda path: Answers(answers).report(path))
     kept = job.run
     if kept is not None:
-        writing.keep(job, lambda: write_rows(kept / "answers.csv", rows))
+        page = Answers(answers).report
+        writing.keep(job, lambda: write_rows(kept / "answers.csv", rows), page)
     for line in dict.fromkeys(line for answer in answers for line in answer.converted):
         session.note(f"sent in another form: {line}")
     n_of = {s: sum(a.status == s for a in answers) for s in ("ok", "abstained", "error")}

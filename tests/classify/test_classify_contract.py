@@ -21,6 +21,7 @@ from sklearn.utils import get_tags
 from showtell.classify import (
     ConceptClassifier,
     DescriptionClassifier,
+    DistilledClassifier,
     FewShotClassifier,
     MediaClassifier,
     Predictions,
@@ -65,7 +66,7 @@ class Case:
 
     def make(self, **changes):
         encoder = changes.pop("encoder", None) or WordEncoder(VOCABULARY, **self.encoder)
-        return self.cls(encoder, **{**self.params, **changes})
+        return self.cls(encoder=encoder, **{**self.params, **changes})
 
     def fitted(self, **changes):
         return self.make(**changes).fit(X_TRAIN, Y_TRAIN)
@@ -114,6 +115,10 @@ CASES = [
          accuracy=0.7, grid={"prefix": ["none", "domain"]}),
     Case("concepts, forest", ConceptClassifier,
          {"concepts": TREE, "head": "forest", "n_trees": 12}, grid={"n_trees": [5, 10]}),
+    Case("student", DistilledClassifier, grid={"head": ["blend", "mean"]}),
+    Case("student, linear and weighted", DistilledClassifier,
+         {"labels": LABELS, "head": "linear", "denoise": "weight", "suspects": "drop"},
+         grid={"C": [1.0, 10.0]}),
 ]  # fmt: skip
 
 
@@ -352,7 +357,8 @@ def test_integer_labels_stay_integers(case):
     if "labels" in case.params or case.cls is DescriptionClassifier:
         pytest.skip("has its own label set, or descriptions that go by names")
     codes = {"cat": 5, "dog": -2, "fox": 9}
-    named = {} if case.cls is ConceptClassifier else {"aliases": {codes[c]: c for c in codes}}
+    takes_none = case.cls in (ConceptClassifier, DistilledClassifier)
+    named = {} if takes_none else {"aliases": {codes[c]: c for c in codes}}
     clf = case.make(**named)
     clf.fit(X_TRAIN, np.array([codes[c] for c in Y_TRAIN]))
     assert clf.classes_.tolist() == [-2, 5, 9]
@@ -418,7 +424,7 @@ def test_a_saved_one_predicts_the_same_bits(case, tmp_path):
     np.testing.assert_array_equal(again.predict(X_TEST), clf.predict(X_TEST))
     learned = {n for n in vars(clf) if n.endswith("_") and not n.startswith("_")}
     assert learned <= set(vars(again))
-    for name in learned - {"head_"}:
+    for name in learned - {"head_", "teacher_labels_"}:
         np.testing.assert_array_equal(getattr(again, name), getattr(clf, name), err_msg=name)
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from showtell.mllm.model import Asked
 
 _HOMES = {
+    "CascadeClassifier": "chain.cascade",
     "ConceptClassifier": "concepts.classifier",
     "DescriptionClassifier": "described.described",
     "DirectClassifier": "asking.direct",
@@ -84,6 +85,11 @@ def save_classifier(clf: MediaClassifier, path: str | os.PathLike[str]) -> Path:
     sklearn.exceptions.NotFittedError
         If `clf` is not fitted.
     """
+    return write_saved(path, *to_record(clf))
+
+
+def to_record(clf: MediaClassifier) -> tuple[dict[str, Any], Mapping[str, NDArray[Any]]]:
+    """Give what of a fitted classifier is written: JSON values, and arrays."""
     kind = type(clf).__name__
     if kind not in _HOMES or _class_named(kind) is not type(clf):
         raise InputError(f"Cannot save a {kind}; only {', '.join(_HOMES)}.")
@@ -97,7 +103,7 @@ def save_classifier(clf: MediaClassifier, path: str | os.PathLike[str]) -> Path:
         **saving.about,
         "values": saving.values,
     }
-    return write_saved(path, record, saving.arrays)
+    return record, saving.arrays
 
 
 def load_classifier(
@@ -146,14 +152,19 @@ def load_classifier(
     """
     saved = read_saved(path)
     with loading(f"{saved.folder}: classifier.json", error=SavedFolderError):
-        if saved.kind not in _HOMES:
-            raise SavedFolderError(
-                f"{saved.folder} holds a {saved.kind!r}, which this showtell ({__version__}) does "
-                f"not know; it knows {', '.join(_HOMES)}."
-            )
-        clf = _class_named(saved.kind)._from_saved(saved, encoder=encoder, model=model)
-        _check_learned(saved, clf)
-        return clf
+        return from_record(saved, encoder=encoder, model=model)
+
+
+def from_record(saved: SavedFolder, *, encoder: Any, model: Any) -> Any:
+    """Make the classifier of a folder that was read, or of a part of one; as `load_classifier`."""
+    if saved.kind not in _HOMES:
+        raise SavedFolderError(
+            f"{saved.folder} holds a {saved.kind!r}, which this showtell ({__version__}) does "
+            f"not know; it knows {', '.join(_HOMES)}."
+        )
+    clf = _class_named(saved.kind)._from_saved(saved, encoder=encoder, model=model)
+    _check_learned(saved, clf)
+    return clf
 
 
 def _check_learned(saved: SavedFolder, clf: Any) -> None:

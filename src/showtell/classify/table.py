@@ -20,7 +20,9 @@ from showtell.errors import InputError, UnknownNameError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-Need: TypeAlias = Literal["encoder", "model", "local model", "descriptions", "concepts"]
+Need: TypeAlias = Literal[
+    "encoder", "model", "local model", "descriptions", "concepts", "classifier"
+]
 Learns: TypeAlias = Literal["never", "always", "to calibrate"]
 Told: TypeAlias = Literal["names", "descriptions", "aliases", "described names"]
 Automatic: TypeAlias = Literal[
@@ -59,6 +61,7 @@ OPTIONS: Mapping[str, Any] = MappingProxyType(
         "max_side": 768,
         "sampling_temperature": "auto",
         "prompt_dir": None,
+        "classifier": None,
         "jobs": False,
         "wait": True,
     }
@@ -89,7 +92,7 @@ class Method:
     """What it does, in one line."""
     needs: tuple[Need, ...] = ("encoder",)
     """What there has to be: an "encoder", a "model" behind a server or a "local model" in this
-    process, and files of "descriptions" or "concepts"."""
+    process, files of "descriptions" or "concepts", and a saved "classifier"."""
     takes: tuple[str, ...] = ()
     """Names of `OPTIONS` that it has a use for."""
     told: tuple[Told, ...] = ("names",)
@@ -141,10 +144,17 @@ class Method:
         return "local model" in self.needs
 
     @property
+    def saved(self) -> bool:
+        """Whether it is loaded as it was saved, with its labels, and fitted no more."""
+        return "classifier" in self.needs
+
+    @property
     def kind(self) -> str:
         """By what it decides, for a list of methods."""
         if self.asks:
             return "a model in this process" if self.local else "a model behind a server"
+        if self.saved:
+            return "what was saved"
         if "descriptions" in self.takes:
             return "an encoder and descriptions"
         return "an encoder and clues" if "concepts" in self.takes else "an encoder"
@@ -296,6 +306,23 @@ _ROWS = (
         learns="always",
         once=True,
         explains=("chances", "descriptions", "occlusion"),
+    ),
+    Method(
+        name="student",
+        factory="showtell.classify.chain.opening:open_student",
+        summary="A small model that `showtell distill` trained, or any that was saved.",
+        needs=("classifier",),
+        takes=("classifier",),
+        told=(),
+    ),
+    Method(
+        name="cascade",
+        factory="showtell.classify.chain.opening:open_cascade",
+        summary="A saved student, and a multimodal LLM where it is unsure, with a promise.",
+        needs=("model", "classifier"),
+        takes=("classifier",),
+        told=(),
+        explains=("chances",),
     ),
     Method(
         name="likelihood",

@@ -91,7 +91,8 @@ Examples: TypeAlias = Annotated[str | None, option(
     help="A folder per label with a few pictures each: learn from these.")]
 Saved: TypeAlias = Annotated[str | None, option(
     "--classifier DIR", LABELS,
-    help="A folder that `save` of a classifier wrote in Python: classify with it, as it is.")]
+    help="A folder that `save` wrote in Python, or `showtell distill`: classify with it, as it is; "
+         "with --model by the cascade that it holds.")]
 
 # -- how to decide --------------------------------------------------------------------------------
 EncoderName: TypeAlias = Annotated[str, option(
@@ -117,6 +118,9 @@ Concepts: TypeAlias = Annotated[str | None, option(
     "--concepts FILE", METHOD,
     help="A concept tree, as .json, for the methods that go by clues. `showtell concepts` writes "
          "one.")]
+Classifier: TypeAlias = Annotated[str | None, option(
+    "--classifier DIR", METHOD,
+    help="A saved classifier, or the folder of a student, as it is; with --model its cascade.")]
 Controls: TypeAlias = Annotated[bool, option(
     "--controls/--no-controls", METHOD,
     help="Score a method that goes by descriptions beside what comes without them, on the same "

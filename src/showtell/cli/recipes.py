@@ -124,6 +124,16 @@ def recipe_of(ctx: typer.Context, *, shows: bool, labels: LabelSet | None = None
         If options stand on the command line that do not go together.
     """
     method, model = ctx.params.get("method", AUTO), ctx.params.get("model")
+    if ctx.params.get("classifier") is not None:
+        told = [name for name in ("labels", "labels_file") if given_here(ctx, name)]
+        if told:
+            raise InputError(
+                f"`{told[0]}`: a saved classifier has its own labels. Leave out `classifier`, or "
+                f"`{told[0]}`.",
+                param=(told[0], "classifier"),
+            )
+        if method == AUTO:
+            method = "student" if model is None else "cascade"
     if method != AUTO and model is not None and not find_method(method).asks:
         if given_here(ctx, "model") and not given_here(ctx, "method"):
             method = AUTO

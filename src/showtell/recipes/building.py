@@ -73,8 +73,9 @@ def build(
         arguments |= row.calibrated or {"calibrate": True}
     if "templates" in arguments:
         arguments["templates"] = _templates(arguments["templates"])
-    arguments |= _words(recipe, row, examples)
-    arguments |= _machinery(recipe, row)
+    if not row.saved:
+        arguments |= _words(recipe, row, examples)
+        arguments |= _machinery(recipe, row)
     if row.asks:
         here = recipe.model if row.local else reached(recipe, model, run_folder)
         arguments["model"] = here
@@ -91,6 +92,8 @@ def fit(
 ) -> Any:
     """Make the classifier of a recipe and fit it; see `Recipe.fit`."""
     clf = build(recipe, examples, model=model, run_folder=run_folder)
+    if recipe.row().saved:
+        return clf
     shown = _shown(recipe, examples)
     if shown is None:
         return clf.fit()
@@ -107,6 +110,8 @@ def prepare(recipe: Recipe, examples: Dataset | None, *, model: MLLM | None = No
     clf = build(recipe, examples, model=model, asks=False)
     if hasattr(clf, "plan"):
         return Planned(model_=_name_of(recipe, model), plan=clf.plan())
+    if recipe.row().saved:
+        return clf
     ready = getattr(clf, "prepare", clf.fit)
     row = recipe.row(examples=examples is not None and len(examples) > 0)
     shown = None if row.calibrated else _shown(recipe, examples)

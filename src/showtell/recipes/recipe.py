@@ -51,6 +51,7 @@ ACCESS: Mapping[str, Any] = MappingProxyType(
 _NEEDED = {
     "descriptions": "`showtell describe` writes one; method 'waffle' needs none.",
     "concepts": "`showtell concepts` writes one.",
+    "classifier": "`showtell distill` makes one.",
 }
 
 
@@ -149,6 +150,8 @@ class Recipe:
         if self.method != AUTO:
             row = find_method(self.method)
             return find_method(row.without_shots) if row.without_shots and not shown else row
+        if self.options.get("classifier") is not None:
+            return find_method("student" if self.model is None else "cascade")
         if is_local(self.model):
             return automatic("local model")
         if self.model is not None:

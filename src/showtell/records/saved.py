@@ -86,6 +86,15 @@ class SavedFolder:
 
     folder: Path
     record: Mapping[str, Any]
+    prefix: str = ""
+    """With which the names of its arrays begin, where it is a part of a folder."""
+
+    def part(self, record: Mapping[str, Any], prefix: str) -> SavedFolder:
+        """Give one of several things that lie in this folder, whose arrays have a prefix."""
+        if not isinstance(record, dict) or "class" not in record:
+            raise self.error("a part of it is no saved classifier.")
+        whole = {**record, "files": self.record["files"]}
+        return SavedFolder(self.folder, whole, f"{self.prefix}{prefix}")
 
     @property
     def kind(self) -> str:
@@ -117,7 +126,11 @@ class SavedFolder:
             loading(f"{place} and", error=SavedFolderError),
             zipfile.ZipFile(io.BytesIO(blob)) as archive,
         ):
-            names = {info.filename for info in archive.infolist()}
+            names = {
+                info.filename.removeprefix(self.prefix)
+                for info in archive.infolist()
+                if info.filename.startswith(self.prefix)
+            }
             wanted = {f"{name}.npy" for name in shapes}
             if not wanted - {f"{name}.npy" for name in optional} <= names <= wanted:
                 raise self.error(
@@ -128,8 +141,9 @@ class SavedFolder:
                 raise self.error(f"{_ARRAYS} is compressed, which it never is.")
             for name in sorted(shapes):
                 if f"{name}.npy" in names:
-                    with archive.open(f"{name}.npy") as stream:
-                        size = archive.getinfo(f"{name}.npy").file_size
+                    entry = f"{self.prefix}{name}.npy"
+                    with archive.open(entry) as stream:
+                        size = archive.getinfo(entry).file_size
                         array = read_array(
                             stream,
                             size,

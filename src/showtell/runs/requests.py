@@ -129,5 +129,5 @@ def _flat(request: Mapping[str, Any]) -> dict[str, Any]:
     """Lay what a recipe says beside the rest, since that is how a person sees it."""
     flat = dict(request)
     recipe = dict(flat.pop("recipe", {}))
-    options = {**OPTIONS, **recipe.pop("options", {})} if recipe else {}
-    return {**flat, **options, **recipe}
+    usual, options = (OPTIONS, recipe.pop("options", {})) if recipe else ({}, {})
+    return {**usual, **flat, **options, **recipe}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, Self
@@ -15,6 +13,18 @@ from numpy.typing import NDArray
 
 from showtell._progress import Progress, no_progress
 from showtell.classify.base import MediaClassifier, media_list
+from showtell.classify.chain.cascade_saved import (
+    cascade_from_saved,
+    cascade_to_saved,
+    fingerprint,
+)
+from showtell.classify.chain.policies import (
+    FEWEST_IMAGES,
+    answering_tier,
+    candidate_policies,
+    tier_shares,
+    undominated,
+)
 from showtell.classify.chain.promise import (
     SHARES,
     Promise,
@@ -69,43 +79,50 @@ class CascadeClassifier(MediaClassifier):
     ----------
     tiers : sequence of classifier
         Fitted, the cheapest first: a student, a cheaper and a dearer model. All have the same
-        label set. More than two are joined by the thresholds of `thresholds`.
+        label set.
     target_accuracy : float, optional
         Least accuracy to promise; needs gold labels in `fit`.
     max_loss : float, optional
         Largest loss against the last tier to promise instead. Without gold labels in `fit` it is
-        the share of images that the student keeps and answers otherwise.
+        the share of images that an earlier tier keeps and answers otherwise.
     confidence : float, default=0.95
         Of the promise.
     last : {"answer", "review"}, default="answer"
-        What becomes of images that go on from the last tier but one: its successor answers, or
-        they wait for a person as abstained rows, and only the tiers before are asked.
+        Whether the last tier answers whatever is left, or is unsure too and leaves images to a
+        person: these are abstained rows.
     starts : {1, 2} or "auto", default="auto"
         Walks over the candidates; "auto" takes a second one from 150 calibration images on, if
-        that many can carry both.
+        that many can carry both. With more than one threshold there is one walk.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
     promise_ : Promise
         ``promise_.ok`` is False where nothing can be promised; then everything goes on.
-    threshold_ : float
-        Confidence of the first tier below which an image goes on.
+    thresholds_ : tuple of float
+        Confidence of each tier below which an image goes on.
     routed_ : tuple of int
-        Calibration images that went on, and all of them.
+        Calibration images that the last tier (or the person) got, and all of them.
+    shares_ : tuple of float
+        Share of the calibration images that each tier got; with a person at the end also theirs.
+    tier_costs_ : tuple of Decimal or None
+        USD that each tier took for an image, in the mean; None where that is not known.
     cost_ : Decimal or None
         USD that `fit` spent on answers.
 
     Notes
     -----
     Candidates are the shares 1, .9 ... .05, 0 of *other*, unlabelled traffic, in that order; each
-    is tested by an exact binomial tail until one fails. The promise holds for traffic like the
+    is tested by an exact binomial tail until one fails. With more than one threshold one half of
+    the calibration images chooses policies that no other beats in risk and cost, and the other half
+    tests these, the dearest first (Pareto testing). The promise holds for traffic like the
     calibration images, and dies with any change of its parts.
 
     References
     ----------
     Angelopoulos et al. (2021), Learn then Test, arXiv:2110.01052. Chen, Zaharia, Zou (2023),
-    FrugalGPT, arXiv:2305.05176.
+    FrugalGPT, arXiv:2305.05176. Laufer-Goldshlager et al. (2022), Pareto testing,
+    arXiv:2210.07913.
 
     Examples
     --------
@@ -173,17 +190,40 @@ class CascadeClassifier(MediaClassifier):
         """
         images = media_list(X)
         kind, level = self._check(images, y)
-        first, teacher = self.tiers[0], self.tiers[-1]
-        self.classes_ = np.asarray(first.classes_)
+        self.classes_ = np.asarray(self.tiers[0].classes_)
         truth = None if y is None else np.array([str(v) for v in true_labels(y, len(images))])
-        cheap = first.classify(images, progress=progress)
-        confidence = np.where(cheap.ok, np.nan_to_num(cheap.confidence), -1.0)
-        dear = None if self.last == "review" else teacher.classify(images, progress=progress)
-        grid, shares = self._candidates(first, traffic)
-        walk, counts = self._walk(kind, level, grid, shares, confidence, cheap, dear, truth)
-        self._settle(kind, level, grid, walk, counts, confidence)
-        self.cost_: Decimal | None = _spent(cheap, dear)
+        answers = [tier.classify(images, progress=progress) for tier in self.tiers]
+        confidence = np.stack([_sureness(found) for found in answers[: self._n_thresholds]])
+        labels = np.stack([found.label.astype(str) for found in answers])
+        self.tier_costs_ = tuple(map(_mean_cost, answers))
+        tested = np.arange(len(images))
+        if self._n_thresholds == 1:
+            policies, shares = self._candidates(traffic)
+            starts: Sequence[float] = (1.0, 0.3)[: self.starts] if self.starts != "auto" else ()
+            if not starts:
+                starts = starts_for(len(images), level, delta=1 - self.confidence, kind=kind)
+        else:
+            order = np.random.default_rng(0).permutation(len(images))
+            tested = np.sort(order[len(images) // 2 :])
+            policies = self._worth_testing(
+                kind, traffic, confidence, labels, truth, np.sort(order[: len(images) // 2])
+            )
+            shares, starts = np.linspace(1, 0, len(policies)).tolist(), (1.0,)
+        how: dict[str, Any] = {"delta": 1 - self.confidence, "shares": shares, "starts": starts}
+        tiers = [answering_tier(confidence[:, tested], policy) for policy in policies]
+        counts = [_losses(kind, tier, labels, truth, tested) for tier in tiers]
+        worse, better = [w for w, _ in counts], [b for _, b in counts]
+        if kind == "loss":
+            walk = walk_loss(worse, better, len(tested), level, **how)
+        else:
+            walk = walk_accuracy(worse, len(tested), level, **how)
+        self._settle(kind, level, policies, walk, worse, confidence, tested)
+        self.cost_: Decimal | None = _spent(*answers)
         return self
+
+    @property
+    def _n_thresholds(self) -> int:
+        return len(self.tiers) - (self.last == "answer")
 
     def _check(self, images: Sequence[Media], y: Any) -> tuple[PromiseKind, float]:
         """Check the arguments, and refuse before anything is asked what cannot be promised."""
@@ -223,10 +263,17 @@ class CascadeClassifier(MediaClassifier):
             raise InputError(
                 f"A promise lies between 0 and 1; the error rate allowed is {level:g}."
             )
+        if self._n_thresholds > 1 and len(images) < FEWEST_IMAGES:
+            raise InputError(
+                f"{self._n_thresholds} thresholds are chosen on one half of the calibration images "
+                f"and tested on the other: give {FEWEST_IMAGES} or more, or fewer tiers; got "
+                f"{len(images)}."
+            )
         delta = 1 - self.confidence
-        if self.starts == 2 and kind != "loss":  # each walk has half
+        if self.starts == 2 and kind != "loss" and self._n_thresholds == 1:  # each walk has half
             delta /= 2
         need = smallest_sample(level, delta=delta, kind=kind)
+        need *= 1 if self._n_thresholds == 1 else 2
         if len(images) < need:
             raise InputError(
                 f"{len(images)} calibration images cannot carry this promise, even without one "
@@ -236,78 +283,81 @@ class CascadeClassifier(MediaClassifier):
         return kind, level
 
     def _candidates(
-        self, first: Any, traffic: Sequence[Media] | None
-    ) -> tuple[NDArray[np.float64], Sequence[float]]:
+        self, traffic: Sequence[Media] | None
+    ) -> tuple[list[tuple[float, ...]], Sequence[float]]:
         """Thresholds from dear to cheap, and the share that each stands for."""
+        other = self._other(traffic)
+        grid = _GRID if other is None else thresholds_of(other).tolist()
+        return [(value,) for value in grid], SHARES
+
+    def _other(self, traffic: Sequence[Media] | None) -> NDArray[np.float64] | None:
+        """Confidences of the first tier on other traffic, shape (n_traffic,)."""
         if traffic is None:
-            return np.array(_GRID), SHARES
-        other = first.classify(media_list(traffic))
+            return None
+        other = self.tiers[0].classify(media_list(traffic))
         if len(other) < _OTHER_TRAFFIC:
             raise InputError(
                 f"Thresholds need {_OTHER_TRAFFIC} other images or more; got {len(other)}. Leave "
                 "`traffic` out to walk a fixed grid of confidences."
             )
-        return thresholds_of(np.where(other.ok, np.nan_to_num(other.confidence), -1.0)), SHARES
+        return _sureness(other)
 
-    def _walk(
+    def _worth_testing(
         self,
         kind: PromiseKind,
-        level: float,
-        grid: NDArray[np.float64],
-        shares: Sequence[float],
+        traffic: Sequence[Media] | None,
         confidence: NDArray[np.float64],
-        cheap: Predictions,
-        dear: Predictions | None,
+        labels: NDArray[Any],
         truth: NDArray[Any] | None,
-    ) -> tuple[Walk, list[int]]:
-        n = len(cheap)
-        delta = 1 - self.confidence
-        starts = starts_for(n, level, delta=delta, kind=kind)
-        if self.starts != "auto":
-            starts = (1.0, 0.3)[: self.starts]
-        how: dict[str, Any] = {"delta": delta, "shares": shares, "starts": starts}
-        kept = confidence[None, :] >= grid[:, None]  # (n_candidates, n)
-        own = cheap.label
-        if kind == "agreement":
-            assert dear is not None
-            losses = (kept & (own != dear.label)).sum(axis=1).tolist()
-            return walk_accuracy(losses, n, level, **how), losses
-        assert truth is not None
-        right = own == truth
-        if kind == "review":
-            losses = (kept & ~right).sum(axis=1).tolist()
-            return walk_accuracy(losses, n, level, **how), losses
-        assert dear is not None
-        taught = dear.label == truth
-        if kind == "loss":
-            worse = (kept & ~right & taught).sum(axis=1).tolist()
-            better = (kept & right & ~taught).sum(axis=1).tolist()
-            return walk_loss(worse, better, n, level, **how), worse
-        losses = (~np.where(kept, right, taught)).sum(axis=1).tolist()
-        return walk_accuracy(losses, n, level, **how), losses
+        rows: NDArray[np.intp],
+    ) -> list[tuple[float, ...]]:
+        """Policies that no other beats in risk and cost on `rows`, the dearest first."""
+        policies = candidate_policies(self._other(traffic), self._n_thresholds)
+        prices = np.array(self._relative_prices())
+        risk, cost = [], []
+        for policy in policies:
+            tier = answering_tier(confidence[:, rows], policy)
+            worse, better = _losses(kind, tier, labels, truth, rows)
+            risk.append(worse - better * (kind == "loss"))
+            cost.append(float(prices @ tier_shares(tier, len(prices))))
+        return [policies[i] for i in undominated(np.array(risk, float), np.array(cost))]
+
+    def _relative_prices(self) -> list[float]:
+        """Price an image at each tier; at ten times the one before where that is not known."""
+        known = [cost for cost in self.tier_costs_ if cost is not None]
+        if len(known) == len(self.tiers) and any(known):
+            prices = [float(cost) for cost in known]
+        else:
+            prices = [10.0**i for i in range(len(self.tiers))]
+        return [*prices, 10 * max(prices)] if self.last == "review" else prices
 
     def _settle(
         self,
         kind: PromiseKind,
         level: float,
-        grid: NDArray[np.float64],
+        policies: Sequence[tuple[float, ...]],
         walk: Walk,
         losses: Sequence[int],
         confidence: NDArray[np.float64],
+        tested: NDArray[np.intp],
     ) -> None:
-        n, i = len(confidence), walk.chosen
-        self.threshold_ = math.inf if i is None else float(grid[i])
-        n_routed = int((confidence < self.threshold_).sum())
+        i = walk.chosen
+        n, n_more = confidence.shape[1], self._n_thresholds
+        self.thresholds_ = (math.inf,) * n_more if i is None else policies[i]
+        tier = answering_tier(confidence, self.thresholds_)
+        self.shares_ = tier_shares(tier, n_more + 1)
+        n_routed = int((tier == n_more).sum())
         low, high = map(float, wilson_interval(n_routed, n))
         self.routed_ = (n_routed, n)
         self.promise_ = Promise(
             kind=kind,
             target=1 - level if kind in ("accuracy", "review") else level,
             confidence=self.confidence,
-            n=n,
+            n=len(tested),
             errors=None if i is None else int(losses[i]),
             p_value=None if i is None else walk.p_values[i],
-            threshold=None if i is None else self.threshold_,
+            threshold=None if i is None else self.thresholds_[0],
+            thresholds=self.thresholds_ if n_more > 1 and i is not None else (),
             routed=None if i is None else n_routed / n,
             routed_low=None if i is None else low,
             routed_high=None if i is None else high,
@@ -350,28 +400,62 @@ class CascadeClassifier(MediaClassifier):
         images = media_list(X)
         stop: RunError | KeyboardInterrupt | None = None
         try:
-            cheap = self.tiers[0].classify(images, progress=progress)
+            found = self.tiers[0].classify(images, progress=progress)
         except (RunError, RunInterrupt) as ended:
             if ended.predictions is None:
                 raise
-            cheap, stop = ended.predictions, ended
-        unsure = ~cheap.ok | (np.nan_to_num(cheap.confidence, nan=-1.0) < self.threshold_)
-        unsure &= cheap.status_codes != STATUSES.index("error")
-        rows = np.flatnonzero(unsure)
-        dear: Predictions | None = None
-        if stop is None and self.last != "review" and len(rows):
-            asked = pick_rows(images, rows)
-            try:
-                dear = self.tiers[-1].classify(asked, progress=progress)
-            except (RunError, KeyboardInterrupt) as ended:
-                stop, dear = ended, getattr(ended, "predictions", None)
-                if dear is None:
-                    names = [cheap.images[row] for row in rows.tolist()]
-                    dear = nothing_asked(names, cheap.classes, ended)
-        joined = _joined(cheap, rows, dear)
+            found, stop = ended.predictions, ended
+        answered = _Answered(found)
+        # what the first cannot read, no other is asked about
+        rows = np.flatnonzero(found.status_codes != STATUSES.index("error"))
+        for k in range(self._n_thresholds):
+            rows = rows[answered.sureness[rows] < self.thresholds_[k]]
+            if stop is not None:  # what was stopped has its row already
+                rows = rows[answered.status[rows] == STATUSES.index("ok")]
+            if not len(rows):
+                break
+            if k + 1 == len(self.tiers):  # a person is next
+                answered.leave(rows, k + 2)
+                break
+            more: Predictions | None = None
+            if stop is None:
+                try:
+                    more = self.tiers[k + 1].classify(pick_rows(images, rows), progress=progress)
+                except (RunError, KeyboardInterrupt) as ended:
+                    stop, more = ended, getattr(ended, "predictions", None)
+            if more is None:
+                assert stop is not None
+                names = [found.images[row] for row in rows.tolist()]
+                more = nothing_asked(names, found.classes, stop)
+            answered.take(rows, more, k + 2)
         if stop is not None:
-            hand_on(stop, joined)
-        return joined
+            hand_on(stop, answered.predictions())
+        return answered.predictions()
+
+    @property
+    def model_(self) -> str:
+        """Name of the model that the last tier asks, for estimates."""
+        return str(getattr(self.tiers[-1], "model_", type(self.tiers[-1]).__name__))
+
+    def requests(self, X: Sequence[Media]) -> Any:
+        """Write the requests to the last tier for what the first is unsure of, for an estimate.
+
+        The first tier looks at all images, as it runs on this machine; tiers between are taken to
+        settle nothing.
+
+        Parameters
+        ----------
+        X : sequence of Media, length n_samples
+        """
+        check_is_fitted(self)
+        images = media_list(X)
+        if not hasattr(self.tiers[-1], "requests"):
+            return []
+        found = self.tiers[0].classify(images)
+        unsure = (_sureness(found) < self.thresholds_[0]) & (
+            found.status_codes != STATUSES.index("error")
+        )
+        return self.tiers[-1].requests(pick_rows(images, np.flatnonzero(unsure)))
 
     def drift(self, predictions: Predictions) -> Drift:
         """Compare the routed share of new rows with that of the calibration images.
@@ -384,7 +468,7 @@ class CascadeClassifier(MediaClassifier):
         from scipy.stats import fisher_exact
 
         tiers = np.asarray(predictions.columns["tier"])
-        routed, n = int((tiers > 1).sum()), len(tiers)
+        routed, n = int((tiers > self._n_thresholds).sum()), len(tiers)
         then, n_then = self.routed_
         p = float(fisher_exact(np.array([[routed, n - routed], [then, n_then - then]])).pvalue)
         share = routed / n if n else math.nan
@@ -407,74 +491,119 @@ class CascadeClassifier(MediaClassifier):
         """
         if self.promise_.routed is None:
             return None
-        return (n_teacher + self.promise_.n + self.promise_.routed * n_images) / n_images
+        asked = n_teacher + self.routed_[1] + self.promise_.routed * n_images
+        return float(asked) / n_images
+
+    def price_sentence(self, n_images: int, n_teacher: int = 0) -> str:
+        """Say what labelling costs, relative to asking the last tier, and what that speaks of.
+
+        Parameters
+        ----------
+        n_images, n_teacher
+            As for `price_share`.
+        """
+        share = self.price_share(n_images, n_teacher)
+        if share is None:
+            return "Without a promise everything goes on, so nothing is cheaper."
+        routed, n_cal = self.promise_.routed or 0.0, self.routed_[1]
+        alone = n_teacher / n_images
+        who = "a person" if self.last == "review" else "the last tier"
+        return (
+            f"Of {n_images:,} images {who} sees {n_teacher:,} to learn from, {n_cal:,} to "
+            f"calibrate and {100 * routed:.3g} % of the others: {100 * share:.3g} % of asking "
+            f"{who} about all (the cascade, with its promise). The student alone, without a "
+            f"promise, would be {100 * alone:.2g} %."
+        )
 
     # Saving
 
     def _to_saved(self) -> Saving:
-        raise InputError(
-            "A cascade is saved with its tiers: save each tier, and load them to build it again."
-        )
+        return cascade_to_saved(self)
 
     @classmethod
-    def _from_saved(cls, saved: SavedFolder, *, encoder: Any, model: Any) -> Self:  # noqa: ARG003
-        raise saved.error("cascades are not saved by themselves.")
+    def _from_saved(cls, saved: SavedFolder, *, encoder: Any, model: Any) -> Self:
+        return cascade_from_saved(cls, saved, encoder, model)
 
 
-def fingerprint(classifier: Any) -> str:
-    """Hash of everything that a classifier's answers depend on.
+def _sureness(found: Predictions) -> NDArray[np.float64]:
+    """Confidences, -1 where there is no answer, shape (n,)."""
+    known = np.nan_to_num(np.asarray(found.confidence, np.float64), nan=-1.0)
+    return np.asarray(np.where(found.ok, known, -1.0), np.float64)
 
-    Parameters
-    ----------
-    classifier : classifier
-        Fitted.
+
+def _losses(
+    kind: PromiseKind,
+    tier: NDArray[np.intp],
+    labels: NDArray[Any],
+    truth: NDArray[Any] | None,
+    rows: NDArray[np.intp],
+) -> tuple[int, int]:
+    """Losses of a policy on calibration rows; for "loss" also where it is better than the last.
+
+    `tier`, of shape (n_rows,): who answers; `labels`, of shape (n_tiers, n); one past the last tier
+    is a person, who is taken as right.
     """
-    try:
-        saving = classifier._to_saved()
-    except InputError:
-        saving = None
-    if saving is None:
-        known: Mapping[str, Any] = {"class": type(classifier).__name__, "repr": repr(classifier)}
-        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
-    digest = hashlib.sha256(type(classifier).__name__.encode())
-    about = {"about": saving.about, "values": saving.values}
-    digest.update(json.dumps(about, sort_keys=True, default=str).encode())
-    for name in sorted(saving.arrays):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(saving.arrays[name]).tobytes())
-    return digest.hexdigest()[:16]
+    last = len(labels) - 1
+    own = labels[np.minimum(tier, last), rows]
+    if kind == "agreement":
+        return int(((tier < last) & (own != labels[last, rows])).sum()), 0
+    assert truth is not None
+    right = own == truth[rows]
+    if kind == "loss":
+        taught = labels[last, rows] == truth[rows]
+        return int((~right & taught).sum()), int((right & ~taught).sum())
+    return int(((tier <= last) & ~right).sum()), 0
 
 
-def _joined(cheap: Predictions, rows: NDArray[np.intp], dear: Predictions | None) -> Predictions:
-    """Put the later tier's rows in the place of the first's."""
-    n = len(cheap)
-    codes, status = cheap.codes.copy(), cheap.status_codes.copy()
-    confidence, errors = cheap.confidence_all.copy(), dict(cheap.errors)
-    tier = np.ones(n, np.int64)
-    costs: list[Any] = list(cheap.columns.get("cost_usd", [Decimal(0)] * n))
-    tier[rows] = 2
-    if dear is None:
-        status[rows] = STATUSES.index("abstained")
-    else:
-        place = {label: i for i, label in enumerate(cheap.classes)}
-        moved = np.array([*(place[label] for label in dear.classes), -1], np.int32)
-        codes[rows] = moved[dear.codes]
-        status[rows], confidence[rows] = dear.status_codes, dear.confidence_all
-        own = dear.columns.get("cost_usd", [Decimal(0)] * len(dear))
+class _Answered:
+    """Rows of the first tier, in whose place those of later tiers are put."""
+
+    def __init__(self, first: Predictions) -> None:
+        self.first = first
+        self.codes, self.status = first.codes.copy(), first.status_codes.copy()
+        self.confidence, self.errors = first.confidence_all.copy(), dict(first.errors)
+        self.sureness = _sureness(first)
+        self.tier = np.ones(len(first), np.int64)
+        nothing = [Decimal(0)] * len(first)
+        self.costs: list[Any] = list(first.columns.get("cost_usd", nothing))
+
+    def leave(self, rows: NDArray[np.intp], tier: int) -> None:
+        """Leave rows to a person."""
+        self.tier[rows], self.status[rows] = tier, STATUSES.index("abstained")
+        for row in rows.tolist():
+            self.errors.pop(row, None)
+
+    def take(self, rows: NDArray[np.intp], found: Predictions, tier: int) -> None:
+        """Put the answers of a later tier in their places."""
+        place = {label: i for i, label in enumerate(self.first.classes)}
+        moved = np.array([*(place[label] for label in found.classes), -1], np.int32)
+        self.tier[rows], self.codes[rows] = tier, moved[found.codes]
+        self.status[rows], self.confidence[rows] = found.status_codes, found.confidence_all
+        self.sureness[rows] = _sureness(found)
+        own = found.columns.get("cost_usd", [Decimal(0)] * len(found))
         for i, row in enumerate(rows.tolist()):
-            costs[row] = _sum(costs[row], own[i])
-            if i in dear.errors:
-                errors[row] = dear.errors[i]
-    return Predictions(
-        images=cheap.images,
-        classes=cheap.classes,
-        codes=codes,
-        confidence_all=confidence,
-        status_codes=status,
-        errors=errors,
-        columns={"tier": tier.tolist(), "cost_usd": costs},
-        n_from_store=cheap.n_from_store,
-    )
+            self.costs[row] = _sum(self.costs[row], own[i])
+            self.errors.pop(row, None)
+            if i in found.errors:
+                self.errors[row] = found.errors[i]
+
+    def predictions(self) -> Predictions:
+        """Give one row per input."""
+        return Predictions(
+            images=self.first.images,
+            classes=self.first.classes,
+            codes=self.codes,
+            confidence_all=self.confidence,
+            status_codes=self.status,
+            errors=self.errors,
+            columns={"tier": self.tier.tolist(), "cost_usd": self.costs},
+            n_from_store=self.first.n_from_store,
+        )
+
+
+def _mean_cost(found: Predictions) -> Decimal | None:
+    total = _spent(found)
+    return None if total is None or not len(found) else total / len(found)
 
 
 def _sum(a: Any, b: Any) -> Decimal | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import Any, Literal, Self, TypeAlias
@@ -15,7 +14,13 @@ from showtell._progress import Progress, no_progress
 from showtell.classify.base import EncoderClassifier, media_list
 from showtell.classify.chain.selection import SELECTIONS, SelectionRule, choose_images, copy_groups
 from showtell.classify.chain.student import HEADS, Head, HeadKind, fit_head, fold_of, out_of_fold
-from showtell.classify.chain.student_saved import LearningCurve, restore, shapes_of, state_of
+from showtell.classify.chain.student_saved import (
+    LearningCurve,
+    Suspect,
+    restore,
+    shapes_of,
+    state_of,
+)
 from showtell.classify.chain.teacher import TeacherLabels
 from showtell.classify.estimator import check_is_fitted
 from showtell.classify.labels import codes_of, label_words, true_labels
@@ -40,18 +45,6 @@ _MIN_CALIBRATION = 20
 _GOLD_WEIGHT = 2.0
 _FOLDS = 5
 _CURVE = (0.25, 0.5, 1.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Suspect:
-    """A teacher's label that is most likely wrong."""
-
-    row: int
-    """In what was given to `fit`."""
-    given: Any
-    suggested: Any
-    margin: float
-    """Probability of the given label minus that of the best other one, out of fold."""
 
 
 class DistilledClassifier(EncoderClassifier):
@@ -145,6 +138,7 @@ class DistilledClassifier(EncoderClassifier):
     """
 
     _shared = ("teacher", "encoder", "store")
+    _needs_examples = False  # a teacher labels them
 
     def __init__(
         self,

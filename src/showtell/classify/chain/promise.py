@@ -307,6 +307,8 @@ class Promise:
     routed_low: float | None = None
     routed_high: float | None = None
     """Its 95 % Wilson interval."""
+    thresholds: tuple[float, ...] = ()
+    """Those of all tiers that may send on, where there are more than one."""
     n_tries: int = 1
     """Targets tried on these images; each further one weakens the promise."""
     made: str = field(default_factory=lambda: dt.datetime.now(dt.UTC).date().isoformat())
@@ -353,7 +355,7 @@ class Promise:
         to = "a person" if self.kind == "review" else "the teacher"
         return (
             f"{what}, with a confidence of {100 * self.confidence:.3g} %: {self.errors} {counted} "
-            f"among {self.n} calibration images; {100 * (self.routed or 0):.2g} % of the images go "
+            f"among {self.n} calibration images; {100 * (self.routed or 0):.3g} % of the images go "
             f"to {to}."
         )
 
@@ -362,6 +364,7 @@ class Promise:
         record = asdict(self)
         if self.threshold is not None and math.isinf(self.threshold):
             record["threshold"] = "inf" if self.threshold > 0 else "-inf"
+        record["thresholds"] = [t if math.isfinite(t) else str(t) for t in self.thresholds]
         return record
 
     @classmethod
@@ -372,4 +375,5 @@ class Promise:
             raise UnknownNameError("kind of promise", str(values.get("kind")), PROMISE_KINDS)
         if values.get("threshold") is not None:
             values["threshold"] = float(values["threshold"])
+        values["thresholds"] = tuple(map(float, values.get("thresholds", ())))
         return cls(**values)

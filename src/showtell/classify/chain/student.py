@@ -45,7 +45,7 @@ class Head:
 
     def logits(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores before the temperature, shape (n, n_classes)."""
-        rows = X
+        rows: NDArray[Any] = X.astype(np.float64)  # so that the batch does not show in float32
         if self.hidden_weights is not None and self.hidden_bias is not None:
             rows = np.maximum(rows @ self.hidden_weights.T + self.hidden_bias, 0)
         logits: NDArray[np.float32] = (rows @ self.weights.T + self.bias).astype(np.float32)
@@ -287,7 +287,8 @@ def fold_of(
     """
     rng = np.random.default_rng(random_state)
     fold = np.zeros(len(codes), np.intp)
-    for code in np.unique(codes):
+    _, first = np.unique(codes, return_index=True)
+    for code in codes[np.sort(first)]:  # not by number, which the order of the labels decides
         own = np.unique(groups[codes == code])
         number = (rng.permutation(len(own)) + rng.integers(n_folds)) % n_folds
         for group, k in zip(own.tolist(), number.tolist(), strict=True):

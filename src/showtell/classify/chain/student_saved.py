@@ -17,7 +17,7 @@ from showtell.errors import InputError
 if TYPE_CHECKING:
     from showtell.classify.chain.distill import DistilledClassifier
 
-__all__ = ["LearningCurve", "restore", "shapes_of", "state_of"]
+__all__ = ["LearningCurve", "Suspect", "restore", "shapes_of", "state_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +30,35 @@ class LearningCurve:
     on_gold: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """A teacher's label that is most likely wrong."""
+
+    row: int
+    """In what was given to `fit`."""
+    given: Any
+    suggested: Any
+    margin: float
+    """Probability of the given label minus that of the best other one, out of fold."""
+
+
 def state_of(clf: DistilledClassifier) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return what a student learned: values for JSON, and arrays."""
-    cost = clf.cost_
+    cost, names = clf.cost_, clf.classes_.tolist()
     values = {
         "temperature": clf.temperature_,
         "C": clf.C_,
         "soft": clf.soft_,
         "agreement": clf.agreement_,
         "n_labels": clf.n_labels_,
-        "missing": [clf.classes_.tolist().index(label) for label in clf.missing_],
+        "missing": [names.index(label) for label in clf.missing_],
         "source": clf.teacher_labels_.source,
         "counts": clf.teacher_labels_.counts,
         "cost_usd": None if cost is None else str(cost),
         "curve": [list(clf.curve_.n_labels), list(clf.curve_.accuracy), clf.curve_.on_gold],
+        "suspects": [
+            [s.row, names.index(s.given), names.index(s.suggested), s.margin] for s in clf.suspects_
+        ],
         "has_hidden": clf.head_.hidden_weights is not None,
     }
     arrays: dict[str, NDArray[Any]] = {
@@ -107,4 +122,7 @@ def restore(
     clf.curve_ = LearningCurve(
         n_labels=tuple(map(int, n)), accuracy=tuple(map(float, accuracy)), on_gold=bool(on_gold)
     )
-    clf.suspects_ = ()
+    clf.suspects_ = tuple(
+        Suspect(row=int(row), given=names[int(i)], suggested=names[int(j)], margin=float(margin))
+        for row, i, j, margin in values.get("suspects", ())
+    )

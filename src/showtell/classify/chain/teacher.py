@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from showtell.classify.predictions import Predictions
 from showtell.errors import InputError
+from showtell.tables import FIXED_COLUMNS, read_columns
 
 __all__ = ["TargetKind", "TeacherLabels", "vote_shares", "weighted_vote"]
 
@@ -251,15 +252,32 @@ class TeacherLabels:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], *, classes: Sequence[str] | None = None) -> Self:
-        """Read a file of predictions, whoever wrote it: CSV, JSON Lines or Parquet.
+        """Read a table of answers: predictions that showtell wrote, or the columns image and label.
+
+        CSV, JSON Lines or Parquet. Rows without a label count as abstained.
 
         Raises
         ------
         DataError
             If it cannot be understood; the line is named.
         """
-        found = Predictions.read(path)
-        return cls.from_predictions(found, classes=classes, source=Path(path).name)
+        table = read_columns(path)
+        if not {"image", "label"} <= set(table) or set(FIXED_COLUMNS) <= set(table):
+            found = Predictions.read(path)  # which also says what is missing
+            return cls.from_predictions(found, classes=classes, source=Path(path).name)
+        given = [None if v is None or not str(v).strip() else str(v) for v in table["label"]]
+        seen = sorted({v for v in given if v is not None})
+        names = tuple(seen if classes is None else map(str, classes))
+        place = {label: i for i, label in enumerate(names)}
+        codes = np.array([place.get(v or "", -1) for v in given], np.intp)
+        return cls(
+            images=[str(image) for image in table["image"]],
+            classes=names,
+            codes=codes,
+            proba=None,
+            status=["ok" if c >= 0 else "abstained" for c in codes.tolist()],
+            source=Path(path).name,
+        )
 
     @classmethod
     def joined(

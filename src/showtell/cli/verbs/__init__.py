@@ -19,6 +19,7 @@ VERBS = {
     "optimize": "Have a language model rewrite descriptions until labels are confused no more.",
     "concepts": "Have a language model take a kind of thing apart: its parts, and what they are "
     "like.",
+    "distill": "Train a small model on a teacher's answers, to label the rest for almost nothing.",
     "judge": "Say whose answers are better, by true labels or by a model asked in both orders.",
     "clean": "List the labels that are most likely wrong, with pictures; nothing is changed.",
     "ask": "Ask a multimodal LLM about images, videos, sound, PDF and texts.",

@@ -10,6 +10,7 @@ import typer
 
 import showtell.evaluate as measuring
 from showtell import datasets, runs
+from showtell.classify.chain.opening import holds_cascade, student_folder
 from showtell.cli import groups as g
 from showtell.cli import options as o
 from showtell.cli.data import images_of, note_if_shown
@@ -35,13 +36,11 @@ showtell classify photos/ --labels "cat,dog,garden"
 
 showtell classify photos/ --labels-file labels.txt -o labels.csv --report page.html
 
-showtell classify photos/ --examples sorted/ --abstain-below 0.6
-
 showtell classify photos/ --examples sorted/ --sets 0.9
 
 showtell classify photos/ --labels "cat,dog" --model google:gemini-2.5-flash --max-cost 1
 
-showtell classify photos/ --examples sorted/ --shots 3 --model ollama:llava --run tuesday/
+showtell classify photos/ --classifier student/
 
 showtell classify photos/ -l "cat,dog" --model openai:gpt-4.1 --jobs --run jobs/ --no-wait
 
@@ -93,9 +92,11 @@ def classify(ctx: typer.Context, *, given: ClassifyOptions) -> None:
     datasets.check_arguments(given.images)
     check_output(given.output)
     check_page(given.report)
-    sought = given.sought if given.classifier is None else g.LabelOptions()
+    saved = given.classifier
+    asks = saved is not None and given.asked.called.model is not None and holds_cascade(saved)
+    sought = given.sought if saved is None else g.LabelOptions()
     label_set = given_labels(sought.labels, sought.labels_file)
-    sets = given.sets if given.classifier is None else None
+    sets = given.sets if saved is None else None
     inputs = {
         "images": list(given.images),
         "labels": names_in(label_set),
@@ -104,12 +105,12 @@ def classify(ctx: typer.Context, *, given: ClassifyOptions) -> None:
         **({} if given.boxes is None else {"boxes": given.boxes}),
         **({} if sets is None else {"sets": sets}),
     }
-    if given.classifier is None:
+    if saved is None or asks:
         shows = sought.examples is not None and given.shots != 0
         recipe = recipe_of(ctx, shows=shows, labels=label_set)
         job = runs.Job(recipe=recipe, inputs=inputs, run=given.run, tell=session.tell)
     else:
-        job = saved_job(session, ctx, given.classifier, inputs)
+        job = saved_job(session, ctx, str(student_folder(saved)), inputs)
     begin_job(session, ctx, job)
     data = images_of(
         session, given.images, given.image_column, given.limit, given.seed, given.boxes

@@ -61,6 +61,7 @@ class CompareOptions:
         "-e, --encoder NAME", o.METHOD, common=True,
         help="mini, hf-hub:org/name or local-dir:path; may be given several times. `showtell "
              "encoders` lists them.")] = field(default_factory=lambda: ["mini"])
+    classifier: o.Classifier = None
     words: g.EncoderOptions
     controls: o.Controls = True
     abstain_below: o.AbstainBelow = None

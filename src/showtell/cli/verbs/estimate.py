@@ -38,6 +38,7 @@ class EstimateOptions:
     sought: g.LabelOptions
     method: o.Method = "auto"
     encoder: o.EncoderName = "mini"
+    classifier: o.Classifier = None
     words: g.EncoderOptions
     shots: o.Shots = None
     seed: o.Seed = 0

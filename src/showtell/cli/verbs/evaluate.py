@@ -22,9 +22,7 @@ from showtell.errors import InputError, RunError, RunInterrupt
 
 EPILOG = """# Examples
 
-showtell evaluate butterflies/ --report report.html
-
-showtell evaluate butterflies/ --shots 5 --json
+showtell evaluate butterflies/ --shots 5 --report report.html
 
 showtell evaluate photos.csv --label-column species --method linear --test-size 0.3
 
@@ -49,6 +47,7 @@ class EvaluateOptions:
     method: o.Method = "auto"
     shots: o.Shots = None
     encoder: o.EncoderName = "mini"
+    classifier: o.Classifier = None
     words: g.EncoderOptions
     controls: o.Controls = True
     transductive: o.Transductive = None

@@ -1,0 +1,1 @@
+"""What a student is worth: its card and its page."""

@@ -91,11 +91,18 @@ def test_the_page_shows_pictures_and_escapes_what_it_is_told(tmp_path):
 
 
 def test_on_real_photos_most_of_the_first_k_were_planted(shared_datasets):
-    """One label in ten turned into the label of another class: precision of .6 in the first k."""
-    data = load_dataset(shared_datasets / "flowers")
-    codes = data.codes.copy()
-    wrong = np.random.default_rng(0).permutation(len(codes))[: len(codes) // 10]
-    codes[wrong] = (codes[wrong] + 1) % len(data.labels)
-    found = clean(data.images, np.array(data.labels)[codes])
-    first = {doubt.row for doubt in found.doubts[: len(wrong)]}
-    assert len(first & set(wrong.tolist())) >= 0.6 * len(wrong)
+    """One label in ten turned into that of another class: a precision of .6 in the first k.
+
+    In the mean of two photo sets and three draws; single draws lie between .53 and .74.
+    """
+    precision = []
+    for name in ("flowers", "weather"):
+        data = load_dataset(shared_datasets / name)
+        for seed in range(3):
+            codes = data.codes.copy()
+            wrong = np.random.default_rng(seed).permutation(len(codes))[: len(codes) // 10]
+            codes[wrong] = (codes[wrong] + 1) % len(data.labels)
+            found = clean(data.images, np.array(data.labels)[codes])
+            first = {doubt.row for doubt in found.doubts[: len(wrong)]}
+            precision.append(len(first & set(wrong.tolist())) / len(wrong))
+    assert np.mean(precision) >= 0.6

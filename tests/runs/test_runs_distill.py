@@ -219,6 +219,19 @@ def test_answers_of_a_file_teach_as_well_and_nobody_is_asked(cli, photos):
     assert "about none of the images" in result.stderr
 
 
+def test_a_dry_run_says_the_price_and_asks_nobody(cli, photos, serve):
+    server = serve()
+    plan = cli(*command(server, photos, "--budget", "40", "--dry-run", "--json"))
+    assert plan.exit_code == 0, plan.stderr
+    assert json.loads(plan.stdout)["n_teacher"] == 40
+    assert json.loads(plan.stdout)["cost_usd"] > 0
+    free = cli("distill", photos[0] / "pool", "--teacher", "zero-shot", "--labels", "a,b",
+               "--dry-run", "--json", "-o", "student")  # fmt: skip
+    assert (free.exit_code, json.loads(free.stdout)["cost_usd"]) == (0, 0)
+    assert server.stats.n_requests == 0
+    assert not Path("student").exists()
+
+
 def test_images_that_are_measured_on_are_not_learned_from(cli, photos):
     result = cli(
         "distill", photos[0] / "gold", "--teacher", "few-shot", "--examples", photos[0] / "gold",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from showtell.datasets import Dataset
+    from showtell.evaluate.record import Record
     from showtell.media import Media
 
 
@@ -211,17 +212,7 @@ def distill(
         )
         y = None if plan.target_accuracy is None else calibration.y
         cascade.fit(calibration.images, y, progress=progress)
-    record = None
-    if test is not None and len(test):
-        known = set(map(str, student.classes_.tolist()))
-        strange = sorted(set(test.y.tolist()) - known)
-        if strange:
-            raise InputError(
-                f"Gold labels {', '.join(strange[:5])} are none of the student's: "
-                f"{', '.join(sorted(known))}.",
-                param="gold",
-            )
-        record = measuring.evaluate(student, test, name="student", progress=progress)
+    record = None if test is None or not len(test) else _measured(student, test, progress)
     return Distilled(
         student=student,
         teacher=name or student.teacher_labels_.source,
@@ -231,6 +222,19 @@ def distill(
         n_images=len(pool) if n_images is None else n_images,
         terms=terms,
     )
+
+
+def _measured(student: DistilledClassifier, test: Dataset, progress: Progress) -> Record:
+    """Measure on gold labels, which have to be the student's."""
+    known = set(map(str, student.classes_.tolist()))
+    strange = sorted(set(test.y.tolist()) - known)
+    if strange:
+        raise InputError(
+            f"Gold labels {', '.join(strange[:5])} are none of the student's: "
+            f"{', '.join(sorted(known))}.",
+            param="gold",
+        )
+    return measuring.evaluate(student, test, name="student", progress=progress)
 
 
 def _answered(pool: Dataset, answers: TeacherLabels) -> tuple[Dataset, TeacherLabels]:

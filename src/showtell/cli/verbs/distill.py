@@ -32,10 +32,12 @@ from showtell.cli.output import counted, print_json, say_what_is_kept, what_it_t
 from showtell.cli.recipes import begin_job, given_labels
 from showtell.cli.session import begin
 from showtell.cli.writing import show_price
+from showtell.mllm.estimate import Sums
 from showtell.runs.distilling import distill as make_student
 from showtell.runs.distilling import keep_distilled
 
 if TYPE_CHECKING:
+    from showtell.datasets import Dataset
     from showtell.evaluate.distilled.outcome import Distilled
 
 EPILOG = """# Examples
@@ -108,11 +110,7 @@ def distill(
     )  # fmt: skip
     if dry_run:
         begin_job(session, ctx, job, counts=True)
-        n = min(plan.budget, len(pool)) + (plan.n_calibration if plan.promises else 0)
-        sample = datasets.limit_dataset(pool, min(n, len(pool)), seed)
-        sums = job.estimate(sample, examples).sums if recipe.asks else None
-        show_price(session, {"n_teacher": n}, [] if sums is None else [sums], f"about {n:,} images",
-                   json=json)  # fmt: skip
+        _say_price(job, plan, pool, examples, session, json=json)
         return
     answers = answers_of(learning.teacher)
     terms = accept_terms_of(session, recipe, accepted=learning.accept_terms)
@@ -145,6 +143,17 @@ def distill(
     if found.cascade is not None and not found.cascade.promise_.ok:
         session.error(found.cascade.promise_.sentence())
         raise typer.Exit(EXIT_FAILED)
+
+
+def _say_price(
+    job: runs.Job, plan: Any, pool: Dataset, examples: Dataset | None, session: Any, *, json: bool
+) -> None:
+    """Say what the teacher's answers would cost; nothing is asked."""
+    n = min(plan.budget, len(pool)) + (plan.n_calibration if plan.promises else 0)
+    sample = datasets.limit_dataset(pool, min(n, len(pool)), plan.seed)
+    sums = job.estimate(sample, examples).sums if job.recipe.asks else Sums()
+    show_price(session, {"n_teacher": n}, [sums], f"about {n:,} images",
+               json=json)  # fmt: skip
 
 
 def _keep(session: Any, writing: Writing, job: runs.Job, found: Distilled, output: Path) -> None:

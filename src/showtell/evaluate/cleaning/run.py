@@ -18,7 +18,7 @@ from showtell.classify.labels import codes_of, label_words, true_labels
 from showtell.classify.probability import probabilities
 from showtell.encoders import Encoder, embed_images, load_encoder
 from showtell.encoders.embed import Store
-from showtell.errors import InputError
+from showtell.errors import InputError, MediaError
 from showtell.media import Media, media_name
 from showtell.metrics import find_wrong_labels
 
@@ -196,15 +196,7 @@ def clean(
             for i in told.order.tolist()
         ]
     alone = usable[~np.isin(codes[usable], known)]
-    reason = "no other image has this label"
-    doubts += [
-        _doubt(images, row, names[codes[row]], status="abstained", error=reason)
-        for row in alone.tolist()
-    ]
-    doubts += [
-        _doubt(images, row, names[codes[row]], status="error", error=error.reason)
-        for row, error in sorted(found.errors.items())
-    ]
+    doubts += _without_doubt(images, [names[code] for code in codes], alone, found.errors)
     return Cleaning(
         labels=tuple(names),
         doubts=tuple(doubts),
@@ -212,6 +204,23 @@ def clean(
         images=images,
         encoder=loaded.name,
     )
+
+
+def _without_doubt(
+    images: Sequence[Media],
+    labels: Sequence[str],
+    alone: NDArray[np.intp],
+    broken: Mapping[int, MediaError],
+) -> list[Doubt]:
+    """Rows of labels that one image alone has, and of images that cannot be read."""
+    reason = "no other image has this label"
+    found = [
+        _doubt(images, row, labels[row], status="abstained", error=reason) for row in alone.tolist()
+    ]
+    return found + [
+        _doubt(images, row, labels[row], status="error", error=error.reason)
+        for row, error in sorted(broken.items())
+    ]
 
 
 def _doubt(images: Sequence[Media], row: int, label: str, **more: Any) -> Doubt:

@@ -235,34 +235,8 @@ def judge(
         found = ask_checked(client, made, progress=progress, stage="judging")
     answers = dict(zip(asked, found, strict=True))
     verdicts = [(i, _verdict(pairs, i, order, answers.get((i, order)))) for i, order in plan]
-    alike = pairs.alike
-    table = np.full((len(a), 2), np.nan)
-    for i, verdict in verdicts:
-        if verdict.score_a is not None:
-            table[i, TURNS.index(verdict.order)] = verdict.score_a
-    table[alike] = 0.5
-    scores = pair_scores(table)
-    costs = [verdict.cost_usd for _, verdict in verdicts]
-    known = [c for c in costs if c is not None]
-    place = None
-    if is_both(orders, int((~alike).sum())):
-        place = position_bias(table[~alike])
-    judging = as_model(model).name
-    return Judgement(
-        judge=judging,
-        names=names,
-        verdicts=tuple(verdict for _, verdict in verdicts),
-        rows_of_verdicts=tuple(i for i, _ in verdicts),
-        scores=scores,
-        result=win_rate(scores, None if images is None else np.array(pairs.items)),
-        position=place,
-        lengths=_lengths(scores, pairs),
-        corrected=_corrected(scores, human, alike),
-        n_pairs=len(a),
-        n_alike=int(alike.sum()),
-        cost_usd=sum(known, Decimal(0)) if len(known) == len(costs) else None,
-        notes=(*_habits(judging, place), *_notes(scores, len(a))),
-    )
+    both = is_both(orders, int((~pairs.alike).sum()))
+    return _judgement(pairs, verdicts, as_model(model).name, names, human, both=both)
 
 
 def judge_requests(
@@ -299,6 +273,43 @@ def judge_requests(
     reached = as_model(model)
     _, made = pairs.ask(pairs.plan(orders, random_state), reached.capabilities)
     return requests_of(reached.name, made, native=reached.capabilities.structured_output)
+
+
+def _judgement(
+    pairs: Pairs,
+    verdicts: Sequence[tuple[int, Verdict]],
+    judging: str,
+    names: tuple[str, str],
+    human: Mapping[int, float] | None,
+    *,
+    both: bool,
+) -> Judgement:
+    """Add up what the judge said; `both`: whether pairs were asked in both orders."""
+    n, alike = len(pairs.a), pairs.alike
+    table = np.full((n, 2), np.nan)
+    for i, verdict in verdicts:
+        if verdict.score_a is not None:
+            table[i, TURNS.index(verdict.order)] = verdict.score_a
+    table[alike] = 0.5
+    scores = pair_scores(table)
+    costs = [verdict.cost_usd for _, verdict in verdicts]
+    known = [c for c in costs if c is not None]
+    place = position_bias(table[~alike]) if both else None
+    return Judgement(
+        judge=judging,
+        names=names,
+        verdicts=tuple(verdict for _, verdict in verdicts),
+        rows_of_verdicts=tuple(i for i, _ in verdicts),
+        scores=scores,
+        result=win_rate(scores, None if pairs.images is None else np.array(pairs.items)),
+        position=place,
+        lengths=_lengths(scores, pairs),
+        corrected=_corrected(scores, human, alike),
+        n_pairs=n,
+        n_alike=int(alike.sum()),
+        cost_usd=sum(known, Decimal(0)) if len(known) == len(costs) else None,
+        notes=(*_habits(judging, place), *_notes(scores, n)),
+    )
 
 
 def _pairs(

@@ -267,6 +267,7 @@ def server():
 
 
 ASKING = {
+    "ask": ("shapes/red circle/0.png", "--question", "What is it?"),
     "classify": ("shapes", "-l", LABELS),
     "evaluate": ("parted", "-l", LABELS),
     "compare": ("parted", "--methods", "zero-shot,direct"),
@@ -307,7 +308,7 @@ def test_the_host_that_is_asked_is_named_before_anything_is_sent_there(
         lambda self, message: said.append((message, len(asked))),
     )
     cli(verb, *ASKING[verb], "--model", "openai:m", "--base-url",
-        "http://me:hunter2@127.0.0.1:9/v1", "-q")  # fmt: skip
+        "http://me:hunter2@127.0.0.1:9/v1", "--quiet")  # fmt: skip
     assert ("Asking openai:m at http://127.0.0.1:9/v1.", 0) in said, said
 
 
@@ -317,3 +318,70 @@ def test_an_answering_server_is_named_once_on_stderr_and_stdout_stays_clean(cli,
     assert result.exit_code == 0, result.output
     assert result.stderr == f"Asking openai:try at {server.base_url}.\n"
     assert "Asking" not in result.stdout
+
+
+def test_a_key_that_was_found_beside_the_pictures_is_named_with_the_host(cli, shapes, monkeypatch):
+    pytest.importorskip("openai")
+    from showtell.mllm.providers import vendors
+
+    async def ask(self, request):
+        raise RuntimeError("asked")
+
+    monkeypatch.setattr(vendors.PydanticAIModel, "ask", ask)
+    Path(".env").write_text(f"OPENAI_API_KEY={KEY}\n")
+    common = ("classify", shapes, "-l", LABELS, "--model", "openai:m", "-q")
+    said = cli(*common).stderr
+    assert "Asking openai:m at https://api.openai.com/v1, with OPENAI_API_KEY in .env.\n" in said
+    assert KEY not in said
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert "Asking openai:m at https://api.openai.com/v1.\n" in cli(*common).stderr
+
+
+ELSEWHERE = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "HF_ENDPOINT", "HF_TOKEN",
+             "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "SHOWTELL_CACHE_DIR", "SHOWTELL_CONFIG", "HOME",
+             "PYTHONPATH", "OPENAI_ORG_ID", "OLLAMA_HOST", "NO_COLOR")  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["1", "openai:m", "victim.csv", "http://127.0.0.1:9"])
+def test_no_other_variable_of_a_file_beside_the_pictures_has_any_effect(value, cli, shapes):
+    names = sorted({one.envvar for one in OPTIONS.values() if one.envvar} | {*ELSEWHERE})
+    assert len(names) > 60
+    Path(".env").write_text("".join(f"{name}={value}\nexport {name}='{value}'\n" for name in names))
+    before, environment = sorted(map(str, Path().rglob("*"))), dict(os.environ)
+    result = cli("classify", shapes, "-l", LABELS)
+    listed = cli("models", "--json")
+    again = cli("estimate", shapes, "-l", LABELS, "--model", "openai:gpt-4.1-mini", "--base-url",
+                "http://127.0.0.1:9/v1")  # fmt: skip
+    with_file = (result.stdout, result.stderr.count("\n"), listed.stdout, again.stdout)
+    Path(".env").unlink()
+    plain = cli("classify", shapes, "-l", LABELS)
+    assert with_file == (
+        plain.stdout, plain.stderr.count("\n"), cli("models", "--json").stdout,
+        cli("estimate", shapes, "-l", LABELS, "--model", "openai:gpt-4.1-mini", "--base-url",
+            "http://127.0.0.1:9/v1").stdout,
+    )  # fmt: skip
+    assert result.stderr
+    assert [p for p in before if p != ".env"] == sorted(map(str, Path().rglob("*")))
+    assert dict(os.environ) == environment
+
+
+@pytest.mark.parametrize("name", ["model", "base_url", "output", "quiet", "encoder"])
+def test_settings_of_folders_above_and_of_the_pictures_own_folder_are_not_looked_for(
+    name, cli, shapes, monkeypatch
+):
+    settings_of(name)
+    Path("showtell.toml").rename(shapes / "showtell.toml")
+    assert cli("classify", shapes, "-l", LABELS).exit_code == 0
+    (shapes / "showtell.toml").rename("showtell.toml")
+    Path("below").mkdir()
+    monkeypatch.chdir("below")
+    assert cli("classify", "../shapes", "-l", LABELS).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["model", "base_url", "output", "quiet"])
+def test_a_link_to_settings_is_as_little_trusted_as_settings(name, cli, shapes, tmp_path):
+    settings_of(name)
+    Path("showtell.toml").rename(tmp_path / "elsewhere.toml")
+    Path("showtell.toml").symlink_to(tmp_path / "elsewhere.toml")
+    result = cli("classify", shapes, "-l", LABELS)
+    assert (result.exit_code, "It may not set" in result.stderr) == (2, True)

@@ -21,7 +21,13 @@ def test_a_sound_file_is_loaded(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "seed"), [("saved few-shot-tip-adapter", 2041), ("saved evolving", 2050)]
+    ("name", "seed"),
+    [
+        ("saved few-shot-tip-adapter", 2041),
+        ("saved evolving", 2050),
+        ("audit", 9082),
+        ("saved likelihood-shortlist", 9092),
+    ],
 )
 def test_what_was_found_once_stays_mended(name, seed, tmp_path):
     assert try_one(LOADERS[name], seed, tmp_path / "fuzz") is None

@@ -143,11 +143,11 @@ def load_mllm(
             "provider", provider_name, _PROVIDERS, "`showtell models` lists what each can do."
         )
     provider = _PROVIDERS[provider_name]
-    url, key = _address_and_key(provider_name, base_url, api_key, env_file)
+    url, key, key_from = _address_and_key(provider_name, base_url, api_key, env_file)
     _need_packages(provider, f"{provider_name}:{name}")
     from showtell.mllm.providers.vendors import PydanticAIModel, Wire
 
-    return PydanticAIModel(
+    loaded = PydanticAIModel(
         f"{provider_name}:{name}{mark}",
         wire=cast(Wire, provider.wire),
         model=name,
@@ -158,6 +158,8 @@ def load_mllm(
         settings=settings,
         home=_home_of(provider),
     )
+    loaded.key_from = key_from
+    return loaded
 
 
 def _one_modelfile(
@@ -174,8 +176,8 @@ def _one_modelfile(
 
 def _address_and_key(
     name: str, base_url: str | None, api_key: str | None, env_file: str | os.PathLike[str] | None
-) -> tuple[str | None, str | None]:
-    """Find where a provider is asked, and with which key; refuse what cannot work."""
+) -> tuple[str | None, str | None, str]:
+    """Find where a provider is asked, with which key, and in which file that stands, if in one."""
     provider, variables = _PROVIDERS[name], _variables(env_file)
     elsewhere = _elsewhere(provider, variables, base_url, api_key)
     url = elsewhere or provider.url
@@ -186,7 +188,9 @@ def _address_and_key(
             f"The provider {name!r} is a server of your own: say where with `base_url` "
             f"(--base-url), or set {provider.url_from[0]}."
         )
-    key = api_key or _first(variables, provider.keys).value
+    found = _first(variables, provider.keys)
+    key = api_key or found.value
+    of_file = found.source if found.from_file and not api_key else ""
     if key is None and provider.needs_key and elsewhere is None:
         raise MLLMAuthError(
             f"No key for provider {name!r}. Set {' or '.join(provider.keys)} or pass "
@@ -194,7 +198,7 @@ def _address_and_key(
         )
     if key is not None:
         _check_key(key, name)
-    return url, key
+    return url, key, of_file
 
 
 def place_of(

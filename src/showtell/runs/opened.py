@@ -121,9 +121,11 @@ class OpenRecipe:
         self._closing.callback(self._meters[name].close)
 
     def _say_where(self, meter: Meter) -> None:
-        """Name the host that is about to be asked; nothing hides it."""
+        """Name the host that is about to be asked, and a key that was found; nothing hides it."""
         endpoint = getattr(meter.wrapped, "endpoint", "")
         where = f" at {endpoint}" if endpoint else ""
+        found = getattr(meter.wrapped, "key_from", "")
+        where += f", with {found}" if found else ""
         self.tell(Event(kind="always", text=f"Asking {meter.name}{where}."))
 
     def _resume(self, text: str) -> None:

@@ -121,6 +121,8 @@ def from_saved(
     wanted = saved.record["encoder"]
     if wanted is not None:
         shapes["prototypes"] = (n_classes, None)
+        if clf.shortlist is None:
+            raise saved.error("it has what a shortlist is found by, but none.")
         _check_encoder(saved, wanted, clf, given=encoder is not None or not own_encoder)
         clf._encoder_fingerprint = str(wanted["fingerprint"])
     elif clf.shortlist is not None and clf.shortlist < n_classes:

@@ -259,15 +259,16 @@ class Audit:
             )
         with loading(f"{path} is no whole audit and", error=SavedFolderError):
             return cls(
-                probes=tuple(Probe(**p) for p in value["probes"]),
-                arms=tuple(ArmScore(**a) for a in value["arms"]),
-                attractors=tuple(AttractorRow(**a) for a in value["attractors"]),
+                probes=tuple(_texts_in(Probe(**p)) for p in value["probes"]),
+                arms=tuple(_texts_in(ArmScore(**a)) for a in value["arms"]),
+                attractors=tuple(_texts_in(AttractorRow(**a)) for a in value["attractors"]),
                 flips=tuple(
                     Flip(**{**f, "answers": tuple((name, tuple(a)) for name, a in f["answers"])})
                     for f in value["flips"]
                 ),
                 gains=tuple(
-                    Gain(**{**g, "cost_usd": _money(g["cost_usd"])}) for g in value["gains"]
+                    _texts_in(Gain(**{**g, "cost_usd": _money(g["cost_usd"])}))
+                    for g in value["gains"]
                 ),
                 labels=tuple(value["labels"]),
                 cost_usd=_money(value["cost_usd"]),
@@ -293,6 +294,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     return value
+
+
+def _texts_in(record: Any) -> Any:
+    """Give a record back whose texts are texts, whatever a file held."""
+    for one in dataclasses.fields(record):
+        value = getattr(record, one.name)
+        is_text = one.type in ("str", "ProbeName", "ProbeVerdict")
+        if is_text and not isinstance(value, str):
+            raise TypeError(f"{one.name} is no text but {type(value).__name__}")
+    return record
 
 
 def _money(text: str | None) -> Decimal | None:

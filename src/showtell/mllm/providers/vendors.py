@@ -138,6 +138,7 @@ class PydanticAIModel:
         self._key, self._home = _Secret(api_key), home
         keep_secret(api_key)
         keep_secrets_of(base_url)
+        self.key_from = ""  # the variable and its file, if the key comes from one that was found
         self._digest = ""
         self._makes_up = False  # whether the last answer came from a server that does
         self._system, self._settings = system, dict(settings or {})

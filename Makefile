@@ -27,7 +27,7 @@ TORCH ?= yes
 TORCH_VERSION ?= $(shell sed -n 's/^torch==//p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help try test check fix docs examples bench upgrade test-latest fuzz clean
+.PHONY: help try test coverage check fix docs examples bench upgrade test-latest fuzz clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ try: $(STAMPS)/run  ## install, classify the sample photos, and write a page to 
 
 test: $(STAMPS)/test  ## install what the tests need and run them
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+coverage: $(STAMPS)/test  ## the same, with the share of lines and branches that they reach
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term $(PYTEST_ARGS)
 
 check: $(STAMPS)/check  ## format, lint, types, layers, spelling, generated docs
 	$(BIN)/ruff format --check

@@ -243,6 +243,7 @@ class _Asking:
         """Why nothing is asked any more."""
         self.failures: dict[int, str] = {}
         self.material: dict[int, Material] = {}
+        self._read_before: dict[int, Material] = {}
 
     def answers(self) -> list[list[Answer]]:
         for i, case in enumerate(self.cases):
@@ -250,12 +251,7 @@ class _Asking:
                 self.failures[i] = self._why()
                 continue
             try:
-                self.material[i] = case.material or gather(
-                    case.sources,
-                    self.client.capabilities,
-                    frames=self.style.frames,
-                    limits=self.style.limits,
-                )
+                self.material[i] = case.material or self._gathered(case)
             except MediaError as error:
                 self.failures[i] = " ".join(str(error).split())
         asked = [
@@ -276,6 +272,19 @@ class _Asking:
         if self.style.verify:
             answers = self._verified(answers)
         return answers
+
+    def _gathered(self, case: Case) -> Material:
+        """Read inputs once, however many questions are asked about them."""
+        found = self._read_before.get(id(case.sources))
+        if found is None:
+            found = gather(
+                case.sources,
+                self.client.capabilities,
+                frames=self.style.frames,
+                limits=self.style.limits,
+            )
+            self._read_before[id(case.sources)] = found
+        return found
 
     def _ask(self, questions: Sequence[Question[Any]]) -> list[Checked[Any]]:
         """Ask, and where that is stopped give what was answered until then."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 from PIL import Image
 
@@ -43,6 +43,9 @@ _LANGUAGES = {
     "German": ("WIR", "DER", "GUTEN", "UND", "DAS"),
 }
 _MOST_FRAMES = 64
+
+_Found: TypeAlias = tuple[dict[str, int], list[Plate], dict[str, str]]
+"""Fruit, plates, and the colour around each."""
 
 
 @dataclass(kw_only=True)
@@ -184,9 +187,7 @@ def _see(picture: Image.Image, ref: str, time: float | None = None) -> _Sight:
 
 
 @functools.lru_cache(maxsize=256)
-def _seen(
-    pixels: bytes, size: tuple[int, int]
-) -> tuple[dict[str, int], list[Plate], dict[str, str]]:
+def _seen(pixels: bytes, size: tuple[int, int]) -> _Found:
     """Look at a picture once, however many questions are asked about it."""
     picture = Image.frombytes("RGB", size, pixels)
     plates = read_plates(picture)
@@ -204,16 +205,27 @@ def _take_in(media: SentMedia, name: str, begins: float) -> list[_Sight]:
             sights.append(seen)
         return sights
     sights = []
-    if media.kind == "video":
-        info = probe(media.data)
-        n = max(1, min(_MOST_FRAMES, round(info.seconds * media.rate)))
-        for frame in frames_at(media.data, frame_times(info.start, info.end, n)):
-            time = begins + frame.time
-            sights.append(_see(frame.picture, f"{name}@{round(time, 1):g}", time))
-    heard = hear(read_sound(media.data))
+    frames, heard = _played(media.data, media.rate, is_video=media.kind == "video")
+    for time, (fruit, plates, walls) in frames:
+        ref = f"{name}@{round(begins + time, 1):g}"
+        sights.append(
+            _Sight(ref=ref, fruit=dict(fruit), plates=plates, walls=walls, time=begins + time)
+        )
     if heard:
         sights.append(_Sight(ref=name, heard=heard))
     return sights
+
+
+@functools.lru_cache(maxsize=16)
+def _played(data: bytes, rate: float, *, is_video: bool) -> tuple[list[tuple[float, _Found]], str]:
+    """Look at the frames of a video, each with its time, and listen to its sound."""
+    heard = hear(read_sound(data))
+    if not is_video:
+        return [], heard
+    info = probe(data)
+    n = max(1, min(_MOST_FRAMES, round(info.seconds * rate)))
+    shown = frames_at(data, frame_times(info.start, info.end, n))
+    return [(f.time, _seen(f.picture.tobytes(), f.picture.size)) for f in shown], heard
 
 
 def _claim(text: str, refs: Sequence[str], basis: str) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def test_example_runs_offline(script, clone):
 
 
 def test_there_is_an_example_for_every_task():
-    assert [script.name[:2] for script in EXAMPLES] == [f"{i:02}" for i in range(1, 12)]
+    assert [script.name[:2] for script in EXAMPLES] == [f"{i:02}" for i in range(1, 13)]
 
 
 def test_help_texts_in_the_docs_are_current():

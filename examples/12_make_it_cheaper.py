@@ -1,6 +1,6 @@
 """A student of a teacher, a cascade with a promise, doubtful labels, and who is better: no key.
 
-    python examples/11_make_it_cheaper.py [OUTPUT FOLDER]
+    python examples/12_make_it_cheaper.py [OUTPUT FOLDER]
 
 The teacher is the embedded encoder here; any classifier can be one, and a multimodal LLM too.
 """

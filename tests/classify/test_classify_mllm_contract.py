@@ -376,7 +376,9 @@ def test_one_door_saves_every_kind_but_no_subclass(tmp_path):
         pass
 
     model = ReadingMLLM()
-    with pytest.raises(InputError, match="Cannot save a Mine; only CascadeClassifier, ConceptClassifier, "):
+    with pytest.raises(
+        InputError, match="Cannot save a Mine; only CascadeClassifier, ConceptClassifier, "
+    ):
         save_classifier(Mine(model, labels=["cat"]).fit(), tmp_path / "a")
     direct = save_classifier(DirectClassifier(model, labels=["cat"]).fit(), tmp_path / "a")
     assert isinstance(load_classifier(direct, model=model), DirectClassifier)

@@ -27,6 +27,7 @@ def test_a_sound_file_is_loaded(name, tmp_path):
         ("saved evolving", 2050),
         ("audit", 9082),
         ("saved likelihood-shortlist", 9092),
+        ("saved concepts-forest arrays", 9543),
     ],
 )
 def test_what_was_found_once_stays_mended(name, seed, tmp_path):

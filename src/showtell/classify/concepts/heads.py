@@ -311,6 +311,8 @@ class Forest:
         own = np.arange(n)
         left, right, roots = arrays["left"], arrays["right"], arrays["roots"]
         fits = all(len(array) == n for name, array in arrays.items() if name != "roots")
+        whole = (arrays["feature"], left, right, roots)
+        fits = fits and all(array.dtype.kind in "iu" for array in whole)
         fits = fits and n > 0 and len(roots) > 0 and roots[0] == 0
         if fits:
             fits = bool((np.diff(roots) > 0).all() and roots[-1] < n)

@@ -78,15 +78,13 @@ def ask(
     verify : bool, default=False
         Look at each claim again, alone; an answer with a contradicted claim is withheld.
     frames : Frames, optional
-        How clips and documents are shown.
     languages : sequence of str, optional
         Codes such as "en", "fr": the answer in each of them.
     place_detail : {"region", "country", "place"}
         How near a place is named.
     prompt_dir : path, optional
         Edited prompts; see `showtell.prompts.copy_prompts` with ``library="ask"``.
-    limits : Limits
-    progress : Progress
+    limits, progress
 
     Returns
     -------

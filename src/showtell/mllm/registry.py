@@ -77,9 +77,7 @@ def load_mllm(
     modelfile: str | os.PathLike[str] | None = None,
     env_file: str | os.PathLike[str] | None = ".env",
 ) -> MLLM:
-    """Load a multimodal LLM by name, or check one that is given as an object.
-
-    Nothing is sent before the first question.
+    """Load a multimodal LLM by name, or check one that is an object; nothing is sent yet.
 
     Parameters
     ----------

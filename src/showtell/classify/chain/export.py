@@ -50,8 +50,7 @@ def export_student(
     ----------
     student : DistilledClassifier
         Fitted, on the encoder ``mini``.
-    path : str or path
-        Ends in ``.onnx``.
+    path : path
     allow_missing : bool, default=False
         Write it although a label has no example and will never be the answer.
 

@@ -124,13 +124,10 @@ def clean(
     ----------
     images : sequence of Media, length n_samples
     y : array-like of shape (n_samples,)
-        Their labels.
-    encoder : str or Encoder, default="mini"
-    store : EmbeddingStore, path, "default" or None, default="default"
+    encoder, store, progress
+        As in `embed_images`.
     random_state : int, default=0
         Seed of the folds.
-    progress : Progress
-        Called with the number of images that are embedded.
 
     Returns
     -------
@@ -147,8 +144,8 @@ def clean(
 
     Examples
     --------
-    >>> from showtell.testing import WordEncoder
-    >>> words = WordEncoder(["cat", "dog", "grass", "sky", "sand"])
+    >>> from showtell.testing import WordEncoder as Words
+    >>> words = Words(["cat", "dog", "grass", "sky", "sand"])
     >>> X = [f"{a} {b}" for a in ("cat", "dog") for b in ("grass", "sky", "sand", "")]
     >>> y = ["cat", "cat", "dog", "cat", "dog", "dog", "dog", "dog"]
     >>> found = clean(X, y, encoder=words, store=None)
@@ -161,15 +158,7 @@ def clean(
     loaded = load_encoder(encoder)
     found = embed_images(loaded, images, store=store, progress=progress)
     usable = np.flatnonzero(found.ok)
-    n_images = [
-        len(np.unique(found.distinct[usable][codes[usable] == c])) for c in range(len(classes))
-    ]
-    known = np.flatnonzero(np.array(n_images) >= _FEWEST)
-    if len(usable) and len(known) < 2:
-        raise InputError(
-            "Which labels are wrong is told from other images: give two labels or more with two "
-            f"different images each; here {len(known)} of {len(classes)} labels have as many."
-        )
+    known = _known(found.distinct[usable], codes[usable], len(classes))
     rows = usable[np.isin(codes[usable], known)]
     names = [str(label) for label in classes.tolist()]
     rates: dict[str, float | None] = dict.fromkeys(names)
@@ -204,6 +193,18 @@ def clean(
         images=images,
         encoder=loaded.name,
     )
+
+
+def _known(distinct: NDArray[np.intp], codes: NDArray[np.intp], n_classes: int) -> NDArray[np.intp]:
+    """Find the labels that have two different images or more."""
+    n_images = [len(np.unique(distinct[codes == c])) for c in range(n_classes)]
+    known = np.flatnonzero(np.array(n_images) >= _FEWEST)
+    if len(codes) and len(known) < 2:
+        raise InputError(
+            "Which labels are wrong is told from other images: give two labels or more with two "
+            f"different images each; here {len(known)} of {n_classes} labels have as many."
+        )
+    return known
 
 
 def _without_doubt(

@@ -26,6 +26,7 @@ def test_a_sound_file_is_loaded(name, tmp_path):
         ("saved few-shot-tip-adapter", 2041),
         ("saved evolving", 2050),
         ("audit", 9082),
+        ("audit", 9607),
         ("saved likelihood-shortlist", 9092),
         ("saved concepts-forest arrays", 9543),
     ],

@@ -258,6 +258,9 @@ class Audit:
                 "`showtell audit --run` wrote."
             )
         with loading(f"{path} is no whole audit and", error=SavedFolderError):
+            counts = dict(value["failures"]).values()
+            if not all(type(n) is int for n in counts):
+                raise TypeError("failures are no counts")
             return cls(
                 probes=tuple(_texts_in(Probe(**p)) for p in value["probes"]),
                 arms=tuple(_texts_in(ArmScore(**a)) for a in value["arms"]),

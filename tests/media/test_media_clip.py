@@ -171,14 +171,14 @@ def test_a_clip_may_name_its_part_in_its_path():
     assert Clip("a.mp4#2:00-5:30") == Clip("a.mp4", start=120, end=330)
     assert Clip("a.mp4#10-") == Clip("a.mp4", start=10)
     assert Clip("a#b.mp4").source == "a#b.mp4"
-    with pytest.raises(InputError, match="after `start`"):
+    with pytest.raises(InputError, match="ends after it begins"):
         Clip("a.mp4", start=5, end=5)
-    with pytest.raises(InputError, match="leave out"):
+    with pytest.raises(InputError, match="says already which part"):
         Clip("a.mp4#1-2", start=1)
 
 
 def test_a_part_beyond_the_end_says_how_long_the_clip_is(counting):
-    with pytest.raises(MediaLimitError, match=r"it ends at 0:02\.0"):
+    with pytest.raises(MediaLimitError, match=r"recording ends at 0:02\.0"):
         probe(Clip(counting, start=5))
 
 
@@ -288,3 +288,22 @@ def test_the_shots_of_a_real_slide_show_are_told_apart(repository):
     assert [round(t, 2) for t in find_cuts(path)] == list(range(1, 11))
     info = probe(path)
     assert (info.seconds, info.width, info.has_sound) == (11.0, 426, True)
+
+
+@pytest.mark.parametrize("start", [0.0, 5.0])
+def test_a_recording_without_an_index_gives_the_frames_of_its_times(start, tmp_path):
+    path = tmp_path / "walk.ts"
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("mpeg2video", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.gop_size = 100  # one key frame only
+        for n in range(20):
+            frame = av.VideoFrame.from_image(flat(n)).reformat(format="yuv420p")
+            frame.pts, frame.time_base = n + round(10 * start), Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    begins = probe(path).start
+    frames = list(frames_at(path, [begins + 0.55, begins + 1.55]))
+    assert [number(frame.picture) for frame in frames] == [5, 15]
+    [late] = frames_at(Clip(path, start=begins + 1.2), [begins + 1.25])
+    assert number(late.picture) == 12

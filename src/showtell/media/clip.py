@@ -35,6 +35,7 @@ _CONTAINERS = (
     "w64,aiff,amr"
 )
 _OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
+_FURTHER_BACK = (0.0, 2.0, 10.0, 60.0, math.inf)  # seconds
 _TIME = re.compile(r"(?:(?:(\d+):)?([0-5]?\d):)?(\d+(?:\.\d+)?)")
 _RANGE = re.compile(r"#([\d:.]*)-([\d:.]*)$")
 
@@ -136,15 +137,16 @@ class Clip:
         if isinstance(source, str) and (found := _RANGE.search(source)) and any(found.groups()):
             if start is not None or end is not None:
                 raise InputError(
-                    f"{media_name(source)!r} says already which part is meant; leave out `start` "
-                    "and `end`."
+                    f"{media_name(source)!r} says already which part is meant; do not give "
+                    "other times for it."
                 )
             source, start, end = source[: found.start()], found[1] or None, found[2] or None
         first = None if start is None else parse_time(start)
         last = None if end is None else parse_time(end)
         if last is not None and last <= (first or 0.0):
             raise InputError(
-                f"`end` must be after `start`; got {clip_time(first or 0.0)} to {clip_time(last)}."
+                "A part of a clip ends after it begins; got "
+                f"{clip_time(first or 0.0)} to {clip_time(last)}."
             )
         for name, value in (("source", source), ("start", first), ("end", last)):
             object.__setattr__(self, name, value)
@@ -262,7 +264,8 @@ def info_of(clip: Clip, container: InputContainer, limits: Limits) -> ClipInfo:
     end = ends if clip.end is None else min(ends, parse_time(clip.end))
     if start >= end:
         raise MediaLimitError(
-            clip.name, f"this part begins at {clip_time(start)}, but it ends at {clip_time(ends)}"
+            clip.name,
+            f"this part begins at {clip_time(start)}, but the recording ends at {clip_time(ends)}",
         )
     width = height = 0
     rate = 0.0
@@ -330,6 +333,24 @@ def decoded(clip: Clip, frames: Iterator[Any]) -> Iterator[Any]:
             return
         if frame.time is not None:
             yield frame
+
+
+def frames_from(clip: Clip, container: InputContainer, stream: Any, time: float) -> Iterator[Any]:
+    """Decode from the last key frame that is not after a time.
+
+    Containers without an index, such as MPEG-TS, are sought by their clock alone, which may lead
+    to where no key frame comes any more: then the search begins further back.
+    """
+    for back in _FURTHER_BACK:
+        at = max(0.0, time - back)
+        container.seek(int(at / float(stream.time_base or 1)), stream=stream, backward=True)
+        coming = decoded(clip, container.decode(stream))
+        first = next(coming, None)
+        if (first is not None and first.time <= time) or at <= 0:
+            break
+    if first is not None:
+        yield first
+        yield from coming
 
 
 def packets_of(clip: Clip, container: InputContainer, stream: Any) -> Iterator[Any]:

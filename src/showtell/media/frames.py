@@ -19,7 +19,7 @@ from showtell.media.clip import (
     as_clip,
     check_pixels,
     check_seconds,
-    decoded,
+    frames_from,
     info_of,
     moving_picture,
     opened,
@@ -143,7 +143,6 @@ def _frames_at(
     clip: Clip, container: InputContainer, info: ClipInfo, times: Iterable[float], limits: Limits
 ) -> Iterator[Frame]:
     stream = moving_picture(container)
-    base = float(stream.time_base or 1)
     given: float | None = None
     ahead: Any = None  # decoded, but later than the time that was asked for
     shown: Any = None
@@ -151,14 +150,11 @@ def _frames_at(
     for time in times:
         here = shown.time if shown is not None else None
         if here is None or not here <= time <= here + _GO_ON:
-            container.seek(int(time / base), stream=stream, backward=True)
-            coming, ahead, shown = decoded(clip, container.decode(stream)), None, None
-        while ahead is None or ahead.time <= time:
-            if ahead is not None:
-                shown = ahead
+            coming, shown = frames_from(clip, container, stream, time), None
             ahead = next(coming, None)
-            if ahead is None or ahead.time > info.end:
-                break
+        while ahead is not None and ahead.time <= time:
+            shown = ahead
+            ahead = next(coming, None)
         if shown is None or shown.time < info.start - _STEP:
             # What is shown at this time was recorded before the clip begins: take the next one.
             while ahead is not None and ahead.time < info.start - _STEP:
@@ -224,8 +220,7 @@ def find_cuts(clip: Clip | ClipSource, *, limits: Limits = DEFAULT_LIMITS) -> li
         if not info.has_video:
             return []
         stream = moving_picture(container)
-        container.seek(int(info.start / float(stream.time_base or 1)), stream=stream, backward=True)
-        for frame in decoded(clip, container.decode(stream)):
+        for frame in frames_from(clip, container, stream, info.start):
             if frame.time > info.end:
                 break
             if frame.time < info.start - _STEP:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 
 import showtell as st
 from showtell.ask import Frames, gather
+from showtell.ask.answer import read_answers
+from showtell.errors import MediaError
 from showtell.media import Clip
 from showtell.media.clip import clip_time
 from showtell.mllm import AudioPart, DocumentPart, VideoPart, capabilities_of
@@ -385,3 +388,57 @@ def test_a_rotated_photo_is_read_upright(server, tmp_path):
 def test_arrays_and_pictures_are_taken(server):
     picture = np.asarray(draw_basket({"plum": 2}))
     assert st.ask(model_of(server), picture, "How many plums?").text == "2"
+
+
+@pytest.mark.parametrize("number", ["1e27", "1e28", "1e29", "1e400", "NaN"])
+def test_numbers_that_no_table_can_hold_are_none_and_the_answer_stays(number):
+    material = gather(["3 apples"], capabilities_of("openai:try"))
+    row = {"id": "q1", "answer": "many", "value": float(number), "confidence": float(number)}
+    answer = read_answers({"answers": [row]}, {"q1": "How many?"}, material)["q1"]
+    assert (answer.status, answer.text) == ("ok", "many")
+    assert answer.value == (Decimal("1e27") if number == "1e27" else None)
+
+
+def test_evidence_with_a_page_of_thousands_of_digits_is_unknown_not_a_failure():
+    material = gather(["3 apples"], capabilities_of("openai:try"))
+    claim = {"claim": "3", "evidence": ["A:" + "9" * 5000], "basis": "text"}
+    row = {"id": "q1", "answer": "3", "claims": [claim]}
+    answer = read_answers({"answers": [row]}, {"q1": "How many?"}, material)["q1"]
+    assert (answer.status, answer.claims[0].verdict) == ("ok", "unsupported")
+
+
+def test_a_text_with_zero_bytes_is_none(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"one\0two")
+    with pytest.raises(MediaError, match="zero bytes"):
+        gather([path], capabilities_of("openai:try"))
+
+
+def test_the_address_of_a_text_is_fetched_under_the_limits_of_addresses():
+    with pytest.raises(MediaError, match="public internet"):
+        gather(["http://127.0.0.1:9/notes.txt"], capabilities_of("openai:try"))
+
+
+def test_ctrl_c_while_material_is_read_leaves_a_row_for_every_question(server, monkeypatch):
+    from showtell.ask import run
+
+    def interrupted(sources, *more, **others):
+        if sources == ("stop",):
+            raise KeyboardInterrupt
+        return gather(sources, *more, **others)
+
+    monkeypatch.setattr(run, "gather", interrupted)
+    cases = [run.Case(sources=(text,), questions={text: "?"}) for text in ("one", "stop", "two")]
+    rows = []
+    asked = run.ask_cases(model_of(server), cases, run.make_style())
+    with pytest.raises(KeyboardInterrupt):
+        rows.extend(row for some in asked for row in some)
+    assert [(row.question_id, row.error) for row in rows] == [
+        (text, "not asked: stopped by Ctrl-C") for text in ("one", "stop", "two")
+    ]
+
+
+def test_more_pictures_than_a_model_takes_are_an_error_of_their_own_row(server):
+    few = replace(capabilities_of("openai:try"), max_images=1)
+    with pytest.raises(MediaError, match="more than the 1 that the model takes"):
+        gather([draw_basket({"lime": 1}), draw_basket({"lime": 2})], few)

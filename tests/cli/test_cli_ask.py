@@ -192,3 +192,40 @@ def test_where_no_input_can_be_read_it_ends_with_1(cli, things, serve):
     assert result.exit_code == 1
     assert "Not one question got an answer" in result.stderr
     assert [row["status"] for row in rows_in(result.stdout)] == ["error"]
+
+
+@pytest.mark.parametrize("name", ["missing", "-", "no such folder/photo"])
+def test_a_name_that_is_no_file_is_an_error_and_never_sent_as_words(cli, things, serve, name):
+    server = serve()
+    result = cli("ask", name, "-q", "How many limes are there?", *asking(server))
+    assert result.exit_code == 1
+    assert "there is no such file" in result.stderr
+    assert server.stats.n_requests == 0
+
+
+def test_two_rows_with_one_id_are_refused_also_where_they_name_their_files(cli, things, serve):
+    Path("q.csv").write_text("id,question,files\nx,What?,basket.png\nx,Who?,prices.png\n")
+    result = cli("ask", "--questions", "q.csv", *asking(serve()))
+    assert result.exit_code == 2
+    assert "Two questions have the same id: 'x'." in result.stderr
+
+
+def test_a_part_that_ends_before_it_begins_is_said_without_options_that_are_none(
+    cli, things, serve
+):
+    more = ("--from", "3", "--to", "1", "-q", "What?")
+    result = cli("ask", "walk.mp4", *more, *asking(serve()))
+    assert result.exit_code == 2
+    assert "ends after it begins; got 0:03.0 to 0:01.0" in result.stderr
+    assert "--end" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "option"),
+    [("walk.mp4#2-3", "--from"), ("walk.mp4#2-3", "--to"), ("m.pdf#1", "--pages")],
+)
+def test_a_part_that_is_named_twice_is_refused_not_chosen_from(cli, things, serve, file, option):
+    result = cli("ask", file, option, "1", "-q", "What?", *asking(serve()))
+    assert result.exit_code == 2
+    assert "says already which pa" in result.stderr
+    assert option in result.stderr

@@ -378,4 +378,4 @@ def _number(value: Any) -> Decimal | None:
     return number.quantize(Decimal(1)) if number == number.to_integral_value() else number
 
 
-_MOST_DIGITS = 30
+_MOST_DIGITS = 28  # of a Decimal that is rounded

@@ -190,9 +190,10 @@ def gather(
     Raises
     ------
     MediaError
-        If an input cannot be read, or not be put into a form that the model takes.
+        If an input cannot be read, or not be put into a form that the model takes, or if that
+        would be more pictures than it takes.
     InputError
-        If there are no inputs, or more than the model takes.
+        If there are no inputs, or more transcripts than clips.
 
     Examples
     --------
@@ -218,14 +219,15 @@ def gather(
     unused = next(transcripts, None)
     if unused is not None:
         raise InputError(
-            f"There are more `transcripts` than clips and sounds: {media_name(unused)!r}."
+            f"There are more transcripts than clips and sounds: {media_name(unused)!r}."
         )
     material = Material(exhibits=tuple(exhibits), parts=tuple(parts))
     most = capabilities.max_images
     if most is not None and material.n_images > most:
-        raise InputError(
+        raise MediaLimitError(
+            ", ".join(exhibit.name for exhibit in exhibits),
             f"{material.n_images} images, frames and pages are more than the {most} that the model "
-            "takes in one request. Give fewer frames or pages."
+            "takes in one request; give fewer frames or pages",
         )
     return material
 
@@ -255,7 +257,9 @@ def typed(source: AskSource, *, words: bool = True) -> Any:
         named = text.removeprefix(bare).removeprefix("#").removeprefix("page=")
         return Pages(bare, named or None)
     if not words or isinstance(source, os.PathLike) or _names_a_file(text, suffix):
-        return Path(text) if suffix in _TEXT_SUFFIXES else text
+        if suffix not in _TEXT_SUFFIXES:
+            return text
+        return _LinkedText(text) if is_url(text) else Path(text)
     return _Words(text) if words else text
 
 
@@ -270,6 +274,12 @@ def _names_a_file(text: str, suffix: str) -> bool:
 
 class _Words(str):
     """A text that is no path."""
+
+    __slots__ = ()
+
+
+class _LinkedText(str):
+    """The address of a text."""
 
     __slots__ = ()
 
@@ -291,7 +301,7 @@ class _Reader:
     def read(self, source: Any) -> tuple[Exhibit, list[Part]]:
         if isinstance(source, _Words):
             return self._text("", str(source))
-        if isinstance(source, Path):
+        if isinstance(source, _LinkedText | Path):
             return self._text_file(source)
         if isinstance(source, Pages):
             return self._pages(source)
@@ -311,19 +321,26 @@ class _Reader:
     def _picture(self, picture: Image.Image) -> ImagePart:
         return self._image(read_media(picture, limits=self.limits))
 
-    def _text_file(self, path: Path) -> tuple[Exhibit, list[Part]]:
+    def _text_file(self, path: _LinkedText | Path) -> tuple[Exhibit, list[Part]]:
         name = media_name(path)
-        if path.suffix.lower() in SUBTITLE_SUFFIXES:
+        if isinstance(path, str):
+            from showtell.media.url import fetch_url
+
+            data = fetch_url(path, limits=self.limits)
+        elif path.suffix.lower() in SUBTITLE_SUFFIXES:
             lines = read_subtitles(path, limits=self.limits)
             return self._text(name, "\n".join(map(str, lines)))
-        with open_file(name, path, kind="text") as (file, _):
-            data = file.read(_LONGEST_TEXT + 1)
+        else:
+            with open_file(name, path, kind="text") as (file, _):
+                data = file.read(_LONGEST_TEXT + 1)
         if len(data) > _LONGEST_TEXT:
             raise MediaLimitError(name, f"texts of up to {_LONGEST_TEXT:,} bytes are sent whole")
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise MediaFormatError(name, "it is no text in UTF-8") from None
+        if "\0" in text:
+            raise MediaFormatError(name, "it is no text: there are zero bytes in it")
         return self._text(name, text)
 
     def _text(self, name: str, text: str) -> tuple[Exhibit, list[Part]]:
@@ -526,7 +543,7 @@ def _seconds(time: float) -> str:
 def _find(ref: str, exhibits: Sequence[Exhibit]) -> Moment | None:
     found = re.fullmatch(
         r"(?:(?:image|clip|sound|document|text|part|video)\s+)?([A-Z]{1,3})"
-        r"(?:\s*(?:@|at)\s*(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d+)?)\s*s?|\s*(?::|,?\s*page|p\.?)\s*(\d+))?",
+        r"(?:\s*(?:@|at)\s*(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d+)?)\s*s?|\s*(?::|,?\s*page|p\.?)\s*(\d{1,6}))?",
         ref.strip().rstrip(".:"),
         re.IGNORECASE,
     )

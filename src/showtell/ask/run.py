@@ -252,6 +252,9 @@ class _Asking:
                 self.material[i] = case.material or self._gathered(case)
             except MediaError as error:
                 self.failures[i] = " ".join(str(error).split())
+            except KeyboardInterrupt as error:
+                self.stopped = error
+                self.failures[i] = self._why()
         asked = [
             (i, question)
             for i, material in self.material.items()

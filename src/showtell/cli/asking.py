@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,14 +192,17 @@ def cases_from(
     cases: list[Case] = []
     for number, row in enumerate(own, 1):
         named = [name.strip() for name in row["files"].split(_SEVERAL) if name.strip()]
+        if not named:
+            raise DataError(f"Row {number} of --questions names no file: {row['files']!r}.")
         name = row.get("id") or f"q{number}"
         sources = tuple(_source(file, show) for file in named)
         cases.append(Case(sources=sources, questions={name: row["question"]}))
     if own:
+        _check_ids([name for case in cases for name in case.questions])
         return cases
-    questions = {row.get("id") or f"q{i}": row["question"] for i, row in enumerate(rows, 1)}
-    if len(questions) < len(rows):
-        raise DataError("Two questions have the same id.")
+    ids = [row.get("id") or f"q{i}" for i, row in enumerate(rows, 1)]
+    _check_ids(ids)
+    questions = {name: row["question"] for name, row in zip(ids, rows, strict=True)}
     groups = [[file] for file in files] if each else [list(files)]
     for group in groups:
         sources = tuple(_source(file, show) for file in group)
@@ -206,17 +210,30 @@ def cases_from(
     return cases
 
 
+def _check_ids(ids: Sequence[str]) -> None:
+    twice = next((name for name, n in Counter(ids).items() if n > 1), None)
+    if twice is not None:
+        raise DataError(f"Two questions have the same id: {twice!r}.")
+
+
 def _source(file: str, show: ShowOptions) -> Any:
     """Name a file with the part of it that is meant."""
     from showtell.ask.material import typed
-    from showtell.media import Clip, Pages
+    from showtell.media import Clip, Pages, is_url
 
     source = typed(file, words=False)
     if isinstance(source, Clip) and (show.start is not None or show.end is not None):
+        if source.start is not None or source.end is not None:
+            raise InputError(
+                f"{file!r} says already which part is meant; leave out --from and --to."
+            )
         return Clip(source.source, start=show.start, end=show.end)
     if isinstance(source, Pages) and show.pages is not None:
+        if source.pages is not None:
+            raise InputError(f"{file!r} says already which pages are meant; leave out --pages.")
         return Pages(source.source, show.pages)
-    return source
+    # A path stays one, also where there is no such file: it is not taken for words to send.
+    return Path(file) if file and source == file and not is_url(file) else source
 
 
 def _rows(what: AskOptions) -> Iterator[dict[str, str]]:

@@ -59,7 +59,8 @@ def test_each_key_that_is_not_harmless_is_refused_with_the_line_that_would_allow
     settings_of(name)
     result = cli(verb)
     assert result.exit_code == 2
-    assert f"It may not set {name.replace('_', '-')}." in result.stderr
+    key = {"start": "from", "end": "to", "send_as": "as"}.get(name, name.replace("_", "-"))
+    assert f"It may not set {key}." in result.stderr
     assert result.stderr.endswith("--config showtell.toml\n")
     Path("showtell.toml").write_text(f'[{verb}]\n{name} = "1"\n')
     assert "It may not set" in cli(verb).stderr
@@ -277,6 +278,7 @@ ASKING = {
     "optimize": ("parted", "--generations", "1"),
     "concepts": ("shape", "-l", LABELS),
     "judge": ("one.csv", "two.csv"),
+    "distill": ("shapes", "-l", LABELS, "--accept-terms", "-o", "student"),
 }
 
 
@@ -307,7 +309,8 @@ def test_the_host_that_is_asked_is_named_before_anything_is_sent_there(
         "showtell.cli.session.Session._say",
         lambda self, message: said.append((message, len(asked))),
     )
-    cli(verb, *ASKING[verb], "--model", "openai:m", "--base-url",
+    called = "--teacher" if verb == "distill" else "--model"
+    cli(verb, *ASKING[verb], called, "openai:m", "--base-url",
         "http://me:hunter2@127.0.0.1:9/v1", "--quiet")  # fmt: skip
     assert ("Asking openai:m at http://127.0.0.1:9/v1.", 0) in said, said
 

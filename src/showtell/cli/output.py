@@ -15,7 +15,6 @@ from showtell._extras import need
 from showtell.cli.session import Session, is_terminal, printable
 from showtell.errors import InputError
 from showtell.records.files import close_to_others
-from showtell.tables import RowWriter
 
 if TYPE_CHECKING:
     from showtell.classify.predictions import Predictions
@@ -116,6 +115,8 @@ def print_csv(
     header: Sequence[str], rows: Iterable[Sequence[Any]], *, escape_formulas: bool = False
 ) -> None:
     """Print CSV to stdout; None is an empty cell."""
+    from showtell.tables import RowWriter  # help prints no tables
+
     with RowWriter(sys.stdout, header, format="csv", escape_formulas=escape_formulas) as writer:
         for row in rows:
             writer.write(dict(zip(header, row, strict=True)))

@@ -178,7 +178,11 @@ def _names(ctx: typer.Context) -> set[str]:
 
 
 def _key(name: str) -> str:
-    return name.replace("_", "-")
+    return _WORDS.get(name, name.replace("_", "-"))
+
+
+_WORDS = {"start": "from", "end": "to", "send_as": "as"}  # which Python keeps for itself
+_PARAMETERS = {key: name for name, key in _WORDS.items()}
 
 
 def _check(
@@ -194,7 +198,8 @@ def _check(
         if _key(key) not in allowed:
             hint = f"Sections: {', '.join(f'[{s}]' for s in sections)}." if sections else ""
             raise UnknownNameError(f"key in {path}:", section + key, allowed, hint)
-        found[_key(key).replace("-", "_")] = _as_given(path, section + key, value)
+        name = _PARAMETERS.get(_key(key), _key(key).replace("-", "_"))
+        found[name] = _as_given(path, section + key, value)
     return found
 
 

@@ -12,8 +12,10 @@ import numpy as np
 
 import showtell.evaluate as measuring
 from showtell._progress import Progress, no_progress
-from showtell.classify import CascadeClassifier, DistilledClassifier, TeacherLabels
+from showtell.classify.chain.cascade import CascadeClassifier
+from showtell.classify.chain.distill import DistilledClassifier
 from showtell.classify.chain.promise import PromiseKind, smallest_sample
+from showtell.classify.chain.teacher import TeacherLabels
 from showtell.errors import InputError, MissingExtraError, ShowtellError
 from showtell.evaluate.distilled.card import card_text
 from showtell.evaluate.distilled.outcome import Distilled

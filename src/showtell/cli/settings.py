@@ -195,10 +195,11 @@ def _check(
     """Turn keys into parameter names and values into what the command line would have given."""
     found = {}
     for key, value in values.items():
-        if _key(key) not in allowed:
+        named = _key(key.replace("-", "_"))
+        if named not in allowed:
             hint = f"Sections: {', '.join(f'[{s}]' for s in sections)}." if sections else ""
             raise UnknownNameError(f"key in {path}:", section + key, allowed, hint)
-        name = _PARAMETERS.get(_key(key), _key(key).replace("-", "_"))
+        name = _PARAMETERS.get(named, named.replace("-", "_"))
         found[name] = _as_given(path, section + key, value)
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -75,7 +76,7 @@ def test_each_question_about_a_clip_has_its_row_and_frames_are_said(cli, things,
     assert result.exit_code == 0
     signs, goats = json.loads(result.stdout)["answers"]
     assert signs["answer"] == "HOTEL SOL, BUS 28"
-    assert signs["evidence"] == "A@2.4, A@4.4" or signs["evidence"].startswith("A@")
+    assert re.fullmatch(r"A@[23](\.\d)?, A@[45](\.\d)?", signs["evidence"])
     assert (goats["status"], goats["error"]) == ("abstained", "the material does not tell")
     assert "sent in another form: A: walk.mp4#0:02.0-" in result.stderr
     assert "its sound left out" in result.stderr

@@ -272,11 +272,30 @@ def test_subtitles_inside_a_video_are_read(tmp_path):
     with av.open(str(path), "w") as out:
         video = out.add_stream("libx264", rate=5)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        words = out.add_stream("subrip")
+        words.codec_context.subtitle_header = (
+            b"[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname, Fontsize\n"
+            b"Style: Default,Arial,16\n\n[Events]\n"
+            b"Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+        )
         for i in range(10):
             frame = av.VideoFrame.from_image(flat(i))
             frame.pts, frame.time_base = i, Fraction(1, 5)
             out.mux(video.encode(frame))
+        packet = av.Packet(b"<i>Good</i> morning")
+        packet.stream, packet.time_base = words, Fraction(1, 1000)
+        packet.pts = packet.dts = 500
+        packet.duration = 800
+        out.mux(packet)
         out.mux(video.encode(None))
+    [line] = read_subtitles(path)
+    assert (line.start, line.end, line.text) == (0.5, 1.3, "Good morning")
+    assert probe(path).subtitles == ("und",)
+
+
+def test_a_video_without_subtitles_has_none(tmp_path):
+    path = tmp_path / "plain.mp4"
+    path.write_bytes(write_clip([flat(1)] * 5))
     assert read_subtitles(path) == ()
 
 

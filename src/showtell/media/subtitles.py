@@ -18,7 +18,7 @@ SUBTITLE_SUFFIXES = (".srt", ".vtt", ".ass", ".ssa")
 """Names that are taken for subtitles."""
 
 _MOST_SUBTITLES = 10_000_000  # bytes; a thousand hours of talk  # bytes; a thousand hours of talk
-_TEXT_CODECS = ("subrip", "webvtt", "mov_text", "ass", "ssa", "text")
+_TEXT_CODECS = ("subrip", "srt", "webvtt", "mov_text", "ass", "ssa", "text")
 
 
 @dataclass(frozen=True, kw_only=True)

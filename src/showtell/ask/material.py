@@ -6,7 +6,6 @@ or is an error that says what would help.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import re
@@ -20,13 +19,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from showtell.errors import InputError, MediaFormatError, MediaLimitError
-from showtell.media import DEFAULT_LIMITS, Crop, Limits, RawMedia, is_url, media_name, read_media
+from showtell.media import (
+    DEFAULT_LIMITS,
+    Crop,
+    Limits,
+    RawMedia,
+    content_hash,
+    is_url,
+    media_name,
+    read_media,
+)
 from showtell.media.clip import SOUND_SUFFIXES, VIDEO_SUFFIXES, Clip, ClipInfo, clip_time, probe
 from showtell.media.cutting import cut_clip, cut_sound
 from showtell.media.files import open_file
 from showtell.media.formats import sniff
 from showtell.media.frames import find_cuts, frame_times, frames_at, scene_times
-from showtell.media.pages import Pages, count_pages, read_pages
+from showtell.media.pages import Pages, count_pages, read_document, read_pages
 from showtell.media.subtitles import SUBTITLE_SUFFIXES, Line, read_subtitles, subtitles_beside
 from showtell.mllm.base import AudioPart, DocumentPart, ImagePart, Part, TextPart, VideoPart
 from showtell.mllm.capabilities import Capabilities
@@ -363,9 +371,9 @@ class _Reader:
         if self.how.send_as == "native" and not whole:
             raise MediaFormatError(source.name, _not_taken("documents"))
         if whole:
-            data = _bytes_of(source, self.limits)
+            data = read_document(source, limits=self.limits)
             part = DocumentPart(
-                data=data, media_type="application/pdf", digest=_digest(data), n_pages=n_pages
+                data=data, media_type="application/pdf", digest=content_hash(data), n_pages=n_pages
             )
             moments = tuple(Moment(ref=f"{self.id}:{n}", page=n) for n in numbers)
             exhibit = Exhibit(id=self.id, kind="document", name=source.name, moments=moments)
@@ -417,7 +425,7 @@ class _Reader:
     def _audio(self, clip: Clip, info: ClipInfo) -> AudioPart:
         data = cut_sound(clip, limits=self.limits)
         return AudioPart(
-            data=data, media_type="audio/wav", digest=_digest(data), seconds=info.seconds
+            data=data, media_type="audio/wav", digest=content_hash(data), seconds=info.seconds
         )
 
     def _said(self, clip: Clip) -> tuple[Line, ...]:
@@ -458,7 +466,7 @@ class _Reader:
     def _whole(self, exhibit: Exhibit, info: ClipInfo, data: bytes) -> tuple[Exhibit, list[Part]]:
         rate = min(5.0, max(0.1, self.how.most / max(info.seconds, 1e-3)))
         part = VideoPart(
-            data=data, media_type="video/mp4", digest=_digest(data), seconds=info.seconds,
+            data=data, media_type="video/mp4", digest=content_hash(data), seconds=info.seconds,
             width=info.width, height=info.height, rate=min(1.0, rate),
         )  # fmt: skip
         # Its own clock begins at 0; what is said of it counts from the start of the file.
@@ -518,21 +526,6 @@ def _transcript(name: str, lines: Sequence[Line]) -> TextPart:
 
 def _not_taken(what: str) -> str:
     return f"this model takes no {what} as they are; leave out `native`, and frames or pages go"
-
-
-def _bytes_of(source: Pages, limits: Limits) -> bytes:
-    if isinstance(source.source, bytes):
-        return source.source
-    if is_url(source.source):
-        from showtell.media.url import fetch_url
-
-        return fetch_url(str(source.source), limits=limits)
-    with open_file(source.name, source.source, kind="document") as (file, _):
-        return file.read(int(limits.max_bytes))
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=16, usedforsecurity=False).hexdigest()
 
 
 def _seconds(time: float) -> str:

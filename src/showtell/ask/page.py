@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from showtell.ask.money import show_amount
 from showtell.errors import InputError
 from showtell.media.clip import clip_time
 from showtell.pages.page import check_page, subtitle, write_page
-from showtell.pages.thumbs import MIME, small_picture
+from showtell.pages.thumbs import data_uri, small_picture
 
 if TYPE_CHECKING:
     from showtell.ask.answer import Answer, Claim
@@ -93,7 +92,7 @@ def _pictures(answers: Sequence[Answer], limit: int) -> dict[str, str]:
         if part is None or part.digest in made:
             continue
         with Image.open(io.BytesIO(part.data)) as picture:
-            small = MIME + base64.b64encode(small_picture(picture)).decode("ascii")
+            small = data_uri(small_picture(picture))
         limit -= len(small)
         if limit < 0:
             break

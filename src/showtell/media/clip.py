@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from showtell._extras import need
 from showtell.errors import InputError, MediaError, MediaFormatError, MediaLimitError
 from showtell.media.files import open_file
-from showtell.media.source import DEFAULT_LIMITS, Limits, is_url, media_name
+from showtell.media.source import DEFAULT_LIMITS, Limits, check_pixels, is_url, media_name
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -273,7 +273,7 @@ def info_of(clip: Clip, container: InputContainer, limits: Limits) -> ClipInfo:
         if video.codec_context is None:
             raise MediaFormatError(clip.name, "nobody here knows how its pictures are coded")
         width, height = video.codec_context.width, video.codec_context.height
-        check_pixels(clip.name, width, height, limits)
+        check_pixels(clip.name, (width, height), limits)
         rate = float(video.average_rate or 0)
         if _is_turned(video):
             width, height = height, width
@@ -364,16 +364,6 @@ def packets_of(clip: Clip, container: InputContainer, stream: Any) -> Iterator[A
         if packet is None:
             return
         yield packet
-
-
-def check_pixels(name: str, width: int, height: int, limits: Limits) -> None:
-    """Refuse pictures that are too large."""
-    if width * height > limits.max_pixels:
-        raise MediaLimitError(
-            name,
-            f"{width} x {height} = {width * height:,} pixels are more than the "
-            f"{limits.max_pixels:,} that are allowed (Limits.max_pixels)",
-        )
 
 
 def check_seconds(name: str, seconds: float, limits: Limits) -> None:

@@ -17,14 +17,13 @@ from showtell.media.clip import (
     ClipInfo,
     ClipSource,
     as_clip,
-    check_pixels,
     check_seconds,
     frames_from,
     info_of,
     moving_picture,
     opened,
 )
-from showtell.media.source import DEFAULT_LIMITS, Limits
+from showtell.media.source import DEFAULT_LIMITS, Limits, check_pixels
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -170,7 +169,7 @@ def _frames_at(
 
 
 def _upright(clip: Clip, frame: Any, limits: Limits) -> Image.Image:
-    check_pixels(clip.name, frame.width, frame.height, limits)
+    check_pixels(clip.name, (frame.width, frame.height), limits)
     picture: Image.Image = frame.to_image()
     # PyAV does not turn frames. `rotation` is in degrees against the clock, as Pillow wants it.
     turn = round(frame.rotation / 90) % 4

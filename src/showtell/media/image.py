@@ -23,7 +23,15 @@ from showtell.errors import (
 )
 from showtell.media import formats, pixels
 from showtell.media.files import open_file
-from showtell.media.source import DEFAULT_LIMITS, Crop, Limits, Media, is_url, media_name
+from showtell.media.source import (
+    DEFAULT_LIMITS,
+    Crop,
+    Limits,
+    Media,
+    check_pixels,
+    is_url,
+    media_name,
+)
 
 hush("PIL")  # EXIF values
 
@@ -294,7 +302,7 @@ def _digest(*parts: Any, person: bytes = b"") -> str:
 
 def _picture_digest(name: str, picture: Image.Image, limits: Limits) -> str:
     """Hash all of a picture that decides how it looks."""
-    _check_pixels(name, picture.size, limits)
+    check_pixels(name, picture.size, limits)
     try:
         with formats.quiet_pillow():
             picture.load()
@@ -394,7 +402,7 @@ def _decode(
 ) -> Image.Image:
     """Bytes, picture or array to an upright RGB picture of its own."""
     if isinstance(content, np.ndarray):
-        _check_pixels(name, (content.shape[1], content.shape[0]), limits)
+        check_pixels(name, (content.shape[1], content.shape[0]), limits)
         return pixels.to_rgb(pixels.array_picture(content), background)
     kind = "picture"
     try:
@@ -403,10 +411,10 @@ def _decode(
                 return _convert(name, content, background, limits)
             kind = _kind(name, content)
             if kind == "WebP" and (size := formats.webp_size(content)):
-                _check_pixels(name, size, limits)
+                check_pixels(name, size, limits)
             with formats.open_picture(content, kind) as picture:
                 if kind == "JPEG" and min_side is not None:
-                    _check_pixels(name, picture.size, limits)
+                    check_pixels(name, picture.size, limits)
                     picture.draft(None, (2 * min_side, 2 * min_side))
                 return _convert(name, picture, background, limits, share=True)
     except MediaError:
@@ -438,21 +446,11 @@ def _convert(
     share: bool = False,
 ) -> Image.Image:
     """Load, convert and turn; the size is checked before and after, because some headers lie."""
-    _check_pixels(name, picture.size, limits)
+    check_pixels(name, picture.size, limits)
     picture.load()
-    _check_pixels(name, picture.size, limits)
+    check_pixels(name, picture.size, limits)
     turned = pixels.orientation(picture)
     return pixels.upright(pixels.to_rgb(picture, background, share=share), turned)
-
-
-def _check_pixels(name: str, size: tuple[int, int], limits: Limits) -> None:
-    width, height = size
-    if width * height > limits.max_pixels:
-        raise MediaLimitError(
-            name,
-            f"{width} x {height} = {width * height:,} pixels are more than the "
-            f"{limits.max_pixels:,} that are allowed (Limits.max_pixels)",
-        )
 
 
 def _too_many_bytes(name: str, n_bytes: int, limits: Limits) -> MediaLimitError:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,41 +210,51 @@ def _page(name: str, document: Any, number: int, dpi: float, limits: Limits) -> 
     return Page(number=number, picture=picture, text="\n".join(line for line in lines if line))
 
 
+def read_document(source: Pages, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Read the bytes of a document, all pages of it.
+
+    Raises
+    ------
+    MediaError
+        If it cannot be read, or is larger than allowed.
+    """
+    name = source.name
+    if isinstance(source.source, bytes):
+        data = source.source
+    elif is_url(source.source):
+        from showtell.media.url import fetch_url
+
+        data = fetch_url(str(source.source), limits=limits)
+    else:
+        with open_file(name, source.source, kind="document") as (file, size):
+            data = file.read(min(size, limits.max_bytes) + 1)
+    if len(data) > limits.max_bytes:
+        raise MediaLimitError(
+            name,
+            f"more than the {limits.max_bytes:,} bytes that are allowed (Limits.max_bytes)",
+        )
+    return data
+
+
 @contextmanager
 def _opened(source: Pages, limits: Limits) -> Iterator[Any]:
     """Open a document; whatever PDFium says about it becomes a `MediaError`."""
     pdfium = need("pypdfium2", extra="pdf", what="Reading PDF")
     name = source.name
-    with ExitStack() as stack:
-        if is_url(source.source):
-            from showtell.media.url import fetch_url
-
-            assert isinstance(source.source, str)
-            data = fetch_url(source.source, limits=limits)
-        elif isinstance(source.source, bytes):
-            data = source.source
-        else:
-            path: str | os.PathLike[str] = source.source
-            file, size = stack.enter_context(open_file(name, path, kind="document"))
-            data = file.read(min(size, limits.max_bytes) + 1)
-        if len(data) > limits.max_bytes:
-            raise MediaLimitError(
-                name,
-                f"more than the {limits.max_bytes:,} bytes that are allowed (Limits.max_bytes)",
-            )
-        if b"%PDF" not in data[:1024]:
-            raise MediaFormatError(name, "it is no PDF")
-        try:
-            with _ONE_AT_A_TIME:
-                document = pdfium.PdfDocument(data)
-                n_pages = len(document)
-        except Exception as error:
-            why = "it needs a password" if "password" in str(error).lower() else "it is damaged"
-            raise MediaFormatError(name, why) from error
-        if not n_pages:
-            raise MediaFormatError(name, "it has no pages")
-        try:
-            yield document
-        finally:
-            with _ONE_AT_A_TIME:
-                document.close()
+    data = read_document(source, limits=limits)
+    if b"%PDF" not in data[:1024]:
+        raise MediaFormatError(name, "it is no PDF")
+    try:
+        with _ONE_AT_A_TIME:
+            document = pdfium.PdfDocument(data)
+            n_pages = len(document)
+    except Exception as error:
+        why = "it needs a password" if "password" in str(error).lower() else "it is damaged"
+        raise MediaFormatError(name, why) from error
+    if not n_pages:
+        raise MediaFormatError(name, "it has no pages")
+    try:
+        yield document
+    finally:
+        with _ONE_AT_A_TIME:
+            document.close()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from showtell._clean import escaped
-from showtell.errors import InputError
+from showtell.errors import InputError, MediaLimitError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,3 +176,14 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 """100 MB, 200 megapixels, two hours, 2,000 pages, 30 seconds, public addresses only."""
+
+
+def check_pixels(name: str, size: tuple[int, int], limits: Limits) -> None:
+    """Refuse pictures and frames that are too large, before they are decoded."""
+    width, height = size
+    if width * height > limits.max_pixels:
+        raise MediaLimitError(
+            name,
+            f"{width} x {height} = {width * height:,} pixels are more than the "
+            f"{limits.max_pixels:,} that are allowed (Limits.max_pixels)",
+        )

@@ -49,6 +49,11 @@ class Thumbnails:
     reasons: dict[int, str] = field(default_factory=dict)
     n_bytes: int = 0
 
+    def address(self, row: int) -> str:
+        """Give the picture of a row as an address that needs no request; "" where there is none."""
+        at = int(self.of_row[row])
+        return MIME + self.pictures[at] if at >= 0 else ""
+
     @property
     def n_left_out(self) -> int:
         """Rows whose picture could be read but is not in the page."""

@@ -17,7 +17,7 @@ from showtell.evaluate.provenance import dig
 from showtell.media import Media
 from showtell.metrics import LEAST_EFFECT
 from showtell.pages.page import check_page, subtitle, write_page
-from showtell.pages.thumbs import MIME, Thumbnails, is_there, make_thumbnails
+from showtell.pages.thumbs import Thumbnails, is_there, make_thumbnails
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -228,12 +228,11 @@ def _flips(audit: Audit, thumbnails_mb: float) -> list[dict[str, Any]]:
         )
     cards = []
     for flip in shown:
-        at = int(thumbs.of_row[flip.row])
         n = sum(len(arms) for _, arms in flip.answers)
         cards.append(
             {
                 "flip": flip,
-                "picture": MIME + thumbs.pictures[at] if at >= 0 else "",
+                "picture": thumbs.address(flip.row),
                 "why": thumbs.reasons.get(flip.row, ""),
                 "answers": [
                     {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from showtell import words
 from showtell.evaluate.provenance import now
 from showtell.pages.page import check_page, subtitle, write_page
-from showtell.pages.thumbs import MIME, make_thumbnails
+from showtell.pages.thumbs import make_thumbnails
 
 if TYPE_CHECKING:
     from showtell.evaluate.cleaning.run import Cleaning
@@ -49,16 +49,14 @@ def write_cleaning(
     doubtful = [d for d in found.doubts if d.suspect or (d.margin is not None and d.margin < 0)]
     shown = sorted(doubtful, key=lambda d: not d.suspect)[:most]
     thumbs = make_thumbnails(found.images, [d.row for d in shown], limit_mb=thumbnails_mb)
-    cards = []
-    for doubt in shown:
-        at = int(thumbs.of_row[doubt.row])
-        cards.append(
-            {
-                "doubt": doubt,
-                "picture": MIME + thumbs.pictures[at] if at >= 0 else "",
-                "why": thumbs.reasons.get(doubt.row, ""),
-            }
-        )
+    cards = [
+        {
+            "doubt": doubt,
+            "picture": thumbs.address(doubt.row),
+            "why": thumbs.reasons.get(doubt.row, ""),
+        }
+        for doubt in shown
+    ]
     given = [d.label for d in found.doubts]
     suspected = [d.label for d in found.suspects]
     rates: list[dict[str, Any]] = [

@@ -11,7 +11,7 @@ from showtell import words
 from showtell.evaluate.provenance import now
 from showtell.media import media_name
 from showtell.pages.page import check_page, subtitle, write_page
-from showtell.pages.thumbs import MIME, make_thumbnails
+from showtell.pages.thumbs import make_thumbnails
 
 if TYPE_CHECKING:
     from showtell.evaluate.distilled.outcome import Distilled
@@ -50,16 +50,14 @@ def write_distilled(
     thumbs = make_thumbnails(
         found.images, [s.row for s in shown if s.row >= 0], limit_mb=thumbnails_mb, fetch=False
     )
-    cards = []
-    for suspect in shown:
-        at = int(thumbs.of_row[suspect.row])
-        cards.append(
-            {
-                "suspect": suspect,
-                "name": media_name(found.images[suspect.row]),
-                "picture": MIME + thumbs.pictures[at] if at >= 0 else "",
-            }
-        )
+    cards = [
+        {
+            "suspect": suspect,
+            "name": media_name(found.images[suspect.row]),
+            "picture": thumbs.address(suspect.row),
+        }
+        for suspect in shown
+    ]
     told = found.to_dict()
     curve = found.student.curve_
     return write_page(

@@ -11,7 +11,7 @@ import numpy as np
 from showtell import words
 from showtell.evaluate.provenance import now
 from showtell.pages.page import check_page, subtitle, write_page
-from showtell.pages.thumbs import MIME, Thumbnails, make_thumbnails
+from showtell.pages.thumbs import Thumbnails, make_thumbnails
 
 if TYPE_CHECKING:
     from showtell.evaluate.judging.run import Judgement, Verdict
@@ -59,8 +59,7 @@ def write_contest(
         rows = [card["row"] for card in shown]
         thumbs = make_thumbnails(found.images, rows, limit_mb=thumbnails_mb, fetch=False)
     for card in shown:
-        at = int(thumbs.of_row[card["row"]])
-        card["picture"] = MIME + thumbs.pictures[at] if at >= 0 else ""
+        card["picture"] = thumbs.address(card["row"])
     told = found.to_dict()
     return write_page(
         path,

@@ -29,7 +29,7 @@ from showtell.evaluate.pages.described import controls_section, description_card
 from showtell.evaluate.pages.progress import draw_progress
 from showtell.evaluate.samples import true_codes
 from showtell.pages.page import check_page, subtitle, write_page
-from showtell.pages.thumbs import MIME, make_thumbnails
+from showtell.pages.thumbs import make_thumbnails
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -240,7 +240,7 @@ def _pictures(
     for gained, limit in ((True, _GAINED), (False, _LOST)):
         order += [one.row for one in turned if one.gained == gained][:limit]
     made = make_thumbnails(data.images, order, limit_mb=limit_mb)
-    return {row: MIME + made.pictures[made.of_row[row]] for row in order if made.of_row[row] >= 0}
+    return {row: made.address(row) for row in order if made.of_row[row] >= 0}
 
 
 def _strips(

@@ -80,5 +80,4 @@ def write_cleaning(
         n_doubtful=len(doubtful),
         cards=cards,
         rates=rates,
-        styles=["cleaning.css"],
     )

@@ -82,5 +82,4 @@ def write_distilled(
         cards=cards,
         n_suspects=told["n_suspects"],
         facts_json=json.dumps(told, ensure_ascii=False, indent=2),
-        styles=["distilled.css"],
     )
